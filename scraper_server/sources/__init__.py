@@ -1,0 +1,1 @@
+"""Where data sets are found: a port, and a module for each place."""

@@ -1,0 +1,135 @@
+"""The port of a source: search it, list a data set's files, and take one of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class SourceKind(StrEnum):
+    """Which source."""
+
+    SAMPLES = "samples"
+    KAGGLE = "kaggle"
+
+
+@dataclass(frozen=True)
+class SourceDataset:
+    """A data set that a source offers. Numbers are what the source says; 0 where it says nothing."""
+
+    source: SourceKind
+    ref: str
+    title: str
+    subtitle: str = ""
+    size_bytes: int = 0
+    license: str = ""
+    version: int = 0
+    update_time: datetime | None = None
+    """With a time zone."""
+    download_count: int = 0
+    vote_count: int = 0
+    url: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of such a data set."""
+
+    path: str
+    """Relative to the data set, with forward slashes."""
+    size_bytes: int = 0
+    create_time: datetime | None = None
+    """With a time zone."""
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """Some data sets, in the source's order."""
+
+    datasets: tuple[SourceDataset, ...]
+    next_cursor: str = ""
+    """What to pass as `cursor` for the next page; empty on the last one."""
+
+
+@dataclass(frozen=True)
+class FilePage:
+    """Some files of a data set, by path."""
+
+    files: tuple[SourceFile, ...]
+    next_cursor: str = ""
+
+
+@dataclass(frozen=True)
+class FileRequest:
+    """Which file to import, as a caller says it."""
+
+    ref: str
+    version: int = 0
+    """0 for the latest."""
+    path: str = ""
+    """Empty if the data set holds just one table."""
+
+
+@dataclass(frozen=True)
+class ResolvedFile:
+    """Which file it is: what a `FileRequest` left open is filled in, so that a download is repeatable."""
+
+    ref: str
+    title: str
+    """The data set's title, for people."""
+    path: str
+    """Never empty. Its ending helps to tell the file's format."""
+    version: int
+    """0 only if the source has no versions."""
+    size_bytes: int
+    """As announced; 0 if not known."""
+
+
+Progress = Callable[[int, int], None]
+"""Takes the bytes done and the bytes in all (0 if not known). Cheap, called from the event loop, as often as it suits."""
+
+
+class Source(Protocol):
+    """A place where data sets are found.
+
+    Every method may raise SOURCE_UNAVAILABLE, SOURCE_RATE_LIMITED and SOURCE_CREDENTIALS_REJECTED, and all but `search`
+    SOURCE_NOT_FOUND. None of them blocks the event loop, and each can be cancelled.
+    """
+
+    @property
+    def kind(self) -> SourceKind:
+        """Which source this is."""
+        ...
+
+    async def search(self, query: str, limit: int, cursor: str) -> SearchPage:
+        """Finds at most `limit` data sets for the words of `query` (empty: what the source shows first).
+
+        `cursor` is empty or a `next_cursor` of this source for the same query.
+        """
+        ...
+
+    async def list_files(self, ref: str, limit: int, cursor: str) -> FilePage:
+        """Lists at most `limit` files of a data set."""
+        ...
+
+    async def resolve(self, request: FileRequest) -> ResolvedFile:
+        """Finds out which file is meant.
+
+        Raises:
+            InvalidArgument: INVALID_FIELD if `request.path` is empty and the data set holds several tables (the
+                message lists them), or if the reference is malformed.
+            NotFound: SOURCE_NOT_FOUND.
+        """
+        ...
+
+    async def download(self, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
+        """Takes a file into `directory`, an empty folder of the caller's, and returns where it lies.
+
+        The result is the table itself: a wrapping archive or compression of the transport is undone, and its name ends
+        as `file.path` does. What an earlier attempt left in the folder may be gone on with. Raises DOWNLOAD_CORRUPT if
+        what arrived is not what the source announced. Cancelled, it may leave files behind in `directory` only.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Files read into tables: their format, their types, and what is known about their columns."""
