@@ -89,7 +89,7 @@ class ResolvedFile:
 
 
 Progress = Callable[[int, int], None]
-"""Takes the bytes done and the bytes in all (0 if not known). Cheap, called from the event loop, as often as it suits."""
+"""Takes the bytes done and in all (0 if not known). Cheap; called from the event loop, as often as it suits."""
 
 
 class Source(Protocol):
