@@ -1,0 +1,183 @@
+"""Runs jobs: claims them, holds their leases, and writes down how they end."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from servicekit.errors import FlareError, Internal, Reason
+from servicekit.jobs.store import JobStore, Outcome
+from servicekit.jobs.values import Claim, ClaimLost, EventDraft, Job, JobState, LostAttempt
+from servicekit.jobs.wakeups import QUEUE, Wakeups
+
+log = structlog.get_logger()
+
+# How long a job of another process may wait unseen.
+CLAIM_INTERVAL_SECONDS = 1.0
+
+
+class JobRun:
+    """One attempt at a job, as its work sees it."""
+
+    def __init__(self, store: JobStore, claim: Claim) -> None:
+        self._store = store
+        self._claim = claim
+
+    @property
+    def job(self) -> Job:
+        """The job as it was when this attempt began."""
+        return self._claim.job
+
+    @property
+    def attempt(self) -> int:
+        """The attempt's number, from 1."""
+        return self._claim.attempt
+
+    async def emit(self, *drafts: EventDraft, progress: dict[str, Any] | None = None) -> None:
+        """Commits events and the job's progress together. Raises ClaimLost when this attempt is over."""
+        await self._store.append(self._claim, drafts, progress)
+
+
+Work = Callable[[JobRun], Awaitable[dict[str, Any]]]
+
+
+class JobRunner:
+    """Works on up to `concurrency` jobs at a time.
+
+    `work` returns the job's result. It raises a FlareError if the job can't succeed, and LostAttempt if another attempt
+    may. When it is cancelled, somebody cancelled the job, the server drains, or another runner has the job: it cleans
+    up within moments and lets CancelledError pass.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        wakeups: Wakeups,
+        work: Work,
+        *,
+        name: str,
+        concurrency: int,
+        lease_seconds: float = 60.0,
+    ) -> None:
+        """`name` stays the same when the runner's process is started again: it then takes back its own jobs."""
+        self._store = store
+        self._wakeups = wakeups
+        self._work = work
+        self._name = name
+        self._slots = asyncio.Semaphore(concurrency)
+        self._lease_seconds = lease_seconds
+        self._running: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Takes back what a runner of this name held when it died, and begins to claim."""
+        if count := await self._store.take_back(self._name):
+            log.info("jobs_taken_back", runner=self._name, count=count)
+        self._claiming = asyncio.create_task(self._claim_forever())
+
+    async def drain(self) -> None:
+        """Claims no more, stops what runs, and puts it back into the queue for the next start."""
+        if self._claiming is not None:
+            self._claiming.cancel()
+            await asyncio.gather(self._claiming, return_exceptions=True)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _claim_forever(self) -> None:
+        with self._wakeups.subscribed(QUEUE) as wakeup:
+            while True:
+                await self._slots.acquire()
+                wakeup.clear()
+                try:
+                    claim = await self._store.claim(self._name, self._lease_seconds)
+                except Exception:  # a store out of reach: the queue outlives it
+                    log.exception("claim_failed", runner=self._name)
+                    claim = None
+                if claim is None:
+                    self._slots.release()
+                    await wakeup.wait_at_most(CLAIM_INTERVAL_SECONDS)
+                    continue
+                task = asyncio.create_task(self._run(claim))
+                self._running.add(task)
+                task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._slots.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job_not_written", runner=self._name, exc_info=error)
+
+    async def _run(self, claim: Claim) -> None:
+        bound = log.bind(job=claim.job.id, attempt=claim.attempt)
+        bound.info("job_started")
+        work = asyncio.ensure_future(self._work(JobRun(self._store, claim)))
+        stopping = asyncio.create_task(self._wait_for_stop(claim))
+        try:
+            await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:  # the server drains
+            await _cancelled(work)
+            with contextlib.suppress(ClaimLost):
+                await self._store.put_back(claim)
+            bound.info("job_put_back")
+            return
+        finally:
+            await _cancelled(stopping)
+        if not work.done():
+            await _cancelled(work)
+        with contextlib.suppress(ClaimLost):
+            await self._settle(claim, work)
+            return
+        bound.warning("job_claim_lost")
+
+    async def _wait_for_stop(self, claim: Claim) -> None:
+        """Returns when the job is to be stopped or has another runner; renews the lease meanwhile."""
+        with self._wakeups.subscribed(claim.job.id) as wakeup:
+            clock = asyncio.get_running_loop().time
+            while True:
+                wakeup.clear()
+                renewed = clock()
+                try:
+                    if await self._store.renew(claim, self._lease_seconds) is JobState.CANCELLING:
+                        return
+                except ClaimLost:
+                    return
+                while (left := renewed + self._lease_seconds / 3 - clock()) > 0:
+                    if not await wakeup.wait_at_most(left):
+                        break
+                    wakeup.clear()
+                    # Every event of the job rings; only a change of state concerns us.
+                    job = await self._store.get(claim.job.owner, claim.job.id)
+                    if job.state is not JobState.RUNNING:
+                        break
+
+    async def _settle(self, claim: Claim, work: asyncio.Future[dict[str, Any]]) -> None:
+        bound = log.bind(job=claim.job.id, attempt=claim.attempt)
+        if work.cancelled():
+            await self._store.finish(claim, Outcome(JobState.CANCELLED))
+            bound.info("job_cancelled")
+            return
+        error = work.exception()
+        if error is None:
+            await self._store.finish(claim, Outcome(JobState.SUCCEEDED, result=work.result()))
+            bound.info("job_succeeded")
+        elif isinstance(error, LostAttempt):
+            bound.warning("attempt_lost", reason=error.error.reason.value, message=error.error.message)
+            await self._store.put_back(claim, error.error)
+        elif isinstance(error, FlareError):
+            bound.info("job_failed", reason=error.reason.value, message=error.message)
+            await self._store.finish(claim, Outcome(JobState.FAILED, error=error))
+        elif isinstance(error, ClaimLost):
+            raise error
+        else:
+            bound.error("job_broke", exc_info=error)
+            failure = Internal(Reason.INTERNAL, "internal error; the server's log has the cause")
+            await self._store.finish(claim, Outcome(JobState.FAILED, error=failure))
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancels a task and waits for its end, whatever that is."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,68 @@
+"""The tables of durable jobs. Each service that has jobs has them in its own database."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table
+
+from servicekit.database import UtcDateTime
+from servicekit.idempotency import request_table
+
+
+@dataclass(frozen=True)
+class JobTables:
+    """The tables that one service's job store writes."""
+
+    jobs: Table
+    attempts: Table
+    events: Table
+    requests: Table
+
+
+def job_tables(metadata: MetaData) -> JobTables:
+    """Adds the job tables to a service's metadata, and the table of remembered requests if it has none yet."""
+    requests = metadata.tables.get("requests")
+    if requests is None:
+        requests = request_table(metadata)
+    jobs = Table(
+        "jobs",
+        metadata,
+        Column("id", String, primary_key=True),
+        Column("owner", String, nullable=False),
+        Column("spec", JSON, nullable=False),
+        Column("state", String, nullable=False),
+        Column("progress", JSON(none_as_null=True)),
+        Column("result", JSON(none_as_null=True)),
+        Column("error", JSON(none_as_null=True)),
+        Column("attempt", Integer, nullable=False),
+        Column("lost_attempts", Integer, nullable=False),
+        Column("max_attempts", Integer, nullable=False),
+        Column("last_sequence", BigInteger, nullable=False),
+        Column("runner", String),
+        Column("lease_until", UtcDateTime),
+        Column("create_time", UtcDateTime, nullable=False),
+        Column("start_time", UtcDateTime),
+        Column("end_time", UtcDateTime),
+        Index("jobs_by_owner", "owner", "create_time", "id"),
+        Index("jobs_by_state", "state", "create_time"),
+    )
+    attempts = Table(
+        "job_attempts",
+        metadata,
+        Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        Column("number", Integer, primary_key=True),
+        Column("runner", String, nullable=False),
+        Column("start_time", UtcDateTime, nullable=False),
+        Column("end_time", UtcDateTime),
+        Column("error", JSON(none_as_null=True)),
+    )
+    events = Table(
+        "job_events",
+        metadata,
+        Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        Column("sequence", BigInteger, primary_key=True),
+        Column("time", UtcDateTime, nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("kind", String, nullable=False),
+        Column("payload", JSON, nullable=False),
+    )
+    return JobTables(jobs, attempts, events, requests)
