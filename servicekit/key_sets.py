@@ -17,7 +17,11 @@ from servicekit.errors import Reason, Unavailable
 log = structlog.get_logger()
 
 # A key type signs with one algorithm, so a token can't talk a verifier into another (RFC 8725, 3.1).
-ALGORITHM_OF_KEY = {("OKP", "Ed25519"): "EdDSA", ("RSA", None): "RS256", ("EC", "P-256"): "ES256"}
+ALGORITHM_OF_KEY: Mapping[tuple[object, object], str] = {
+    ("OKP", "Ed25519"): "EdDSA",
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+}
 KEY_SET_LIMIT_BYTES = 1 << 20
 
 
