@@ -1,0 +1,133 @@
+"""What the emulator offers: data sets, their versions and files, as the answers of the API describe them."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+CREATED = datetime(2024, 3, 1, 8, 30, 15, 250_000, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class EmulatedFile:
+    """A file of a data set. `zipped`: storage holds it only as `NAME.zip`, as Kaggle does with larger tables."""
+
+    path: str
+    content: bytes
+    zipped: bool = False
+    content_type: str = "text/csv"
+
+    def stored_name(self) -> str:
+        """The last segment of its address in storage."""
+        name = self.path.rsplit("/", 1)[-1]
+        return f"{name}.zip" if self.zipped else name
+
+    def stored_content(self) -> bytes:
+        """Its bytes on the wire."""
+        return zip_of([self]) if self.zipped else self.content
+
+    def described(self, dataset_ref: str) -> dict[str, Any]:
+        """The API's `ApiDatasetFile`."""
+        return {
+            "ref": f"{dataset_ref}/{self.path}",
+            "datasetRef": dataset_ref,
+            "name": self.path,
+            "creationDate": timestamp(CREATED),
+            "fileType": f".{self.path.rsplit('.', 1)[-1]}",
+            "totalBytes": len(self.content),
+        }
+
+
+@dataclass
+class EmulatedDataset:
+    """A data set with its versions, oldest first. With `private_to` only that account sees it."""
+
+    ref: str
+    title: str
+    files: Sequence[EmulatedFile]
+    subtitle: str = ""
+    license: str = "CC0: Public Domain"
+    tags: Sequence[str] = ()
+    votes: int = 0
+    downloads: int = 0
+    private_to: str | None = None
+    versions: list[Sequence[EmulatedFile]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.versions = [*self.versions, self.files]
+
+    def publish(self, files: Sequence[EmulatedFile]) -> None:
+        """Makes these files its new version."""
+        self.versions.append(files)
+        self.files = files
+
+    def version(self, number: int | None) -> Sequence[EmulatedFile] | None:
+        """The files of a version, of the current one if `number` is None; None if there is no such version."""
+        if number is None:
+            return self.versions[-1]
+        return self.versions[number - 1] if 1 <= number <= len(self.versions) else None
+
+    def described(self) -> dict[str, Any]:
+        """The API's `ApiDataset`."""
+        owner = self.ref.split("/")[0]
+        return {
+            "id": 4_000 + len(self.ref),
+            "ref": self.ref,
+            "title": self.title,
+            "subtitle": self.subtitle,
+            "creatorName": owner.title(),
+            "ownerName": owner.title(),
+            "ownerRef": owner,
+            "totalBytes": sum(len(file.content) for file in self.files),
+            "url": f"https://www.kaggle.com/datasets/{self.ref}",
+            "lastUpdated": timestamp(CREATED + timedelta(days=len(self.versions))),
+            "downloadCount": self.downloads,
+            "isPrivate": self.private_to is not None,
+            "licenseName": self.license,
+            "voteCount": self.votes,
+            "viewCount": 10 * self.downloads,
+            "currentVersionNumber": len(self.versions),
+            "usabilityRating": 0.875,
+            "tags": [{"ref": tag, "name": tag, "fullPath": f"subject > {tag}"} for tag in self.tags],
+        }
+
+
+@dataclass
+class Catalogue:
+    """All data sets, in the order in which a search shows them."""
+
+    datasets: list[EmulatedDataset]
+
+    def find(self, ref: str, account: str | None) -> EmulatedDataset | None:
+        """The data set of this name, if this account may see it."""
+        for dataset in self.datasets:
+            if dataset.ref == ref and dataset.private_to in (None, account):
+                return dataset
+        return None
+
+    def search(self, words: str) -> list[EmulatedDataset]:
+        """Public data sets with each of these words in their name, title or subtitle."""
+        wanted = words.lower().split()
+        return [
+            dataset
+            for dataset in self.datasets
+            if dataset.private_to is None
+            and all(word in f"{dataset.ref} {dataset.title} {dataset.subtitle}".lower() for word in wanted)
+        ]
+
+
+def zip_of(files: Sequence[EmulatedFile]) -> bytes:
+    """The files in an archive, each under its path; a single one under its name. Equal files give equal bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            name = file.path if len(files) > 1 else file.path.rsplit("/", 1)[-1]
+            archive.writestr(zipfile.ZipInfo(name, (2024, 3, 1, 8, 30, 14)), file.content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def timestamp(time: datetime) -> str:
+    """The API's way to write a time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond * 10:07d}Z"

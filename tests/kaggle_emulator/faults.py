@@ -1,0 +1,72 @@
+"""What can be made to go wrong, for a kind of request and a number of times."""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class RequestKind(StrEnum):
+    """The requests that the emulator tells apart."""
+
+    LIST_DATASETS = "ListDatasets"
+    LIST_FILES = "ListDatasetFiles"
+    GET_DATASET = "GetDataset"
+    GET_METADATA = "GetDatasetMetadata"
+    GET_STATUS = "GetDatasetStatus"
+    DOWNLOAD = "DownloadDataset"
+    STORAGE = "Storage"
+    OTHER = "Other"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing, or several at once, that an answer has wrong. Byte counts are of the body."""
+
+    status: int = 0
+    """Answer with this status, `headers` and `body` in place of the right answer."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    """The API's JSON for the status, if None."""
+    cut_after: int | None = None
+    """Drop the connection after so many bytes; at 0 before the answer starts."""
+    stall_after: int | None = None
+    """Send nothing more after so many bytes, and keep the connection; at 0 before the answer starts."""
+    length_delta: int = 0
+    """Announce so many bytes more than there are; if negative, send so many less and announce that."""
+    flip_at: int | None = None
+    """Change the byte at this position."""
+    chunked: bool = False
+    """Announce no length."""
+    without_hash: bool = False
+    """Announce no checksum."""
+    pause_seconds: float = 0
+    """Wait so long before each 64 KiB."""
+
+    @staticmethod
+    def rate_limited(retry_after: str | None = None) -> "Fault":
+        """429, with a `Retry-After` if given."""
+        headers = {} if retry_after is None else {"Retry-After": retry_after}
+        return Fault(429, headers, b'{"code": 429, "message": "Too Many Requests"}')
+
+    @staticmethod
+    def html(status: int = 200) -> "Fault":
+        """A page where data was asked for."""
+        page = b"<!DOCTYPE html><html><body>We are down for maintenance.</body></html>"
+        return Fault(status, {"Content-Type": "text/html; charset=utf-8"}, page)
+
+
+class FaultPlan:
+    """The faults still to come, in order, for each kind of request."""
+
+    def __init__(self) -> None:
+        self._queues: dict[RequestKind, deque[Fault]] = defaultdict(deque)
+
+    def add(self, kind: RequestKind, fault: Fault, times: int) -> None:
+        """Spoils the next `times` requests of this kind, after those that are spoilt already."""
+        self._queues[kind].extend([fault] * times)
+
+    def take(self, kind: RequestKind) -> Fault:
+        """What is wrong with the request at hand: nothing, in an empty `Fault`, if nothing is planned."""
+        queue = self._queues[kind]
+        return queue.popleft() if queue else Fault()

@@ -1,0 +1,134 @@
+"""The emulator as a running server: the API on one port, the storage on another."""
+
+import asyncio
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.kaggle_emulator.answers import send
+from tests.kaggle_emulator.api import ApiError, DatasetApi, Redirect
+from tests.kaggle_emulator.catalogue import Catalogue
+from tests.kaggle_emulator.faults import Fault, FaultPlan, RequestKind
+from tests.kaggle_emulator.storage import Storage
+
+KINDS = {kind.value: kind for kind in RequestKind if kind not in (RequestKind.STORAGE, RequestKind.OTHER)}
+
+
+@dataclass(frozen=True)
+class RecordedRequest:
+    """A request that arrived."""
+
+    kind: RequestKind
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+class KaggleEmulator:
+    """Serves a catalogue on 127.0.0.1. `async with KaggleEmulator(catalogue) as kaggle: ... kaggle.endpoint`."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        keys: Mapping[str, str] | None = None,
+        tokens: Mapping[str, str] | None = None,
+        allow_anonymous: bool = True,
+        port: int = 0,
+    ) -> None:
+        """`keys`: account to API key. `tokens`: access token to account. Other credentials get 401."""
+        self.allow_anonymous = allow_anonymous
+        self.requests: list[RecordedRequest] = []
+        self.endpoint = ""
+        self._keys = dict(keys or {})
+        self._tokens = dict(tokens or {})
+        self._faults = FaultPlan()
+        self._released = asyncio.Event()
+        self.storage = Storage(self._record_storage, self._released)
+        self._api = DatasetApi(catalogue, self.storage)
+        self._port = port
+        self._storage_endpoint = ""
+        self._runners: list[web.AppRunner] = []
+
+    def inject(self, kind: RequestKind, fault: Fault, times: int = 1) -> None:
+        """Spoils the next `times` requests of this kind."""
+        self._faults.add(kind, fault, times)
+
+    def count(self, kind: RequestKind | None = None) -> int:
+        """How many requests arrived, of one kind or of all."""
+        return sum(kind in (None, request.kind) for request in self.requests)
+
+    async def start(self) -> None:
+        """Listens from now on."""
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self.endpoint = await self._listen(application, self._port)
+        self._storage_endpoint = await self._listen(self.storage.application(), 0)
+
+    async def stop(self) -> None:
+        """Ends every connection, stalled ones too."""
+        self._released.set()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _listen(self, application: web.Application, port: int) -> str:
+        runner = web.AppRunner(application, shutdown_timeout=1)
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        host, port = runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        prefix, _, method = request.path.rpartition("/")
+        known = request.method == "POST" and prefix == "/v1/datasets.DatasetApiService"
+        kind = KINDS.get(method, RequestKind.OTHER) if known else RequestKind.OTHER
+        body = await request.json() if request.can_read_body else {}
+        self.requests.append(RecordedRequest(kind, request.path, dict(request.headers), body))
+        fault = self._faults.take(kind)
+        try:
+            answer = self._api.answer(kind, body, self._account(request))
+        except ApiError as error:
+            fault = fault if fault != Fault() else Fault(error.status, body=_error_body(error))
+            answer = {}
+        if isinstance(answer, Redirect):
+            if fault == Fault():
+                raise web.HTTPFound(f"{self._storage_endpoint}{answer.path_and_query}")
+            answer = {}
+        headers = {"Content-Type": "application/json; charset=utf-8"}
+        return await send(request, json.dumps(answer).encode(), fault, self._released, headers=headers)
+
+    def _account(self, request: web.Request) -> str | None:
+        """Who asks. Raises ApiError."""
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        if not scheme and self.allow_anonymous:
+            return None
+        if scheme == "Bearer" and value in self._tokens:
+            return self._tokens[value]
+        if scheme == "Basic":
+            account, _, key = b64decode(value).decode().partition(":")
+            if key and self._keys.get(account) == key:
+                return account
+        raise ApiError(401, "Unauthenticated")
+
+    def _record_storage(self, kind: RequestKind, request: web.Request) -> Fault:
+        self.requests.append(RecordedRequest(kind, request.path, dict(request.headers), {}))
+        return self._faults.take(kind)
+
+
+def _error_body(error: ApiError) -> bytes:
+    return json.dumps({"code": error.status, "message": str(error)}).encode()
