@@ -4,6 +4,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 
+# A service that holds this scope may act for the owner named in the metadata of its call.
+DELEGATE_SCOPE = "auth.delegate"
+SUBJECT_METADATA = "flare-subject"
+
 
 @dataclass(frozen=True)
 class Caller:

@@ -1,0 +1,117 @@
+"""Verifies the token of every call and binds its caller before the request is looked at."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Protocol
+
+from servicekit.errors import PermissionDenied, Reason, Unauthenticated
+from servicekit.identity import DELEGATE_SCOPE, SUBJECT_METADATA, Caller, bind_caller, current_caller
+from servicekit.rpc.interceptor import CallInterceptor, Context
+from servicekit.rpc.methods import Method
+
+# Methods of gRPC itself that are no part of our contracts: health for probes, reflection for grpcurl.
+OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+
+
+class Verifier(Protocol):
+    """Tells who presents a token."""
+
+    async def verify(self, token: str) -> Caller:
+        """Raises Unauthenticated (TOKEN_INVALID, TOKEN_EXPIRED) if the token is not acceptable."""
+        ...
+
+
+class AuthorizationInterceptor(CallInterceptor):
+    """Lets a call pass if its token holds the scope that the contract asks for. Streams end when their token does."""
+
+    def __init__(self, verifier: Verifier, methods: Mapping[str, Method]) -> None:
+        self._verifier = verifier
+        self._methods = methods
+
+    async def admit(self, context: Context, method_name: str) -> None:
+        """Verifies the token, checks the scope, and binds the caller.
+
+        Raises:
+            Unauthenticated: TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED.
+            PermissionDenied: SCOPE_MISSING.
+        """
+        scope = self._required_scope(method_name)
+        if scope is None:
+            return
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        caller = await self._verifier.verify(_bearer_token(metadata.get("authorization", "")))
+        _require(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
+        if subject := metadata.get(SUBJECT_METADATA):
+            _require(caller, DELEGATE_SCOPE, f"act for '{subject}'")
+            caller = replace(caller, subject=subject)
+        bind_caller(caller)
+
+    async def answered(self, response: Awaitable[Any], context: Context, method_name: str) -> Any:
+        """Waits for the answer as long as the token lasts."""
+        if self._required_scope(method_name) is None:
+            return await response
+        try:
+            async with asyncio.timeout_at(_deadline(current_caller())) as timeout:
+                return await response
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise _expired(current_caller()) from None
+
+    async def streamed(self, responses: AsyncIterator[Any], context: Context, method_name: str) -> AsyncIterator[Any]:
+        """Passes the answers on as long as the token lasts."""
+        is_open = self._required_scope(method_name) is None
+        deadline = None if is_open else _deadline(current_caller())
+        async with aclosing(responses):  # type: ignore[type-var]  # handlers are async generators
+            while True:
+                # Around each message, not around the stream: a timeout may strike only where this code waits.
+                try:
+                    async with asyncio.timeout_at(deadline) as timeout:
+                        response = await anext(responses)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    if not timeout.expired():
+                        raise
+                    raise _expired(current_caller()) from None
+                yield response
+
+    def _required_scope(self, path: str) -> str | None:
+        """The scope of a method, None if anyone may call it. Unknown methods never get here: gRPC answers them."""
+        if path.startswith(OPEN_SERVICES):
+            return None
+        return self._methods[path].required_scope
+
+
+def _bearer_token(header: str) -> str:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated(
+            Reason.TOKEN_MISSING,
+            "the call has no token: log in and send the metadata 'authorization: Bearer <access token>'",
+        )
+    return token.strip()
+
+
+def _require(caller: Caller, scope: str, action: str) -> None:
+    if scope not in caller.scopes:
+        raise PermissionDenied(
+            Reason.SCOPE_MISSING,
+            f"to {action} a token needs the scope '{scope}'; this one has {', '.join(sorted(caller.scopes)) or 'none'}",
+            scope=scope,
+        )
+
+
+def _deadline(caller: Caller) -> float:
+    """The end of the caller's token on the clock of the event loop."""
+    return asyncio.get_running_loop().time() + caller.expire_time.timestamp() - time.time()
+
+
+def _expired(caller: Caller) -> Unauthenticated:
+    return Unauthenticated(
+        Reason.TOKEN_EXPIRED,
+        f"the token ended at {caller.expire_time:%Y-%m-%d %H:%M:%S} UTC: refresh it and call again",
+    )

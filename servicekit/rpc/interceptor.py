@@ -1,0 +1,54 @@
+"""What every interceptor here shares: it sees calls of all four kinds through the same three places."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from grpc.aio import ServicerContext
+from grpc_interceptor.server import AsyncServerInterceptor
+
+Context = ServicerContext[Any, Any]
+
+
+class CallInterceptor(AsyncServerInterceptor):
+    """Wraps the request, the wait for a single answer, and the stream of answers.
+
+    The base class alone would hand a stream back before its first message, so that code around the handler would run
+    before the handler does; `streamed` runs around the whole of it.
+    """
+
+    async def intercept(
+        self, method: Callable[..., Any], request_or_iterator: Any, context: Context, method_name: str
+    ) -> Any:
+        """Called by grpc-interceptor for each call."""
+        await self.admit(context, method_name)
+        if hasattr(request_or_iterator, "__aiter__"):
+            request = self._checked_stream(request_or_iterator)
+        else:
+            self.check(request_or_iterator)
+            request = request_or_iterator
+        response = method(request, context)
+        if hasattr(response, "__aiter__"):
+            return self.streamed(response, context, method_name)
+        return await self.answered(response, context, method_name)
+
+    async def admit(self, context: Context, method_name: str) -> None:
+        """Raises if the call may not go on. Runs before anything of the request is looked at."""
+
+    def check(self, request: Any) -> None:
+        """Raises if a request message is not acceptable; called for each message of a stream."""
+
+    async def answered(self, response: Awaitable[Any], context: Context, method_name: str) -> Any:
+        """Waits for the answer."""
+        return await response
+
+    async def streamed(self, responses: AsyncIterator[Any], context: Context, method_name: str) -> AsyncIterator[Any]:
+        """Passes the answers on."""
+        async with aclosing(responses):  # type: ignore[type-var]  # handlers are async generators
+            async for response in responses:
+                yield response
+
+    async def _checked_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            self.check(request)
+            yield request

@@ -1,0 +1,150 @@
+"""Starts a gRPC server with health, reflection and the interceptors, and drains it on SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
+
+from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
+from servicekit.rpc.methods import method_table
+from servicekit.rpc.observation import ObservationInterceptor
+from servicekit.rpc.validation import ValidationInterceptor
+from servicekit.settings import ServerSettings
+from servicekit.tls import server_credentials
+
+log = structlog.get_logger()
+
+KEEPALIVE_MILLISECONDS = 30_000
+MIN_PING_INTERVAL_MILLISECONDS = 10_000
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A servicer and how it gets into a server."""
+
+    service: ServiceDescriptor
+    add: Callable[[grpc.aio.Server], None]
+
+
+class Component(Protocol):
+    """Something that lives as long as the server: a job runner, a verifier, a database."""
+
+    async def start(self) -> None:
+        """Called in order before the server takes calls."""
+        ...
+
+    async def drain(self) -> None:
+        """Called in reverse order when the server is asked to end, while calls under way may still finish."""
+        ...
+
+
+class RpcServer:
+    """One gRPC server; `start`, then `drain`."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        registrations: Sequence[Registration],
+        verifier: Verifier,
+        components: Sequence[Component] = (),
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        """Opens nothing yet.
+
+        Raises:
+            UnmarkedMethodError: A method's contract does not say who may call it.
+        """
+        self._settings = settings
+        self._registrations = registrations
+        self._components = components
+        self._services = [registration.service for registration in registrations]
+        self._validation = ValidationInterceptor()
+        # The order is part of the design: errors of everything inside become statuses, and nothing of a request is
+        # looked at before its caller is known.
+        self._interceptors = [
+            ObservationInterceptor(registry),
+            AuthorizationInterceptor(verifier, method_table(self._services)),
+            self._validation,
+        ]
+        self._health = HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> int:
+        """Starts the components and the server, and returns its port. Health turns SERVING last."""
+        self._validation.warm_up(self._services)
+        for component in self._components:
+            await component.start()
+        server = grpc.aio.server(interceptors=self._interceptors, options=self._options())
+        for registration in self._registrations:
+            registration.add(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [service.full_name for service in self._services]
+        reflection.enable_server_reflection(
+            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], server
+        )
+        port = self._listen(server)
+        await server.start()
+        self._server = server
+        for name in ["", *names]:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        log.info("server_started", address=self._settings.listen_address, port=port)
+        return port
+
+    async def drain(self) -> None:
+        """Turns health to NOT_SERVING, stops the components, lets calls under way end, and stops."""
+        if self._server is None:
+            return
+        log.info("server_draining", seconds=self._settings.drain_seconds)
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
+        for component in reversed(self._components):
+            await component.drain()
+        await stopping
+        log.info("server_stopped")
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        address = self._settings.listen_address
+        credentials = server_credentials(self._settings)
+        try:
+            if credentials is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise OSError(f"can't listen on {address}: is another server there?") from error
+
+    def _options(self) -> list[tuple[str, Any]]:
+        return [
+            ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+            ("grpc.max_send_message_length", self._settings.max_message_bytes),
+            # Without this two servers would share a port silently.
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+            # Clients may ping idle streams this often; the default of 5 minutes ends their connections.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MILLISECONDS),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+
+
+async def serve_until_signal(server: RpcServer, settings: ServerSettings) -> None:
+    """Starts a server, waits for SIGTERM or Ctrl-C, and drains it. A second signal ends the wait for the drain."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    if settings.metrics_address:
+        host, port = settings.metrics_address.rsplit(":", 1)
+        start_http_server(int(port), host)
+    await server.start()
+    await asked.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    await server.drain()
