@@ -1,4 +1,4 @@
-"""What tests of all kinds share: tokens of an issuer of our own, and the three services started as a user starts them."""
+"""What tests share: tokens of an issuer of our own, and the three services as `flare up` starts them."""
 
 import json
 import os
