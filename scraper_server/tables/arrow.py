@@ -1,0 +1,44 @@
+"""Arrow's arrays and kernels, typed as this service uses them.
+
+The published stubs know fewer overloads of the kernels than there are, and tell chunked arrays from plain ones, which
+the kernels do not.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import pyarrow as pa
+import pyarrow.compute
+
+if TYPE_CHECKING:
+    Array = pa.Array[Any]
+    Scalar = pa.Scalar[Any]
+    Field = pa.Field[Any]
+else:
+    Array = pa.Array
+    Scalar = pa.Scalar
+    Field = pa.Field
+
+
+class _Kernels(Protocol):
+    def __getattr__(self, name: str) -> Callable[..., Array]: ...
+
+
+class _Reductions(Protocol):
+    def __getattr__(self, name: str) -> Callable[..., Scalar]: ...
+
+
+# The functions of pyarrow.compute that return as many values as they take, or a selection of them ...
+kernels = cast(_Kernels, pyarrow.compute)
+# ... and those that return one.
+reductions = cast(_Reductions, pyarrow.compute)
+
+
+def plain(values: "pa.ChunkedArray[Any]") -> Array:
+    """A chunked array as the kernels see it: they take either kind."""
+    return cast(Array, values)
+
+
+def concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of one schema as one batch."""
+    return cast(Any, pa).concat_batches(batches)  # type: ignore[no-any-return]  # missing in the stubs

@@ -1,0 +1,172 @@
+"""Turns a file into a table of ours: `table.parquet` in a folder, and what is known about it."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scraper_server.tables.arrow import Array, concatenated, plain
+from scraper_server.tables.delimited import BytesDone, DelimitedFile
+from scraper_server.tables.delimiters import detect_delimiter
+from scraper_server.tables.digests import TableDigest
+from scraper_server.tables.encodings import as_utf8, detect_encoding
+from scraper_server.tables.formats import FileFormat, FormatKind, detect_kind
+from scraper_server.tables.parquet import ParquetFile, write_table
+from scraper_server.tables.schema import Column, TableWarning
+from scraper_server.tables.statistics import column_statistics, column_warnings
+from servicekit.errors import InvalidArgument, Reason
+
+TABLE_FILE = "table.parquet"
+# Row groups of the stored table: their size depends on the number of columns alone, so equal tables get equal digests.
+GROUP_ROWS = 65_536
+GROUP_CELLS = 4_000_000
+MOST_COLUMNS = 20_000
+
+
+class ConversionPhase(StrEnum):
+    """What a conversion is doing."""
+
+    CONVERTING = "converting"
+    PROFILING = "profiling"
+
+
+PhaseProgress = Callable[[ConversionPhase, int, int], None]
+
+
+@dataclass(frozen=True)
+class ConvertedTable:
+    """What is known about a table that was written."""
+
+    digest: str
+    row_count: int
+    size_bytes: int
+    columns: tuple[Column, ...]
+    format: FileFormat
+    warnings: tuple[TableWarning, ...]
+
+
+def convert(source: Path, name: str, wanted: FileFormat, directory: Path, progress: PhaseProgress) -> ConvertedTable:
+    """Reads the file `source`, which its owner calls `name`, and writes `table.parquet` into `directory`.
+
+    `progress` takes a phase with its bytes done and in all. `directory` is an empty folder; intermediate files are
+    removed from it.
+
+    Raises:
+        InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file; LIMIT_EXCEEDED.
+    """
+    kind = detect_kind(source, name)
+    size = source.stat().st_size
+    if kind is FormatKind.PARQUET and wanted.kind is not FormatKind.DELIMITED:
+        columns, batches, warnings = _parquet(source, name, progress, size)
+        found = FileFormat(FormatKind.PARQUET)
+    elif wanted.kind is FormatKind.PARQUET:
+        message = f"file '{name}' is not Parquet: leave format.kind out to have the format detected"
+        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
+    elif kind is FormatKind.PARQUET:
+        message = f"file '{name}' is Parquet, not delimited text: leave format.kind out to have the format detected"
+        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
+    else:
+        encoding = wanted.encoding or detect_encoding(source, name)
+        text = as_utf8(source, encoding, name, directory)
+        found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
+        columns, batches, warnings = _delimited(text, name, found.delimiter, progress)
+    digest = TableDigest(columns)
+    path = directory / TABLE_FILE
+    write_table(_hashed(_regrouped(batches, len(columns)), digest), path)
+    (directory / "utf8").unlink(missing_ok=True)
+    profiled = tuple(_profiled(path, columns, progress))
+    seen = tuple(warning for column in profiled for warning in column_warnings(column))
+    return ConvertedTable(
+        digest=digest.hexdigest(),
+        row_count=pq.read_metadata(path).num_rows,
+        size_bytes=path.stat().st_size,
+        columns=profiled,
+        format=found,
+        warnings=(*warnings, *seen),
+    )
+
+
+_Opened = tuple[tuple[Column, ...], Iterator[pa.RecordBatch], tuple[TableWarning, ...]]
+
+
+def _delimited(text: Path, name: str, delimiter: str, progress: PhaseProgress) -> _Opened:
+    file = DelimitedFile(text, delimiter, name)
+    _limited(name, len(file.names))
+    first, second = _halves(progress, text.stat().st_size)
+    readings = file.readings(first)
+    columns = tuple(Column(name, reading.type) for name, reading in zip(file.names, readings, strict=True))
+    return columns, file.batches(readings, second), file.warnings
+
+
+def _parquet(source: Path, name: str, progress: PhaseProgress, size: int) -> _Opened:
+    file = ParquetFile(source, name)
+    _limited(name, len(file.names))
+    first, second = _halves(progress, size)
+    types = file.types(first)
+    columns = tuple(Column(name, each) for name, each in zip(file.names, types, strict=True))
+    return columns, file.batches(types, second), file.warnings
+
+
+def _limited(name: str, width: int) -> None:
+    if width > MOST_COLUMNS:
+        message = f"file '{name}' has {width} columns, more than {MOST_COLUMNS}: leave some out"
+        raise InvalidArgument(Reason.LIMIT_EXCEEDED, message, file=name)
+
+
+def _halves(progress: PhaseProgress, size: int) -> tuple[BytesDone, BytesDone]:
+    """A file is read twice, once to learn its types and once to convert it: each is half of the phase."""
+
+    def first(done: int) -> None:
+        progress(ConversionPhase.CONVERTING, min(done, size) // 2, size)
+
+    def second(done: int) -> None:
+        progress(ConversionPhase.CONVERTING, (size + min(done, size)) // 2, size)
+
+    return first, second
+
+
+def _regrouped(batches: Iterator[pa.RecordBatch], width: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in groups of a fixed size."""
+    group_rows = max(1, min(GROUP_ROWS, GROUP_CELLS // width))
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        offset = 0
+        while count + len(batch) - offset >= group_rows:
+            taken = group_rows - count
+            yield concatenated([*waiting, batch.slice(offset, taken)])
+            offset += taken
+            waiting, count = [], 0
+        if offset < len(batch):
+            waiting.append(batch.slice(offset))
+            count += len(batch) - offset
+    if waiting:
+        yield concatenated(waiting)
+
+
+def _hashed(batches: Iterator[pa.RecordBatch], digest: TableDigest) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        digest.add(batch)
+        yield batch
+
+
+def _profiled(path: Path, columns: tuple[Column, ...], progress: PhaseProgress) -> Iterator[Column]:
+    """The columns with their statistics. One column is in memory at a time."""
+    with pq.ParquetFile(path) as file:
+        metadata = file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        sizes = [sum(group.column(at).total_compressed_size for group in groups) for at in range(len(columns))]
+        for at, done in enumerate(itertools.accumulate(sizes)):
+            column = columns[at]
+            values = _column(file, at)
+            yield replace(column, statistics=column_statistics(column.type, values))
+            progress(ConversionPhase.PROFILING, done, sum(sizes))
+
+
+def _column(file: pq.ParquetFile, position: int) -> Array:
+    # By position, not by name: Parquet reads the dots of a name as a path.
+    return plain(file.reader.read_column(position))

@@ -1,0 +1,132 @@
+"""Reads Parquet files of others, and writes ours."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scraper_server.tables.arrow import Array, Field, kernels
+from scraper_server.tables.cells import finite
+from scraper_server.tables.delimited import BytesDone
+from scraper_server.tables.inference import StringKind
+from scraper_server.tables.names import unique_names
+from scraper_server.tables.refusals import empty, not_a_table
+from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType, arrow_schema
+
+BATCH_ROWS = 16_384
+
+
+class ParquetFile:
+    """Somebody's Parquet file, whose columns become one of the six types."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        """Reads the footer of the file at `path`; `name` is what messages call it.
+
+        Raises:
+            InvalidArgument: FILE_NOT_A_TABLE if it is damaged, or a column holds lists, structures or bytes;
+                FILE_EMPTY if it has no rows.
+        """
+        self._name = name
+        self._size = path.stat().st_size
+        try:
+            self._file = pq.ParquetFile(path)
+        except (pa.ArrowException, OSError) as error:
+            raise not_a_table(name, f"its Parquet footer can't be read; is it whole? ({error})") from error
+        fields = list(self._file.schema_arrow)
+        if not fields or not self._file.metadata.num_rows:
+            raise empty(name, "its Parquet footer counts none")
+        self.names, self.warnings = unique_names([field.name for field in fields])
+        self._types = tuple(self._column_type(field) for field in fields)
+
+    def types(self, done: BytesDone) -> tuple[ColumnType, ...]:
+        """The type of each column; whether strings are categories is found out from all of them."""
+        kinds = {position: StringKind() for position, kind in enumerate(self._types) if kind is ColumnType.TEXT}
+        if kinds:
+            for batch in self._batches(done):
+                for position, kind in kinds.items():
+                    kind.see(_converted(batch.column(position), ColumnType.TEXT))
+        return tuple(kinds[at].type if at in kinds else known for at, known in enumerate(self._types))
+
+    def batches(self, types: tuple[ColumnType, ...], done: BytesDone) -> Iterator[pa.RecordBatch]:
+        """The rows, in these types.
+
+        Raises:
+            InvalidArgument: FILE_NOT_A_TABLE if a page is damaged, or a value does not fit its type.
+        """
+        schema = arrow_schema(tuple(Column(name, each) for name, each in zip(self.names, types, strict=True)))
+        for batch in self._batches(done):
+            arrays = []
+            for name, array, wanted in zip(self.names, batch.columns, types, strict=True):
+                try:
+                    arrays.append(_converted(array, wanted))
+                except pa.ArrowInvalid as error:
+                    raise not_a_table(self._name, f"column '{name}': {error}") from error
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        try:
+            for batch in self._file.iter_batches(BATCH_ROWS):
+                rows += len(batch)
+                done(self._size * rows // self._file.metadata.num_rows)
+                yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise not_a_table(self._name, f"after row {rows}: {error}") from error
+
+    def _column_type(self, field: Field) -> ColumnType:
+        found = _column_type(field.type)
+        if found is None:
+            why = f"column '{field.name}' holds values of type {field.type}; leave it out or make plain columns of it"
+            raise not_a_table(self._name, why)
+        return found
+
+
+def write_table(batches: Iterator[pa.RecordBatch], path: Path) -> None:
+    """Writes batches of one schema to a Parquet file, a row group each. Floats are not dictionary coded.
+
+    Measurements rarely repeat, and their dictionaries cost more than they save.
+    """
+    first = next(batches)
+    coded: Any = [field.name for field in first.schema if not pa.types.is_floating(field.type)]
+    with pq.ParquetWriter(path, first.schema, use_dictionary=coded, compression="zstd") as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _column_type(arrow_type: pa.DataType) -> ColumnType | None:
+    kinds = pa.types
+    if kinds.is_dictionary(arrow_type):
+        return _column_type(arrow_type.value_type)
+    if kinds.is_boolean(arrow_type):
+        return ColumnType.BOOLEAN
+    if kinds.is_integer(arrow_type):
+        return ColumnType.INTEGER
+    if kinds.is_floating(arrow_type) or kinds.is_decimal(arrow_type):
+        return ColumnType.FLOAT
+    if kinds.is_timestamp(arrow_type) or kinds.is_date(arrow_type):
+        return ColumnType.DATETIME
+    if (
+        kinds.is_string(arrow_type)
+        or kinds.is_large_string(arrow_type)
+        or kinds.is_string_view(arrow_type)
+        or kinds.is_null(arrow_type)
+    ):
+        return ColumnType.TEXT
+    return None
+
+
+def _converted(array: Array, wanted: ColumnType) -> Array:
+    """The values in one of the six types. Raises ArrowInvalid for one that does not fit."""
+    if pa.types.is_dictionary(array.type):
+        array = kernels.cast(array, array.type.value_type)
+    if wanted is ColumnType.FLOAT:
+        return finite(kernels.cast(array, pa.float64(), safe=False))
+    if wanted is ColumnType.DATETIME and array.type != ARROW_TYPES[wanted]:
+        # Parts of a microsecond go; a time without a zone is taken for UTC.
+        zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
+        naive = kernels.cast(array, pa.timestamp("us", tz="UTC") if zoned else pa.timestamp("us"), safe=False)
+        return naive if zoned else kernels.assume_timezone(naive, "UTC")
+    return kernels.cast(array, ARROW_TYPES[wanted])
