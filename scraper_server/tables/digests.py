@@ -41,7 +41,7 @@ def _value_bytes(array: Array) -> Iterator[bytes | memoryview]:
         yield _numbers(kernels.binary_length(filled), "<i4")
         _, offsets, data = filled.buffers()
         if offsets is not None and data is not None:
-            ends = np.frombuffer(offsets, np.int32)[filled.offset : filled.offset + len(filled) + 1]
+            ends = np.frombuffer(memoryview(offsets), np.int32)[filled.offset : filled.offset + len(filled) + 1]
             yield memoryview(data)[ends[0] : ends[-1]]
     elif pa.types.is_boolean(array.type):
         yield _bits(kernels.fill_null(array, False))

@@ -108,14 +108,8 @@ def _column_type(arrow_type: pa.DataType) -> ColumnType | None:
         return ColumnType.FLOAT
     if kinds.is_timestamp(arrow_type) or kinds.is_date(arrow_type):
         return ColumnType.DATETIME
-    if (
-        kinds.is_string(arrow_type)
-        or kinds.is_large_string(arrow_type)
-        or kinds.is_string_view(arrow_type)
-        or kinds.is_null(arrow_type)
-    ):
-        return ColumnType.TEXT
-    return None
+    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_null)
+    return ColumnType.TEXT if any(check(arrow_type) for check in is_text) else None
 
 
 def _converted(array: Array, wanted: ColumnType) -> Array:

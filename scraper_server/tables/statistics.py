@@ -36,7 +36,7 @@ def column_statistics(kind: ColumnType, values: Array) -> ColumnStatistics:
         distinct_count=len(counts),
         numeric=_numeric(present) if len(present) and (kind.is_numeric or kind is ColumnType.BOOLEAN) else None,
         time=_time(present) if len(present) and kind is ColumnType.DATETIME else None,
-        most_frequent=() if kind is ColumnType.FLOAT else _most_frequent(counts),
+        most_frequent=() if kind is ColumnType.FLOAT else _most_frequent(cast(pa.StructArray, counts)),
     )
 
 
