@@ -46,5 +46,6 @@ signing_keys = Table(
     Column("kid", String(64), primary_key=True),
     Column("sealed_private_key", String(1000), nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+    Column("signs", Boolean, unique=True),  # true or null, so that there is at most one that signs
     Column("withdraw_time", UtcDateTime),  # when the last token that it signed has ended; null while it signs
 )

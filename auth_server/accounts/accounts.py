@@ -1,6 +1,6 @@
 """The rules of accounts: who may log in, and how an account changes."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -34,11 +34,14 @@ class Accounts:
         store: AccountStore,
         passwords: Passwords,
         throttle: LoginThrottle,
+        end_logins: Callable[[str], Awaitable[None]],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`end_logins` revokes the refresh tokens of an account by its name."""
         self._store = store
         self._passwords = passwords
         self._throttle = throttle
+        self._end_logins = end_logins
         self._now = now
 
     async def create(self, account_id: str, display_name: str, scopes: Collection[str], password: str) -> Account:
@@ -95,7 +98,7 @@ class Accounts:
         return account if account is not None and not account.disabled else None
 
     async def change(self, account_id: str, change: AccountChange) -> Account:
-        """Changes an account.
+        """Changes an account, and ends its logins if it is disabled.
 
         Raises:
             NotFound: There is none.
@@ -113,10 +116,13 @@ class Accounts:
             scopes=account.scopes if scopes is None else scopes,
             disabled=account.disabled if change.disabled is None else change.disabled,
         )
-        return await self._replace(account, changed)
+        kept = await self._replace(account, changed)
+        if kept.disabled:
+            await self._end_logins(account.name)
+        return kept
 
     async def delete(self, account_id: str) -> None:
-        """Deletes an account.
+        """Deletes an account and ends its logins.
 
         Raises:
             NotFound: There is none.
@@ -127,6 +133,7 @@ class Accounts:
                 raise _not_found(account_id)
         except LastAdministrator as error:
             raise _last_administrator(account_id) from error
+        await self._end_logins(ACCOUNT_PREFIX + account_id)
         log.info("account_deleted", account=ACCOUNT_PREFIX + account_id)
 
     async def check_login(self, account_id: str, password: str, peer: str) -> Account:
@@ -155,7 +162,7 @@ class Accounts:
         return account
 
     async def change_password(self, account_id: str, current: str, new: str, peer: str) -> None:
-        """Sets the password of somebody who knows the present one.
+        """Sets the password of somebody who knows the present one, and ends all logins with it.
 
         Raises:
             Unauthenticated: CREDENTIALS_REJECTED, the present one is wrong.
@@ -167,7 +174,7 @@ class Accounts:
         await self._set_password(await self.get(account.account_id), new)
 
     async def reset_password(self, account_id: str, new: str) -> None:
-        """Sets somebody's password.
+        """Sets somebody's password, and ends all logins with the one before.
 
         Raises:
             NotFound: There is no such account.
@@ -178,6 +185,7 @@ class Accounts:
 
     async def _set_password(self, account: Account, new: str) -> None:
         await self._replace(account, replace(account, password_hash=await self._passwords.hash(new)))
+        await self._end_logins(account.name)
         log.info("password_set", account=account.name)
 
     async def _replace(self, account: Account, changed: Account) -> Account:
