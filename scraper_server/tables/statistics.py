@@ -1,5 +1,7 @@
 """What is known about a column's values."""
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
