@@ -255,6 +255,7 @@ class ViewColumn(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     FILL_VALUE_FIELD_NUMBER: _builtins.int
+    CATEGORY_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the view."""
     source_column: _builtins.str
@@ -269,6 +270,8 @@ class ViewColumn(_message.Message):
     """What missing values were replaced by, as text, if the policy replaces them: learned from the training rows alone.
     A model trained on the view does the same to the rows it predicts.
     """
+    category_count: _builtins.int
+    """Different values among the training rows, for boolean, categorical and text columns; 0 for others."""
     def __init__(
         self,
         *,
@@ -278,10 +281,11 @@ class ViewColumn(_message.Message):
         type: _dataset_pb2.ColumnType.ValueType = ...,
         missing: Global___MissingPolicy.ValueType = ...,
         fill_value: _builtins.str | None = ...,
+        category_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "fill_value", b"fill_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "fill_value", b"fill_value", "missing", b"missing", "name", b"name", "role", b"role", "source_column", b"source_column", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "category_count", b"category_count", "fill_value", b"fill_value", "missing", b"missing", "name", b"name", "role", b"role", "source_column", b"source_column", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fill_value: _TypeAlias = _typing.Literal["fill_value"]  # noqa: Y015
     _WhichOneofArgType__fill_value: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value"]  # noqa: Y015
