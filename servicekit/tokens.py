@@ -34,7 +34,7 @@ class _Verified:
 
 
 class TokenVerifier:
-    """Tells who calls from a signed JWT of the issuer that this service trusts."""
+    """Tells who calls from a signed JWT of the issuer that this service trusts. A `Component` of the server."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class TokenVerifier:
         """Begins to fetch the keys, without waiting for them."""
         await self._keys.start()
 
-    async def close(self) -> None:
+    async def drain(self) -> None:
         """Stops fetching."""
         await self._keys.close()
 
