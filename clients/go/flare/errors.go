@@ -10,6 +10,8 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	commonv1 "flare.example/go/gen/flare/common/v1"
 )
 
 // Error is how a call or a job failed. Branch on Reason, which is one of flare.common.v1.ErrorReason without its prefix;
@@ -57,12 +59,23 @@ func ReasonOf(err error) string {
 	return ""
 }
 
-// JobError is the failure that a job's `error` field holds, or nil if it holds none.
-func JobError(failure *rpcstatus.Status) *Error {
-	if failure == nil {
+// EndedJob is what training jobs and import jobs have in common.
+type EndedJob interface {
+	GetName() string
+	GetState() commonv1.JobState
+	GetError() *rpcstatus.Status
+}
+
+// JobError says why a job failed, with an *Error inside, or that it was cancelled. It is nil for every other job.
+func JobError(job EndedJob) error {
+	switch job.GetState() {
+	case commonv1.JobState_JOB_STATE_FAILED:
+		return fmt.Errorf("%s failed: %w", job.GetName(), fromStatus(status.FromProto(job.GetError())))
+	case commonv1.JobState_JOB_STATE_CANCELLED:
+		return fmt.Errorf("%s was cancelled", job.GetName())
+	default:
 		return nil
 	}
-	return fromStatus(status.FromProto(failure))
 }
 
 // asError turns what grpc returned into an *Error. An error that holds no status, such as io.EOF, stays as it is.

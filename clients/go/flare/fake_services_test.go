@@ -34,6 +34,7 @@ type fakeServices struct {
 	address   string
 	listener  *cuttableListener
 	tokenLife time.Duration
+	received  chan struct{} // one for each event that a watching test has got
 
 	mutex    sync.Mutex
 	logins   int
@@ -57,6 +58,7 @@ func startServices(t *testing.T) *fakeServices {
 		address:   listener.Addr().String(),
 		listener:  &cuttableListener{Listener: listener},
 		tokenLife: time.Hour,
+		received:  make(chan struct{}, lastSequence),
 	}
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.MaxSendMsgSize(maxMessageBytes),
@@ -88,7 +90,7 @@ func startServices(t *testing.T) *fakeServices {
 	return services
 }
 
-// connect makes a client that loses patience in test time.
+// connect makes a client that re-attaches in test time.
 func (f *fakeServices) connect(t *testing.T, credentials Credentials, options ...Option) *Client {
 	t.Helper()
 	client, err := Connect(context.Background(), Gateway(f.address), credentials, options...)
@@ -96,7 +98,6 @@ func (f *fakeServices) connect(t *testing.T, credentials Credentials, options ..
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	client.watching.silence = 300 * time.Millisecond
 	client.watching.firstBackoff = time.Millisecond
 	client.watching.lastBackoff = 20 * time.Millisecond
 	return client

@@ -47,7 +47,7 @@ var passingFaults = map[string]fault{
 	"early end": func(*fakeServices, mlv1.TrainingService_WatchTrainingJobServer) error { return nil },
 }
 
-// faultyWatch serves the job's events, `each` in a stream before the fault.
+// faultyWatch serves the job's events, `each` in a stream before the fault, which waits until the client has them.
 func faultyWatch(
 	services *fakeServices, each int64, fault fault,
 ) func(int64, mlv1.TrainingService_WatchTrainingJobServer) error {
@@ -57,6 +57,9 @@ func faultyWatch(
 		}
 		for sequence := after + 1; sequence <= lastSequence; sequence++ {
 			if sequence > after+each {
+				for i := int64(0); i < each; i++ {
+					<-services.received
+				}
 				return fault(services, stream)
 			}
 			event := &mlv1.TrainingEvent{Sequence: sequence}
@@ -74,10 +77,11 @@ func sendSnapshot(stream mlv1.TrainingService_WatchTrainingJobServer, state comm
 	return stream.Send(&mlv1.WatchTrainingJobResponse{Message: &mlv1.WatchTrainingJobResponse_Snapshot{Snapshot: job}})
 }
 
-func sequencesOf(watch *TrainingWatch) []int64 {
+func (f *fakeServices) sequencesOf(watch *TrainingWatch) []int64 {
 	var seen []int64
 	for watch.Next() {
 		seen = append(seen, watch.Event().Sequence)
+		f.received <- struct{}{}
 	}
 	return seen
 }
@@ -93,15 +97,18 @@ func sequencesFrom(first int64) []int64 {
 func TestWatchLosesAndRepeatsNothingThroughPassingFaults(t *testing.T) {
 	for name, fault := range passingFaults {
 		for _, each := range []int64{1, 5} {
-			fault := fault
-			each := each
+			name, fault, each := name, fault, each
 			t.Run(fmt.Sprintf("%s after %d", name, each), func(t *testing.T) {
 				t.Parallel()
 				services := startServices(t)
 				services.watchTrainingJob = faultyWatch(services, each, fault)
-				watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 0)
+				client := services.login(t)
+				if name == "silence" {
+					client.watching.silence = 100 * time.Millisecond
+				}
+				watch := client.WatchTrainingJob(context.Background(), jobName, 0)
 				defer watch.Close()
-				if seen := sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(1)) || watch.Err() != nil {
+				if seen := services.sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(1)) || watch.Err() != nil {
 					t.Fatalf("saw %v, then %v", seen, watch.Err())
 				}
 				if watch.Job().State != commonv1.JobState_JOB_STATE_SUCCEEDED {
@@ -116,7 +123,7 @@ func TestWatchBeginsAfterTheGivenSequence(t *testing.T) {
 	services := startServices(t)
 	services.watchTrainingJob = faultyWatch(services, lastSequence, nil)
 	watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 7)
-	if seen := sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(8)) || watch.Err() != nil {
+	if seen := services.sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(8)) || watch.Err() != nil {
 		t.Fatalf("saw %v, then %v", seen, watch.Err())
 	}
 	if watch.Sequence() != lastSequence {
@@ -131,7 +138,7 @@ func TestWatchSkipsEventsThatAServerRepeats(t *testing.T) {
 		return serve(0, stream)
 	}
 	watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 4)
-	if seen := sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(5)) {
+	if seen := services.sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(5)) {
 		t.Fatalf("saw %v", seen)
 	}
 }
@@ -151,8 +158,10 @@ func TestHeartbeatsKeepAQuietStream(t *testing.T) {
 		}
 		return faultyWatch(services, lastSequence, nil)(after, stream)
 	}
-	watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 0)
-	if seen := sequencesOf(watch); len(seen) != lastSequence || streams != 1 {
+	client := services.login(t)
+	client.watching.silence = 300 * time.Millisecond
+	watch := client.WatchTrainingJob(context.Background(), jobName, 0)
+	if seen := services.sequencesOf(watch); len(seen) != lastSequence || streams != 1 {
 		t.Fatalf("saw %v over %d streams, then %v", seen, streams, watch.Err())
 	}
 }
@@ -170,7 +179,7 @@ func TestWatchEndsWithFailuresThatStay(t *testing.T) {
 			services, 3, func(*fakeServices, mlv1.TrainingService_WatchTrainingJobServer) error { return end },
 		)
 		watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 0)
-		if seen := sequencesOf(watch); len(seen) != 3 || ReasonOf(watch.Err()) != reason {
+		if seen := services.sequencesOf(watch); len(seen) != 3 || ReasonOf(watch.Err()) != reason {
 			t.Errorf("%s: saw %v, then %v", reason, seen, watch.Err())
 		}
 	}
@@ -181,7 +190,7 @@ func TestWatchWithATokenThatCannotBeRenewedEnds(t *testing.T) {
 	services.access = "given"
 	services.watchTrainingJob = faultyWatch(services, 3, passingFaults["expired token"])
 	watch := services.connect(t, Token("given")).WatchTrainingJob(context.Background(), jobName, 0)
-	if seen := sequencesOf(watch); len(seen) != 3 || status.Code(watch.Err()) != codes.Unauthenticated {
+	if seen := services.sequencesOf(watch); len(seen) != 3 || status.Code(watch.Err()) != codes.Unauthenticated {
 		t.Fatalf("saw %v, then %v", seen, watch.Err())
 	}
 }
@@ -198,11 +207,11 @@ func TestWatchGivesUpWhenItsPatienceEnds(t *testing.T) {
 func TestWatchEndsWithItsContext(t *testing.T) {
 	services := startServices(t)
 	services.watchTrainingJob = faultyWatch(services, 3, passingFaults["silence"])
-	client := services.login(t)
-	client.watching.silence = time.Hour
 	ctx, cancel := context.WithCancel(context.Background())
-	watch := client.WatchTrainingJob(ctx, jobName, 0)
+	defer cancel()
+	watch := services.login(t).WatchTrainingJob(ctx, jobName, 0)
 	for watch.Next() {
+		services.received <- struct{}{}
 		if watch.Event().Sequence == 3 {
 			cancel()
 		}
@@ -216,7 +225,10 @@ func TestImportWatchReattachesToo(t *testing.T) {
 	services := startServices(t)
 	services.watchImportJob = func(after int64, stream scraperv1.ScraperService_WatchImportJobServer) error {
 		if after == 3 {
-			job := &scraperv1.ImportJob{State: commonv1.JobState_JOB_STATE_FAILED, LastSequence: 3}
+			job := &scraperv1.ImportJob{
+				Name: "importJobs/i", State: commonv1.JobState_JOB_STATE_FAILED, LastSequence: 3,
+				Error: status.Convert(failure(codes.InvalidArgument, "FILE_EMPTY", "'a.csv' has no rows")).Proto(),
+			}
 			message := &scraperv1.WatchImportJobResponse_Snapshot{Snapshot: job}
 			return stream.Send(&scraperv1.WatchImportJobResponse{Message: message})
 		}
@@ -235,7 +247,11 @@ func TestImportWatchReattachesToo(t *testing.T) {
 	if !reflect.DeepEqual(seen, []int64{1, 2, 3}) || watch.Err() != nil {
 		t.Fatalf("saw %v, then %v", seen, watch.Err())
 	}
-	if watch.Job().State != commonv1.JobState_JOB_STATE_FAILED {
-		t.Fatalf("ended with the job %v", watch.Job())
+	err := JobError(watch.Job())
+	if ReasonOf(err) != "FILE_EMPTY" {
+		t.Fatalf("the job's error reads %v", err)
+	}
+	if err.Error() != "importJobs/i failed: InvalidArgument (FILE_EMPTY): 'a.csv' has no rows" {
+		t.Fatalf("reads %q", err)
 	}
 }
