@@ -2,6 +2,7 @@
 
 from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset, EmulatedFile
 from tests.kaggle_emulator.faults import Fault, RequestKind
+from tests.kaggle_emulator.samples import passengers_csv, small_catalogue, wines_csv
 from tests.kaggle_emulator.server import KaggleEmulator, RecordedRequest
 
 __all__ = [
@@ -12,4 +13,7 @@ __all__ = [
     "KaggleEmulator",
     "RecordedRequest",
     "RequestKind",
+    "passengers_csv",
+    "small_catalogue",
+    "wines_csv",
 ]

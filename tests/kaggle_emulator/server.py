@@ -45,10 +45,12 @@ class KaggleEmulator:
         self.allow_anonymous = allow_anonymous
         self.requests: list[RecordedRequest] = []
         self.endpoint = ""
-        self._keys = dict(keys or {})
+        self.catalogue = catalogue
+        self.accounts = dict(keys or {})
         self._tokens = dict(tokens or {})
         self._faults = FaultPlan()
         self._released = asyncio.Event()
+        self._arrival = asyncio.Condition()
         self.storage = Storage(self._record_storage, self._released)
         self._api = DatasetApi(catalogue, self.storage)
         self._port = port
@@ -62,6 +64,11 @@ class KaggleEmulator:
     def count(self, kind: RequestKind | None = None) -> int:
         """How many requests arrived, of one kind or of all."""
         return sum(kind in (None, request.kind) for request in self.requests)
+
+    async def arrived(self, kind: RequestKind) -> None:
+        """Waits until a request of this kind has arrived since the start."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: self.count(kind) > 0)
 
     async def start(self) -> None:
         """Listens from now on."""
@@ -98,7 +105,7 @@ class KaggleEmulator:
         known = request.method == "POST" and prefix == "/v1/datasets.DatasetApiService"
         kind = KINDS.get(method, RequestKind.OTHER) if known else RequestKind.OTHER
         body = await request.json() if request.can_read_body else {}
-        self.requests.append(RecordedRequest(kind, request.path, dict(request.headers), body))
+        await self._record(RecordedRequest(kind, request.path, dict(request.headers), body))
         fault = self._faults.take(kind)
         try:
             answer = self._api.answer(kind, body, self._account(request))
@@ -121,12 +128,17 @@ class KaggleEmulator:
             return self._tokens[value]
         if scheme == "Basic":
             account, _, key = b64decode(value).decode().partition(":")
-            if key and self._keys.get(account) == key:
+            if key and self.accounts.get(account) == key:
                 return account
         raise ApiError(401, "Unauthenticated")
 
-    def _record_storage(self, kind: RequestKind, request: web.Request) -> Fault:
-        self.requests.append(RecordedRequest(kind, request.path, dict(request.headers), {}))
+    async def _record(self, request: RecordedRequest) -> None:
+        async with self._arrival:
+            self.requests.append(request)
+            self._arrival.notify_all()
+
+    async def _record_storage(self, kind: RequestKind, request: web.Request) -> Fault:
+        await self._record(RecordedRequest(kind, request.path, dict(request.headers), {}))
         return self._faults.take(kind)
 
 

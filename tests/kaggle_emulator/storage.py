@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -21,7 +21,7 @@ LAST_MODIFIED = "Fri, 01 Mar 2024 08:30:15 GMT"
 class Storage:
     """Objects by path. An address is good until it expires or `expire_all` is called."""
 
-    def __init__(self, record: Callable[[RequestKind, web.Request], Fault], released: asyncio.Event) -> None:
+    def __init__(self, record: Callable[[RequestKind, web.Request], Awaitable[Fault]], released: asyncio.Event) -> None:
         self.lifetime_seconds = 600
         self._objects: dict[str, tuple[bytes, str]] = {}
         self._secret = secrets.token_bytes(16)
@@ -34,6 +34,12 @@ class Storage:
         expires = int(time.time()) + self.lifetime_seconds
         return f"/{quote(path)}?X-Goog-Expires={expires}&X-Goog-Signature={self._signature(path, expires)}"
 
+    def replace(self, old: bytes, new: bytes) -> None:
+        """Puts another content in the place of one, under the same addresses."""
+        for path, (content, content_type) in self._objects.items():
+            if content == old:
+                self._objects[path] = (new, content_type)
+
     def expire_all(self) -> None:
         """Makes every address given so far useless."""
         self._secret = secrets.token_bytes(16)
@@ -45,7 +51,7 @@ class Storage:
         return application
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        fault = self._record(RequestKind.STORAGE, request)
+        fault = await self._record(RequestKind.STORAGE, request)
         path = request.match_info["path"]
         if "Authorization" in request.headers:
             return _refusal(400, "InvalidArgument", "Only one auth mechanism allowed")

@@ -1,0 +1,183 @@
+"""The `kaggle` package as Flare uses it: four calls, with our credentials, time limits and nothing printed.
+
+The package authenticates on import, looks for credentials in the environment and the home folder at each new client,
+has no time limits, follows redirects into the response parser, and prints. All of that is settled here.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey
+from scraper_server.sources.kaggle.failures import Question, translated
+from scraper_server.sources.kaggle.options import KaggleOptions
+
+_importing = threading.Lock()
+
+
+class KaggleClient:
+    """Calls Kaggle's API. Blocking and safe to share between threads: each call has a connection of its own."""
+
+    def __init__(self, options: KaggleOptions) -> None:
+        self._options = options
+
+    def search(self, query: str, size: int, token: str) -> Any:
+        """A page of data sets, the package's `ApiListDatasetsResponse`. Raises FlareError."""
+        subject = f"data sets with '{query}'" if query else "data sets"
+        with translated(Question(subject, self._options.credentials, has_cursor=bool(token))):
+            return self._api().dataset_list_with_response(search=query, page_size=size, page_token=token or None)
+
+    def dataset(self, ref: str) -> Any:
+        """A data set, the package's `ApiDataset`. Raises FlareError."""
+        with translated(self._about(ref)), self._api().build_kaggle_client() as kaggle:
+            from kagglesdk.datasets.types import dataset_api_service  # type: ignore[import-untyped]
+
+            request = dataset_api_service.ApiGetDatasetRequest()
+            request.owner_slug, request.dataset_slug = ref.split("/")
+            return kaggle.datasets.dataset_api_client.get_dataset(request)
+
+    def files(self, ref: str, version: int, size: int, token: str) -> Any:
+        """A page of files, the package's `ApiListDatasetFilesResponse`. `version` 0: the latest. Raises FlareError."""
+        with translated(self._about(ref, version, has_cursor=bool(token))):
+            versioned = f"{ref}/{version}" if version else ref
+            return self._api().dataset_list_files(versioned, page_token=token or None, page_size=size)
+
+    def download(self, ref: str, version: int, path: str) -> requests.Response:
+        """The answer to a download: a redirect to storage, not followed. `version` 0: the latest. Raises FlareError."""
+        question = Question(f"file '{path}' of {_dataset_name(ref, version)}", self._options.credentials, ref)
+        with translated(question), self._api().build_kaggle_client() as kaggle:
+            from kagglesdk.datasets.types import dataset_api_service
+
+            request = dataset_api_service.ApiDownloadDatasetRequest()
+            request.owner_slug, request.dataset_slug = ref.split("/")
+            request.file_name = path
+            request.dataset_version_number = version or None
+            return cast(requests.Response, kaggle.datasets.dataset_api_client.download_dataset(request))
+
+    def storage_session(self) -> requests.Session:
+        """A session for the addresses that downloads redirect to: without credentials, as those are signed."""
+        session = requests.Session()
+        session.auth = _no_credentials  # else a .netrc would be asked
+        # What is counted and hashed is what storage holds, so nothing may compress it on the way.
+        session.headers.update({"User-Agent": "flare", "Accept-Encoding": "identity"})
+        _mount_time_limits(session, self._options)
+        return session
+
+    def _about(self, ref: str, version: int = 0, *, has_cursor: bool = False) -> Question:
+        return Question(_dataset_name(ref, version), self._options.credentials, ref, has_cursor)
+
+    def _api(self) -> Any:
+        with _importing:
+            _import_package()
+        from kaggle.api.kaggle_api_extended import KaggleApi  # type: ignore[import-untyped]
+        from kagglesdk import KaggleClient as SdkClient  # type: ignore[import-untyped]
+        from kagglesdk import KaggleEnv
+
+        options = self._options
+
+        class Api(KaggleApi):  # type: ignore[misc]  # the package has no types
+            def build_kaggle_client(self) -> Any:
+                client = SdkClient(env=KaggleEnv.PROD)
+                http = client.http_client()
+                http._endpoint = options.endpoint or http._endpoint
+                http._session = _api_session(options)  # as there is one, the client looks for no credentials itself
+                return client
+
+        api = Api()
+        api.config_values = {}  # the class's is shared by all
+        return api
+
+
+def _dataset_name(ref: str, version: int) -> str:
+    return f"version {version} of data set '{ref}'" if version else f"data set '{ref}'"
+
+
+def _import_package() -> None:
+    """Imports `kaggle` where it finds no credentials to send, no folder to make and nothing to print."""
+    if "kaggle" in sys.modules:
+        return
+    # urllib3 logs every address at DEBUG, and a signed address is a secret.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+    with tempfile.TemporaryDirectory() as home:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("KAGGLE_") and name not in ("VERBOSE", "VERBOSE_OUTPUT")
+        }
+        # A key that is never sent keeps the package from printing how to log in.
+        stand_in = {"HOME": home, "KAGGLE_CONFIG_DIR": home, "KAGGLE_USERNAME": "nobody", "KAGGLE_KEY": "none"}
+        with _environment(kept | stand_in):
+            import kaggle  # type: ignore[import-untyped]  # noqa: F401
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Shows Python code these variables. The process's own stay as they are, so that native threads may read them."""
+    own = os.environ
+    os.environ = cast("os._Environ[str]", dict(variables))  # noqa: B003 - replaced on purpose, see above
+    try:
+        yield
+    finally:
+        os.environ = own  # noqa: B003
+
+
+class _ApiSession(requests.Session):
+    """Stands between the package and the answers that it would misread."""
+
+    def send(self, request: requests.PreparedRequest, **settings: Any) -> requests.Response:
+        response = super().send(request, **settings)
+        if response.status_code >= 400:  # the package parses the body first, and fails at one that is not JSON
+            _ = response.content  # read while there is a connection
+            raise requests.HTTPError(response=response)
+        return response
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None  # the package would parse what it is redirected to, whatever it is
+
+
+class _TimeLimits(HTTPAdapter):
+    """Gives every request the time limits that the package does not."""
+
+    def __init__(self, connect_seconds: float, read_seconds: float) -> None:
+        self._limits = (connect_seconds, read_seconds)
+        super().__init__()
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: float | tuple[float, float] | tuple[float, None] | None = None,
+        verify: bool | str = True,
+        cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        return super().send(request, stream, timeout or self._limits, verify, cert, proxies)
+
+
+def _api_session(options: KaggleOptions) -> requests.Session:
+    session = _ApiSession()
+    session.headers.update({"User-Agent": "flare", "Content-Type": "application/json"})
+    match options.credentials:
+        case ApiKey(username, key):
+            session.auth = (username, key)
+        case AccessToken(token):
+            session.headers["Authorization"] = f"Bearer {token}"
+    _mount_time_limits(session, options)
+    return session
+
+
+def _mount_time_limits(session: requests.Session, options: KaggleOptions) -> None:
+    for prefix in ("https://", "http://"):
+        session.mount(prefix, _TimeLimits(options.connect_timeout_seconds, options.read_timeout_seconds))
+
+
+def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

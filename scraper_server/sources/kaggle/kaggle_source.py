@@ -1,0 +1,176 @@
+"""kaggle.com behind the port of a source: calls in threads, the package's answers as our values."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scraper_server.sources.kaggle.client import KaggleClient
+from scraper_server.sources.kaggle.download import Download
+from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.kaggle.retries import Stop, retried
+from scraper_server.sources.kaggle.tables import chosen_file
+from scraper_server.sources.source import (
+    FilePage,
+    FileRequest,
+    Progress,
+    ResolvedFile,
+    SearchPage,
+    SourceDataset,
+    SourceFile,
+    SourceKind,
+)
+from servicekit.errors import InvalidArgument, NotFound, Reason
+
+T = TypeVar("T")
+
+REF_PATTERN = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+")
+FILES_PER_PAGE = 200
+# A data set with more files than this is listed in part, and the path of the file wanted has to be among them.
+MOST_FILES = 100_000
+# A cancelled call waits so long for its thread, which may hang in a connection that is not yet made.
+THREAD_END_SECONDS = 0.5
+
+
+class KaggleSource:
+    """The `Source` of kaggle.com. Opens nothing before its first call."""
+
+    kind = SourceKind.KAGGLE
+
+    def __init__(self, options: KaggleOptions) -> None:
+        self._options = options
+        self._client = KaggleClient(options)
+        # Downloads take long, so they have threads of their own: a search must not wait for one.
+        self._call_threads = ThreadPoolExecutor(options.concurrent_calls, "kaggle-call")
+        self._download_threads = ThreadPoolExecutor(options.concurrent_downloads, "kaggle-download")
+
+    async def search(self, query: str, limit: int, cursor: str) -> SearchPage:
+        """See `Source.search`."""
+        page = await self._call_retried(partial(self._client.search, query, limit, cursor))
+        datasets = tuple(_dataset(dataset) for dataset in page.datasets)
+        return SearchPage(datasets, _next(cursor, page.next_page_token))
+
+    async def list_files(self, ref: str, limit: int, cursor: str) -> FilePage:
+        """See `Source.list_files`."""
+        _check_ref(ref)
+        size = min(limit, FILES_PER_PAGE)
+        page = await self._call_retried(partial(self._client.files, ref, 0, size, cursor))
+        return FilePage(_files(ref, page), _next(cursor, page.next_page_token))
+
+    async def resolve(self, request: FileRequest) -> ResolvedFile:
+        """See `Source.resolve`."""
+        _check_ref(request.ref)
+        return await self._call(lambda stop: self._resolved(stop, request))
+
+    async def download(self, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
+        """See `Source.download`."""
+        loop = asyncio.get_running_loop()
+
+        def report(done_bytes: int, total_bytes: int) -> None:
+            loop.call_soon_threadsafe(tell, done_bytes, total_bytes)
+
+        def tell(done_bytes: int, total_bytes: int) -> None:
+            if not stop.is_requested:
+                progress(done_bytes, total_bytes)
+
+        stop = Stop()
+        download = Download(self._client, self._options, file, directory, report, stop)
+        return await self._in_thread(self._download_threads, download.run, stop)
+
+    async def close(self) -> None:
+        """Ends the threads that wait for work; call it when every other call has ended."""
+        self._call_threads.shutdown(wait=False, cancel_futures=True)
+        self._download_threads.shutdown(wait=False, cancel_futures=True)
+
+    def _resolved(self, stop: Stop, request: FileRequest) -> ResolvedFile:
+        find = partial(self._client.dataset, request.ref)
+        dataset = retried(self._options.import_retries, stop, find)
+        version = request.version or dataset.current_version_number or 0
+        file = chosen_file(request, self._all_files(stop, request.ref, version))
+        return ResolvedFile(request.ref, dataset.title or request.ref, file.path, version, file.size_bytes)
+
+    def _all_files(self, stop: Stop, ref: str, version: int) -> list[SourceFile]:
+        files: list[SourceFile] = []
+        token = ""
+        while True:
+            list_page = partial(self._client.files, ref, version, FILES_PER_PAGE, token)
+            page = retried(self._options.import_retries, stop, list_page)
+            files.extend(_files(ref, page))
+            token = _next(token, page.next_page_token)
+            if not token or len(files) >= MOST_FILES:
+                return files
+
+    async def _call_retried(self, call: Callable[[], T]) -> T:
+        return await self._call(lambda stop: retried(self._options.call_retries, stop, call))
+
+    async def _call(self, work: Callable[[Stop], T]) -> T:
+        stop = Stop()
+        return await self._in_thread(self._call_threads, lambda: work(stop), stop)
+
+    async def _in_thread(self, threads: ThreadPoolExecutor, work: Callable[[], T], stop: Stop) -> T:
+        """The result of blocking work. Cancelled, it ends the work and hardly waits for that."""
+        future = asyncio.get_running_loop().run_in_executor(threads, work)
+        # Nobody else looks at what work that was given up ends with.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            stop.request()
+            future.cancel()
+            await asyncio.wait({future}, timeout=THREAD_END_SECONDS)
+            raise
+
+
+def _check_ref(ref: str) -> None:
+    if not REF_PATTERN.fullmatch(ref):
+        raise InvalidArgument(
+            Reason.INVALID_FIELD,
+            f"'{ref}' is not the name of a data set on Kaggle: give it as owner/slug, such as 'uciml/iris'",
+            field="ref",
+        )
+
+
+def _dataset(dataset: Any) -> SourceDataset:
+    """Of the package's `ApiDataset`."""
+    return SourceDataset(
+        source=SourceKind.KAGGLE,
+        ref=dataset.ref,
+        title=dataset.title or dataset.ref,
+        subtitle=dataset.subtitle or "",
+        size_bytes=dataset.total_bytes or 0,
+        license=dataset.license_name or "",
+        version=dataset.current_version_number or 0,
+        update_time=_utc(dataset.last_updated),
+        download_count=dataset.download_count or 0,
+        vote_count=dataset.vote_count or 0,
+        url=f"https://www.kaggle.com/datasets/{dataset.ref}",
+        tags=tuple(tag.name or tag.ref for tag in dataset.tags),
+    )
+
+
+def _files(ref: str, page: Any) -> tuple[SourceFile, ...]:
+    """Of the package's `ApiListDatasetFilesResponse`, which may hold an error where there should be files."""
+    if page.error_message:
+        raise NotFound(
+            Reason.SOURCE_NOT_FOUND,
+            f"Kaggle does not list the files of data set '{ref}': {page.error_message}",
+            resource=ref,
+        )
+    return tuple(
+        SourceFile(file.name or file.ref, file.total_bytes or 0, _utc(file.creation_date))
+        for file in page.dataset_files
+    )
+
+
+def _next(cursor: str, token: str | None) -> str:
+    """The cursor of the next page. A page that names itself as the next one is the last."""
+    return token if token and token != cursor else ""
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """The package's times are UTC without saying so."""
+    return time.replace(tzinfo=UTC) if time is not None else None

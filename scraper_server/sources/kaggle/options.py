@@ -1,0 +1,41 @@
+"""What the Kaggle source is told at its start."""
+
+from dataclasses import dataclass, field
+
+from scraper_server.sources.kaggle.credentials import Credentials
+from scraper_server.sources.kaggle.retries import RetryPolicy
+from scraper_server.sources.kaggle.unpacking import UnpackLimits
+
+GIBIBYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class KaggleOptions:
+    """How to reach Kaggle, as whom, and how much to take."""
+
+    endpoint: str = ""
+    """The API's address, such as `http://127.0.0.1:7777`; empty for Kaggle's own."""
+    credentials: Credentials = None
+    connect_timeout_seconds: float = 10
+    read_timeout_seconds: float = 30
+    """How long nothing at all may arrive."""
+    call_retries: RetryPolicy = field(
+        default=RetryPolicy(tries=3, first_wait_seconds=0.3, longest_asked_wait_seconds=5)
+    )
+    """For searches and listings: somebody waits for them."""
+    import_retries: RetryPolicy = field(
+        default=RetryPolicy(tries=6, first_wait_seconds=1, longest_asked_wait_seconds=300)
+    )
+    """For what an import job asks. Tries of a download start over once it has got further."""
+    concurrent_calls: int = 8
+    concurrent_downloads: int = 4
+    max_file_bytes: int = 20 * GIBIBYTE
+    """The largest file to take, on the wire and unpacked."""
+
+    def __post_init__(self) -> None:
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"FLARE_SCRAPER_KAGGLE_ENDPOINT '{self.endpoint}' does not start with http:// or https://")
+
+    def unpack_limits(self) -> UnpackLimits:
+        """What an archive may unpack to."""
+        return UnpackLimits(max_bytes=self.max_file_bytes)

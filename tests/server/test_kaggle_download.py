@@ -1,0 +1,371 @@
+"""Downloading through the real `kaggle` package, against an emulator of Kaggle's API and storage."""
+
+import asyncio
+import gzip
+import io
+import time
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scraper_server.sources.kaggle.credentials import ApiKey
+from scraper_server.sources.kaggle.kaggle_source import KaggleSource
+from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.kaggle.retries import RetryPolicy
+from scraper_server.sources.source import FileRequest
+from servicekit.errors import (
+    DataLoss,
+    FailedPrecondition,
+    FlareError,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+    Unavailable,
+)
+from tests.kaggle_emulator import Catalogue, EmulatedDataset, EmulatedFile, Fault, KaggleEmulator, RequestKind
+
+QUICK = RetryPolicy(tries=3, first_wait_seconds=0.01, longest_asked_wait_seconds=0.5)
+MEBIBYTE = 1024 * 1024
+TABLE = b"number,square\n" + b"".join(b"%d,%d\n" % (number, number**2) for number in range(40_000))
+REF = "ann/numbers"
+
+
+class Reported:
+    """What a download told of its progress."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.came = asyncio.Event()
+
+    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+        self.steps.append((done_bytes, total_bytes))
+        self.came.set()
+
+
+@asynccontextmanager
+async def serving(file: EmulatedFile) -> AsyncIterator[KaggleEmulator]:
+    catalogue = Catalogue([EmulatedDataset(REF, "Numbers", [file])])
+    async with KaggleEmulator(catalogue, keys={"ann": "secret-key"}) as kaggle:
+        yield kaggle
+
+
+@asynccontextmanager
+async def source_for(
+    kaggle: KaggleEmulator, change: Callable[[KaggleOptions], KaggleOptions] = lambda o: o
+) -> AsyncIterator[KaggleSource]:
+    options = KaggleOptions(endpoint=kaggle.endpoint, read_timeout_seconds=5, call_retries=QUICK, import_retries=QUICK)
+    source = KaggleSource(change(options))
+    try:
+        yield source
+    finally:
+        await source.close()
+
+
+async def taken(source: KaggleSource, directory: Path, reported: Reported | None = None, path: str = "") -> Path:
+    file = await source.resolve(FileRequest(REF, path=path))
+    return await source.download(file, directory, reported or Reported())
+
+
+def names_in(directory: Path) -> list[str]:
+    return [entry.name for entry in directory.iterdir()]
+
+
+async def test_a_file_arrives_whole_with_its_progress(tmp_path: Path) -> None:
+    reported = Reported()
+    async with serving(EmulatedFile("sub folder/squares.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        file = await taken(source, tmp_path, reported)
+    assert file.read_bytes() == TABLE
+    assert file.suffix == ".csv"
+    assert names_in(tmp_path) == [file.name]
+    assert reported.steps[-1] == (len(TABLE), len(TABLE))
+    assert reported.steps == sorted(reported.steps)
+
+
+async def test_credentials_go_to_the_api_and_never_to_storage(tmp_path: Path) -> None:
+    def with_key(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, credentials=ApiKey("ann", "secret-key"))
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, with_key) as source:
+        await taken(source, tmp_path)
+    for request in kaggle.requests:
+        assert ("Authorization" in request.headers) == (request.kind != RequestKind.STORAGE)
+
+
+async def test_a_version_is_taken_as_it_was(tmp_path: Path) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        file = await source.resolve(FileRequest(REF))
+        kaggle.catalogue.datasets[0].publish([EmulatedFile("t.csv", b"other,table\n1,2\n")])
+        assert (await source.download(file, tmp_path, Reported())).read_bytes() == TABLE
+    assert file.version == 1
+
+
+async def test_a_table_that_kaggle_sends_zipped_is_unpacked(tmp_path: Path) -> None:
+    async with serving(EmulatedFile("folder/t.csv", TABLE, zipped=True)) as kaggle, source_for(kaggle) as source:
+        file = await taken(source, tmp_path)
+    assert file.read_bytes() == TABLE
+    assert file.suffix == ".csv"
+    assert names_in(tmp_path) == [file.name]
+
+
+def archive_of(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("t.csv.gz", gzip.compress(TABLE)),
+        ("t.csv.zip", archive_of(t_dot_csv=TABLE, readme_dot_md=b"# Numbers")),
+        ("t.tsv.zip", archive_of(up__up__t_dot_tsv=TABLE)),
+    ],
+)
+async def test_a_table_that_was_uploaded_compressed_is_unpacked(tmp_path: Path, path: str, content: bytes) -> None:
+    async with serving(EmulatedFile(path, content)) as kaggle, source_for(kaggle) as source:
+        file = await taken(source, tmp_path)
+    assert file.read_bytes() == TABLE
+    assert file.suffix == Path(path).with_suffix("").suffix
+    assert names_in(tmp_path) == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "reason"),
+    [
+        ("t.csv.zip", archive_of(a_dot_csv=TABLE, b_dot_csv=TABLE), Reason.FILE_NOT_A_TABLE),
+        ("t.csv.zip", archive_of(a_dot_txt=TABLE), Reason.FILE_NOT_A_TABLE),
+        ("t.csv.zip", archive_of(t_dot_csv=TABLE)[:-30], Reason.DOWNLOAD_CORRUPT),
+        (
+            "t.csv.zip",
+            archive_of(t_dot_csv=TABLE).replace(b"\x00\x00t.csv", b"\x00\x00x.csv", 1),
+            Reason.DOWNLOAD_CORRUPT,
+        ),
+        ("t.csv.gz", gzip.compress(TABLE)[:-30], Reason.DOWNLOAD_CORRUPT),
+        ("t.csv.gz", TABLE, Reason.DOWNLOAD_CORRUPT),
+    ],
+)
+async def test_a_broken_archive_is_told(tmp_path: Path, path: str, content: bytes, reason: Reason) -> None:
+    async with serving(EmulatedFile(path, content)) as kaggle, source_for(kaggle) as source:
+        with pytest.raises((DataLoss, InvalidArgument)) as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == reason
+    assert "t.csv" in caught.value.message
+
+
+@pytest.mark.parametrize("path", ["t.csv.gz", "t.csv.zip"])
+async def test_an_archive_that_unpacks_beyond_the_limit_is_refused(tmp_path: Path, path: str) -> None:
+    zeros = b"0\n" * (4 * MEBIBYTE)
+    content = gzip.compress(zeros) if path.endswith(".gz") else archive_of(t_dot_csv=zeros)
+
+    def with_limit(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, max_file_bytes=MEBIBYTE)
+
+    async with serving(EmulatedFile(path, content)) as kaggle, source_for(kaggle, with_limit) as source:
+        with pytest.raises(ResourceExhausted) as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == Reason.LIMIT_EXCEEDED
+    assert sum((tmp_path / name).stat().st_size for name in names_in(tmp_path)) <= len(content) + MEBIBYTE
+
+
+@pytest.mark.parametrize("fault", [Fault(), Fault(chunked=True)])
+async def test_a_file_beyond_the_limit_is_refused(tmp_path: Path, fault: Fault) -> None:
+    def with_limit(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, max_file_bytes=1000)
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, with_limit) as source:
+        kaggle.inject(RequestKind.STORAGE, fault)
+        with pytest.raises(ResourceExhausted, match="the limit is 1000"):
+            await taken(source, tmp_path)
+    assert kaggle.count(RequestKind.STORAGE) == 1
+
+
+async def test_a_cut_connection_is_gone_on_with_where_it_broke(tmp_path: Path) -> None:
+    reported = Reported()
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=100_000))
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=50_000))
+        file = await taken(source, tmp_path, reported)
+    assert file.read_bytes() == TABLE
+    ranges = [request.headers.get("Range") for request in kaggle.requests if request.kind == RequestKind.STORAGE]
+    assert ranges == [None, "bytes=100000-", "bytes=150000-"]
+    assert reported.steps[-1] == (len(TABLE), len(TABLE))
+
+
+async def test_a_download_that_gets_on_may_break_more_often_than_it_has_tries(tmp_path: Path) -> None:
+    table = TABLE * 20
+    async with serving(EmulatedFile("t.csv", table)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=MEBIBYTE + 10), times=6)
+        assert (await taken(source, tmp_path)).read_bytes() == table
+    assert kaggle.count(RequestKind.STORAGE) == 7
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=10), Fault(stall_after=10), Fault(503), Fault.html(502)])
+async def test_a_download_that_does_not_get_on_is_given_up(tmp_path: Path, fault: Fault) -> None:
+    def impatient(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, read_timeout_seconds=0.2)
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, impatient) as source:
+        kaggle.inject(RequestKind.STORAGE, fault, times=10)
+        with pytest.raises(Unavailable) as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == Reason.SOURCE_UNAVAILABLE
+    assert "'t.csv' of data set 'ann/numbers'" in caught.value.message
+    assert "X-Goog-Signature" not in caught.value.message
+    assert kaggle.count(RequestKind.STORAGE) == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(500),
+        Fault(503),
+        Fault.rate_limited("0"),
+        Fault(stall_after=0),
+        Fault(stall_after=70_000),
+        Fault(chunked=True),
+        Fault(chunked=True, cut_after=200_000),
+        Fault(chunked=True, without_hash=True, cut_after=200_000),
+        Fault(flip_at=300_000),
+        Fault(length_delta=-1000),
+        Fault(length_delta=1000),
+        Fault(without_hash=True),
+    ],
+)
+async def test_after_a_passing_fault_of_storage_the_file_is_right(tmp_path: Path, fault: Fault) -> None:
+    def impatient(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, read_timeout_seconds=0.3)
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, impatient) as source:
+        kaggle.inject(RequestKind.STORAGE, fault)
+        assert (await taken(source, tmp_path)).read_bytes() == TABLE
+
+
+@pytest.mark.parametrize("fault", [Fault(flip_at=300_000), Fault(length_delta=-1000), Fault(flip_at=0, chunked=True)])
+async def test_bytes_that_are_wrong_twice_are_corrupt(tmp_path: Path, fault: Fault) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, fault, times=2)
+        with pytest.raises(DataLoss) as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == Reason.DOWNLOAD_CORRUPT
+    assert "md5" in caught.value.message
+
+
+async def test_an_address_that_expired_is_asked_for_anew(tmp_path: Path) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=100_000))
+        kaggle.inject(RequestKind.STORAGE, Fault(403, body=b"<Error><Code>ExpiredToken</Code></Error>"))
+        assert (await taken(source, tmp_path)).read_bytes() == TABLE
+    assert kaggle.count(RequestKind.DOWNLOAD) == 2
+    assert kaggle.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+async def test_a_file_that_changed_meanwhile_is_taken_from_its_start(tmp_path: Path) -> None:
+    changed = TABLE.replace(b"number", b"digits")
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=100_000))
+        file = await source.resolve(FileRequest(REF))
+        task = asyncio.create_task(source.download(file, tmp_path, Reported()))
+        await kaggle.arrived(RequestKind.STORAGE)  # its answer is the old content, as far as it comes
+        kaggle.storage.replace(TABLE, changed)
+        assert (await task).read_bytes() == changed
+    assert kaggle.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+async def test_a_part_of_an_earlier_attempt_is_gone_on_with(tmp_path: Path) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle:
+        kaggle.inject(RequestKind.STORAGE, Fault(cut_after=200_000))
+        kaggle.inject(RequestKind.STORAGE, Fault(503), times=2)
+        async with source_for(kaggle) as source:
+            with pytest.raises(Unavailable):
+                await taken(source, tmp_path)
+        async with source_for(kaggle) as source:
+            assert (await taken(source, tmp_path)).read_bytes() == TABLE
+    assert kaggle.requests[-1].headers["Range"] == "bytes=200000-"
+
+
+@pytest.mark.parametrize("stall_after", [0, 100_000])
+async def test_a_cancelled_download_ends_within_a_second(tmp_path: Path, stall_after: int) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(stall_after=stall_after), times=9)
+        reported = Reported()
+        task = asyncio.create_task(taken(source, tmp_path, reported))
+        await (reported.came.wait() if stall_after else kaggle.arrived(RequestKind.STORAGE))
+        steps, start = len(reported.steps), time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - start < 1
+        assert len(reported.steps) == steps
+        assert kaggle.count(RequestKind.STORAGE) == 1
+
+
+async def test_a_wait_between_tries_can_be_cancelled(tmp_path: Path) -> None:
+    def patient(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, import_retries=replace(QUICK, longest_asked_wait_seconds=3600))
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, patient) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault.rate_limited("1800"))
+        task = asyncio.create_task(taken(source, tmp_path))
+        await kaggle.arrived(RequestKind.STORAGE)
+        start = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "reason"),
+    [
+        (Fault(401), FailedPrecondition, Reason.SOURCE_CREDENTIALS_REJECTED),
+        (Fault(404), NotFound, Reason.SOURCE_NOT_FOUND),
+        (Fault.rate_limited("900"), ResourceExhausted, Reason.SOURCE_RATE_LIMITED),
+        (Fault(500), Unavailable, Reason.SOURCE_UNAVAILABLE),
+        (Fault.html(), Unavailable, Reason.SOURCE_UNAVAILABLE),
+    ],
+)
+async def test_a_refused_download_says_why(
+    tmp_path: Path, fault: Fault, error: type[FlareError], reason: Reason
+) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.DOWNLOAD, fault, times=3)
+        with pytest.raises(error) as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == reason
+    assert "'t.csv'" in caught.value.message
+
+
+async def test_a_page_to_log_in_at_is_no_table(tmp_path: Path) -> None:
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault.html())
+        with pytest.raises(FailedPrecondition, match="FLARE_SCRAPER_KAGGLE_USERNAME") as caught:
+            await taken(source, tmp_path)
+    assert caught.value.reason == Reason.SOURCE_CREDENTIALS_REJECTED
+
+
+async def test_a_json_file_is_bytes_like_any_other(tmp_path: Path) -> None:
+    content = b'{"code": 500, "message": "only data"}'
+    file = EmulatedFile("data.json", content, content_type="application/json")
+    async with serving(file) as kaggle, source_for(kaggle) as source:
+        assert (await taken(source, tmp_path, path="data.json")).read_bytes() == content
+
+
+async def test_downloads_at_once_stay_apart(tmp_path: Path) -> None:
+    tables = {f"{number}.csv": TABLE + b"%d,0\n" % number for number in range(6)}
+    files = [EmulatedFile(path, content) for path, content in tables.items()]
+    async with (
+        KaggleEmulator(Catalogue([EmulatedDataset(REF, "Numbers", files)])) as kaggle,
+        source_for(kaggle) as source,
+    ):
+        folders = [tmp_path / path for path in tables]
+        for folder in folders:
+            folder.mkdir()
+        found = await asyncio.gather(*(taken(source, folder, path=folder.name) for folder in folders))
+    assert [file.read_bytes() for file in found] == list(tables.values())
