@@ -1,0 +1,1 @@
+"""Between the contracts and the domain of the ml service."""
