@@ -1,0 +1,103 @@
+"""The rows of a view's part as a Parquet file whose row groups are the batches that are streamed.
+
+Where the batches end hangs on the rows alone, so a stream that was cut goes on at any batch, exactly.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scraper_server.tables.arrow import Array, concatenated, kernels
+from scraper_server.tables.parquet import open_writer
+
+# What a batch may take as an Arrow IPC message, and what its head takes of it for each column.
+BATCH_BYTES = 1 << 20
+COLUMN_HEAD_BYTES = 128
+BATCH_ROWS = 65_536
+
+
+class BatchWriter(AbstractContextManager["BatchWriter"]):
+    """Cuts rows into batches of at most BATCH_BYTES, but at least a row, and writes each as a row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Creates the file."""
+        self._schema = schema
+        self._writer = open_writer(path, schema)
+        self._waiting: list[pa.RecordBatch] = []
+        self._budget = max(BATCH_BYTES - COLUMN_HEAD_BYTES * len(schema), BATCH_BYTES // 2)
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Takes the next rows."""
+        waiting = concatenated([*self._waiting, rows])
+        ends = np.cumsum(_row_bytes(waiting))
+        start = 0
+        while start < len(waiting):
+            spent = ends[start - 1] if start else 0.0
+            fitting = int(np.searchsorted(ends, spent + self._budget, side="right"))
+            end = min(max(fitting, start + 1), start + BATCH_ROWS)
+            if end >= len(waiting):  # more may fit
+                break
+            self._writer.write_batch(waiting.slice(start, end - start))
+            start = end
+        self._waiting = [waiting.slice(start)] if start < len(waiting) else []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Writes what waits, and the footer."""
+        if kind is None:
+            for rows in self._waiting:
+                self._writer.write_batch(rows)
+        self._writer.close()
+
+
+class PartFile:
+    """The batches of a part, by number."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the footer."""
+        self._file = pq.ParquetFile(path, memory_map=True)
+        self.row_count: int = self._file.metadata.num_rows
+        # A part without rows has one row group of none.
+        self.batch_count: int = self._file.metadata.num_row_groups if self.row_count else 0
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        """The batch of a number from 0."""
+        return concatenated(self._file.read_row_group(number).to_batches())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """The file itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes it."""
+        self.close()
+
+
+def _row_bytes(rows: pa.RecordBatch) -> npt.NDArray[np.float64]:
+    """What each row takes in an IPC message."""
+    total = np.zeros(len(rows))
+    for array in rows.columns:
+        total += 1 / 8 + _cell_bytes(array)
+    return total
+
+
+def _cell_bytes(array: Array) -> npt.NDArray[np.float64] | float:
+    if pa.types.is_boolean(array.type):
+        return 1 / 8
+    if pa.types.is_string(array.type):
+        lengths: npt.NDArray[np.float64] = kernels.fill_null(kernels.binary_length(array), 0).to_numpy()
+        return lengths + 4
+    return 8

@@ -1,0 +1,208 @@
+"""Computes a view: which rows are in which part, what their missing values become, and the files of the parts."""
+
+import hashlib
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scraper_server.tables.arrow import Array, Scalar, kernels, plain
+from scraper_server.tables.schema import Column, arrow_schema
+from scraper_server.views.batches import BatchWriter
+from scraper_server.views.casting import Cast, cast_for
+from scraper_server.views.filling import fill_text, given_fill, learned_fill
+from scraper_server.views.resolution import (
+    PlannedColumn,
+    fractions_of,
+    planned_columns,
+    split_column,
+    split_field,
+    with_fill,
+)
+from scraper_server.views.spec import PARTS, ColumnRole, MissingPolicy, ResolvedView, SplitMethod, ViewColumn, ViewSpec
+from scraper_server.views.splits import LEFT_OUT, TRAIN, Parts, parts_of
+from servicekit.errors import InvalidArgument, Reason
+
+READ_ROWS = 65_536
+
+Mask = npt.NDArray[np.bool_]
+
+
+def part_file(directory: Path, part: str) -> Path:
+    """Where a part's rows lie in a view's folder."""
+    return directory / f"{part}.parquet"
+
+
+def make_view(
+    table: Path,
+    dataset_digest: str,
+    columns: tuple[Column, ...],
+    spec: ViewSpec,
+    directory: Path | None,
+) -> ResolvedView:
+    """Computes the view of the table at `table` and writes a file for each part into `directory`, if one is given.
+
+    The split is decided first, on all rows; then rows leave for missing values; then fillings are learned from the
+    training rows that remain.
+
+    Raises:
+        InvalidArgument: Whatever can't work, with the path of the field in the view and the first row that shows it.
+    """
+    planned = planned_columns(spec, columns)
+    with pq.ParquetFile(table, memory_map=True) as file:
+        making = _Making(file, columns, planned)
+        making.check_values()
+        parts = making.split(spec)
+        keep = (parts != LEFT_OUT) & ~making.dropped
+        _check_parts(spec, parts, keep)
+        making.check_nothing_missing(keep)
+        making.learn_fills(keep & (parts == TRAIN))
+        resolved = ResolvedView(
+            columns=making.view_columns,
+            row_counts=_counts(parts[keep]),
+            dropped_row_count=int(((parts != LEFT_OUT) & making.dropped).sum()),
+            digest=_digest(dataset_digest, making.view_columns, spec),
+        )
+        if directory is not None:
+            making.write(directory, np.where(keep, parts, np.int8(LEFT_OUT)))
+    return resolved
+
+
+class _Making:
+    """A view in the making: what was found out about each column so far."""
+
+    def __init__(self, file: pq.ParquetFile, columns: tuple[Column, ...], planned: tuple[PlannedColumn, ...]) -> None:
+        self._file = file
+        self._columns = columns
+        self._planned = planned
+        self._positions = {column.name: at for at, column in enumerate(columns)}
+        self._row_count: int = file.metadata.num_rows
+        self._casts: list[Cast] = []
+        self._fills: list[Scalar | None] = [given_fill(each) for each in planned]
+        self.dropped: Mask = np.zeros(self._row_count, np.bool_)
+
+    @property
+    def view_columns(self) -> tuple[ViewColumn, ...]:
+        """The columns with their fillings."""
+        return tuple(
+            with_fill(each, None if fill is None else fill_text(fill))
+            for each, fill in zip(self._planned, self._fills, strict=True)
+        )
+
+    def check_values(self) -> None:
+        """Casts every column, and notes the rows that leave. Raises CAST_FAILED and TARGET_ALL_MISSING."""
+        for each in self._planned:
+            values = self._values(each.column.source_column)
+            cast = cast_for(each, values)
+            self._casts.append(cast)
+            missing = _missing(values)
+            if each.column.role is ColumnRole.TARGET and missing.all():
+                name = each.column.source_column
+                message = f"target '{name}' has no value in any of the {len(missing)} rows: choose another target"
+                raise InvalidArgument(Reason.TARGET_ALL_MISSING, message, field=each.field, column=name)
+            if each.column.missing is MissingPolicy.DROP_ROW:
+                self.dropped |= missing
+
+    def split(self, spec: ViewSpec) -> Parts:
+        """The part of each row of the data set."""
+        column = split_column(spec, self._columns)
+        values = self._values(column.name) if column is not None else None
+        return parts_of(spec.split, fractions_of(spec), self._row_count, column, values, split_field(spec))
+
+    def check_nothing_missing(self, keep: Mask) -> None:
+        """Raises VALUES_MISSING for a column that must not, but does, lack values in rows of the view."""
+        for each in self._planned:
+            if each.column.missing is not MissingPolicy.FAIL:
+                continue
+            missing = _missing(self._values(each.column.source_column)) & keep
+            if missing.any():
+                name, first = each.column.source_column, int(np.flatnonzero(missing)[0])
+                message = (
+                    f"column '{name}': {int(missing.sum())} of {int(keep.sum())} values are missing, first at row "
+                    f"{first}; choose another policy for missing values, or ignore the column"
+                )
+                field = f"{each.field}.missing"
+                raise InvalidArgument(Reason.VALUES_MISSING, message, field=field, column=name, row=str(first))
+
+    def learn_fills(self, training: Mask) -> None:
+        """Finds what missing values become, from the rows that train."""
+        rows = pa.array(training)
+        for at, each in enumerate(self._planned):
+            if each.column.missing.fills and self._fills[at] is None:
+                values = kernels.filter(self._values(each.column.source_column), rows)
+                self._fills[at] = learned_fill(each, self._casts[at](values))
+
+    def write(self, directory: Path, parts: Parts) -> None:
+        """Writes the parts' files, in the order of the rows."""
+        schema = arrow_schema(tuple(Column(each.column.name, each.column.type) for each in self._planned))
+        wanted = [self._positions[each.column.source_column] for each in self._planned]
+        with ExitStack() as stack:
+            writers = [stack.enter_context(BatchWriter(part_file(directory, part), schema)) for part in PARTS]
+            start = 0
+            # Whole rows are read, not the view's columns alone: Parquet reads the dots of a column's name as a path.
+            for rows in self._file.iter_batches(READ_ROWS):
+                arrays = [self._finished(at, rows.column(position)) for at, position in enumerate(wanted)]
+                batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+                here = parts[start : start + len(rows)]
+                start += len(rows)
+                for number, writer in enumerate(writers):
+                    writer.add(batch.filter(pa.array(here == number)))
+
+    def _finished(self, at: int, values: Array) -> Array:
+        cast = self._casts[at](values)
+        fill = self._fills[at]
+        return cast if fill is None else kernels.fill_null(cast, fill)
+
+    def _values(self, name: str) -> Array:
+        """All values of a column. By position, for the dots in names."""
+        return plain(self._file.reader.read_column(self._positions[name]))
+
+
+def _missing(values: Array) -> Mask:
+    mask: Mask = kernels.is_null(values).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _counts(parts: Parts) -> tuple[int, int, int]:
+    train, validation, test = np.bincount(parts, minlength=len(PARTS)).tolist()
+    return train, validation, test
+
+
+def _check_parts(spec: ViewSpec, parts: Parts, keep: Mask) -> None:
+    """Raises SPLIT_EMPTY for a part without rows that the fractions want; training rows are always wanted."""
+    before, after = _counts(parts[parts != LEFT_OUT]), _counts(parts[keep])
+    for number, part in enumerate(PARTS):
+        if after[number] or (number != TRAIN and not fractions_of(spec)[number]):
+            continue
+        if before[number]:
+            cause = f"all {before[number]} of its rows lack a value; fill missing values instead of dropping their rows"
+        elif spec.split.method is SplitMethod.COLUMN:
+            values = spec.split.values[number] or (part.value,)
+            shown = ", ".join(f"'{value}'" for value in values)
+            cause = f"no row of column '{spec.split.column}' is {shown}; name its values, or set its fraction to 0"
+        else:
+            cause = f"{len(parts)} rows are too few for its fraction, or its groups too large; choose other fractions"
+        counts = ", ".join(f"{count} {each.value}" for count, each in zip(after, PARTS, strict=True))
+        message = f"the split leaves no rows for {part.value} ({counts}): {cause}"
+        raise InvalidArgument(Reason.SPLIT_EMPTY, message, field="view.split", part=part.value)
+
+
+def _digest(dataset_digest: str, columns: tuple[ViewColumn, ...], spec: ViewSpec) -> str:
+    split = spec.split
+    described = {
+        "version": "flare-view-1",
+        "dataset": dataset_digest,
+        "columns": [asdict(column) for column in columns],
+        "method": split.method.value,
+        "fractions": fractions_of(spec),
+        "seed": split.seed,
+        "column": split.column,
+        "values": [given or (part.value,) for given, part in zip(split.values, PARTS, strict=True)],
+    }
+    text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
