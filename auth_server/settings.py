@@ -50,8 +50,8 @@ class Settings(ServerSettings):
     signing_key_days: PositiveInt = 90
     """The signing key is replaced after so long."""
     key_file: Path | None = None
-    """Holds the key that encrypts the signing keys in the database; `auth-key` in the data directory if empty. Made at the
-    first start, mode 0600. Servers that share a database need the same file."""
+    """Holds the key that encrypts the signing keys in the database; `auth-key` in the data directory if empty. Made at
+    the first start, mode 0600. Servers that share a database need the same file."""
     admin_password_file: Path | None = None
     """Has, or gets at the first start, the password of `admin`; `admin-password` in the data directory if empty."""
     bootstrap_services: Annotated[tuple[ServiceSetting, ...], NoDecode] = ()

@@ -210,7 +210,7 @@ def keys_of(document: bytes) -> list[VerificationKey]:
     try:
         entries = json.loads(document)["keys"]
         return [key for entry in entries if (key := _verification_key(entry))]
-    except (KeyError, TypeError, AttributeError, jwt.PyJWTError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, jwt.PyJWTError) as error:
         raise ValueError(f"not a JSON web key set: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Access tokens at the services: a caller's verified off the network, a service's own obtained and renewed."""
 
 import asyncio
+import base64
 import hashlib
 import time
 from collections import OrderedDict
@@ -74,7 +75,9 @@ class TokenVerifier:
         """
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise _invalid(f"it is longer than {TOKEN_LIMIT_CHARACTERS} characters")
-        digest = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+        if not token.isascii():
+            raise _invalid("it is not a signed JWT")
+        digest = hashlib.sha256(token.encode()).digest()
         known = self._verified.get(digest)
         if known is not None and self._keys.find(known.key.kid) is known.key:  # a withdrawn key takes its tokens along
             if self._now() >= known.last_moment:
@@ -93,7 +96,7 @@ class TokenVerifier:
     async def _key_of(self, token: str) -> VerificationKey:
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:  # the header is anybody's JSON
             raise _invalid("it is not a signed JWT") from error
         kid, algorithm = header.get("kid"), header.get("alg")
         if algorithm not in self._algorithms:
@@ -187,7 +190,8 @@ class ServiceTokenSource:
     ) -> None:
         self._token_url = token_url
         # RFC 6749 2.3.1: both parts are form-encoded before they go into the Basic header.
-        self._authorization = aiohttp.BasicAuth(quote_plus(client_id), quote_plus(secret)).encode()
+        credentials = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+        self._authorization = f"Basic {base64.b64encode(credentials.encode()).decode()}"
         self._client_id = client_id
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._now = now
