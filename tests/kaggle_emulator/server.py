@@ -43,6 +43,7 @@ class KaggleEmulator:
     ) -> None:
         """`keys`: account to API key. `tokens`: access token to account. Other credentials get 401."""
         self.allow_anonymous = allow_anonymous
+        self.api_version = "2.2.4"
         self.requests: list[RecordedRequest] = []
         self.endpoint = ""
         self.catalogue = catalogue
@@ -116,7 +117,7 @@ class KaggleEmulator:
             if fault == Fault():
                 raise web.HTTPFound(f"{self._storage_endpoint}{answer.path_and_query}")
             answer = {}
-        headers = {"Content-Type": "application/json; charset=utf-8"}
+        headers = {"Content-Type": "application/json; charset=utf-8", "X-Kaggle-ApiVersion": self.api_version}
         return await send(request, json.dumps(answer).encode(), fault, self._released, headers=headers)
 
     def _account(self, request: web.Request) -> str | None:

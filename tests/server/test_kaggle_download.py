@@ -68,7 +68,12 @@ async def source_for(
 
 async def taken(source: KaggleSource, directory: Path, reported: Reported | None = None, path: str = "") -> Path:
     file = await source.resolve(FileRequest(REF, path=path))
-    return await source.download(file, directory, reported or Reported())
+    return await source.download(file, made(directory), reported or Reported())
+
+
+def made(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def names_in(directory: Path) -> list[str]:
@@ -306,6 +311,20 @@ async def test_a_cancelled_download_ends_within_a_second(tmp_path: Path, stall_a
         assert kaggle.count(RequestKind.STORAGE) == 1
 
 
+async def test_a_cancelled_download_leaves_its_thread_to_the_next_one(tmp_path: Path) -> None:
+    def one_at_a_time(options: KaggleOptions) -> KaggleOptions:
+        return replace(options, concurrent_downloads=1, read_timeout_seconds=60)
+
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, one_at_a_time) as source:
+        kaggle.inject(RequestKind.STORAGE, Fault(stall_after=100_000))
+        reported = Reported()
+        task = asyncio.create_task(taken(source, tmp_path / "first", reported))
+        await reported.came.wait()
+        task.cancel()
+        async with asyncio.timeout(5):
+            assert (await taken(source, tmp_path / "second")).read_bytes() == TABLE
+
+
 async def test_a_wait_between_tries_can_be_cancelled(tmp_path: Path) -> None:
     def patient(options: KaggleOptions) -> KaggleOptions:
         return replace(options, import_retries=replace(QUICK, longest_asked_wait_seconds=3600))
@@ -365,7 +384,5 @@ async def test_downloads_at_once_stay_apart(tmp_path: Path) -> None:
         source_for(kaggle) as source,
     ):
         folders = [tmp_path / path for path in tables]
-        for folder in folders:
-            folder.mkdir()
         found = await asyncio.gather(*(taken(source, folder, path=folder.name) for folder in folders))
     assert [file.read_bytes() for file in found] == list(tables.values())
