@@ -1,6 +1,5 @@
 """What every architecture extends: a network that is rebuilt from its own two files."""
 
-import pickle
 from abc import abstractmethod
 from pathlib import Path
 
@@ -74,7 +73,9 @@ class ManageableModel(nn.Module):
         try:
             state = torch.load(directory / STATE_FILE, map_location="cpu", weights_only=True)
             model.load_state_dict(state)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # a file that is no state can fail in torch's reader in any way
             message = f"{STATE_FILE} does not hold the weights that {CONFIG_FILE} describes: {error}"
             raise InvalidArgument(Reason.WEIGHTS_MISMATCH, message, field=STATE_FILE) from error
         return model
