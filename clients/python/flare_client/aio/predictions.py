@@ -1,0 +1,125 @@
+"""Predictions: raw values in by column name, labels or values out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import grpc
+from flare.ml.v1 import prediction_service_pb2 as pb
+from flare.ml.v1 import prediction_service_pb2_grpc
+
+from flare_client.aio.runtime import Outbox, Source, Stream, closing, each
+from flare_client.aio.service import Service
+from flare_client.errors import FlareError
+from flare_client.names import Reference, model_name
+from flare_client.tables.columns import Rows, column_tables
+from flare_client.tables.predictions import prediction_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUESTS_IN_FLIGHT = 4
+PREDICT_SECONDS = 60.0
+
+
+class Predictions:
+    """Predicts with trained versions."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(service.channel)
+
+    async def predict(self, model: Reference, rows: Rows) -> pd.DataFrame:
+        """A prediction for each row, in their order, all by the same version."""
+        name = model_name(model)
+        responses: list[pb.PredictResponse] = []
+        for table in column_tables(rows):
+            request = pb.PredictRequest(name=name, columns=table)
+            responses.append(await self._service.call(self._stub.Predict, request, safe=True, seconds=PREDICT_SECONDS))
+            name = responses[0].version  # an alias that moves meanwhile must not mix two versions
+        return prediction_frame(responses)
+
+    async def predict_stream(self, model: Reference, tables: Source[Rows]) -> Stream[pd.DataFrame]:
+        """A frame of predictions for each table, in their order, over one stream with a few requests on their way.
+
+        The next tables are taken while answers are awaited. When the connection breaks or the token ends, what was not
+        answered is sent again.
+        """
+        name = model_name(model)
+        counts: deque[int] = deque()
+        answered: list[pb.PredictResponse] = []
+        async with (
+            closing(self._requests(name, tables, counts)) as requests,
+            closing(self._replies(requests)) as replies,
+        ):
+            async for reply in replies:
+                answered.append(reply)
+                if len(answered) == counts[0]:
+                    counts.popleft()
+                    yield prediction_frame(answered)
+                    answered = []
+
+    async def _requests(self, name: str, tables: Source[Rows], counts: deque[int]) -> Stream[pb.PredictStreamRequest]:
+        """The requests of all tables; `counts` gets how many each table takes."""
+        async for table in each(tables):
+            parts = [pb.PredictRequest(name=name, columns=part) for part in column_tables(table)]
+            counts.append(len(parts))
+            for part in parts:
+                yield pb.PredictStreamRequest(request=part)
+
+    async def _replies(self, requests: AsyncIterator[pb.PredictStreamRequest]) -> Stream[pb.PredictResponse]:
+        window = _Window(requests)
+        await window.fill()
+        stream = self._service.attached(lambda metadata: self._stub.PredictStream(window.reopened(), metadata=metadata))
+        async with closing(stream):
+            async for reply in stream:
+                window.answered()
+                yield reply.response
+                await window.fill()
+        if not window.is_finished:
+            raise FlareError(
+                grpc.StatusCode.DATA_LOSS, "", "the service ended the stream before it had answered: predict again"
+            )
+
+
+class _Window:
+    """The requests of a stream that have no reply yet, at most a few."""
+
+    def __init__(self, requests: AsyncIterator[pb.PredictStreamRequest]) -> None:
+        self._requests = requests
+        self._waiting: deque[pb.PredictStreamRequest] = deque()
+        self._is_exhausted = False
+        self._outbox: Outbox[pb.PredictStreamRequest] = Outbox()
+
+    @property
+    def is_finished(self) -> bool:
+        """True when every request has its reply."""
+        return self._is_exhausted and not self._waiting
+
+    def reopened(self) -> Outbox[pb.PredictStreamRequest]:
+        """What a new stream sends: first everything without a reply."""
+        self._outbox.close()
+        self._outbox = Outbox()
+        for request in self._waiting:
+            self._outbox.put(request)
+        if self._is_exhausted:
+            self._outbox.close()
+        return self._outbox
+
+    def answered(self) -> None:
+        """The oldest request has its reply."""
+        self._waiting.popleft()
+
+    async def fill(self) -> None:
+        """Takes requests until enough are on their way, or there are no more."""
+        while not self._is_exhausted and len(self._waiting) < REQUESTS_IN_FLIGHT:
+            try:
+                request = await anext(self._requests)
+            except StopAsyncIteration:
+                self._is_exhausted = True
+                self._outbox.close()
+            else:
+                self._waiting.append(request)
+                self._outbox.put(request)

@@ -1,0 +1,1 @@
+"""The `flare` command: a file for each noun."""

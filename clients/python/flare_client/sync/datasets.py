@@ -1,0 +1,202 @@
+# Made from flare_client/aio/datasets.py by tools/make_sync_client.py: edit that, then run this.
+"""`flare.datasets`: finds, imports, uploads and looks at data sets."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, scraper_service_pb2_grpc, source_pb2
+from flare.scraper.v1 import scraper_service_pb2 as pb
+
+from flare_client.choices import choose
+from flare_client.names import Reference, dataset_name, view_name
+from flare_client.sync.import_jobs import ImportJobHandle
+from flare_client.sync.runtime import closing
+from flare_client.sync.service import Service
+from flare_client.tables.batches import arrow_frame
+from flare_client.tables.files import Content, file_content, frame_content
+from flare_client.tables.previews import preview_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE_SIZE = 200
+OnProgress = Callable[[int, int], object]
+
+
+class Datasets:
+    """The data sets of the caller, and where more can be found."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stub = scraper_service_pb2_grpc.ScraperServiceStub(service.channel)
+
+    def search(self, query: str = "", *, source: str = "", limit: int = 20) -> builtins.list[source_pb2.SourceDataset]:
+        """At most `limit` data sets of the source (`samples`, `kaggle`, or all) that match the words."""
+        found: builtins.list[source_pb2.SourceDataset] = []
+        page_token = ""
+        while len(found) < limit:
+            request = pb.SearchDatasetsRequest(
+                query=query,
+                source=choose("source", source, source_pb2.SourceKind),
+                page_size=min(100, limit - len(found)),
+                page_token=page_token,
+            )
+            page = self._service.call(self._stub.SearchDatasets, request, safe=True, seconds=60.0)
+            found += page.datasets
+            page_token = page.next_page_token
+            if not page_token:
+                break
+        return found[:limit]
+
+    def files(self, ref: str, *, source: str = "") -> builtins.list[source_pb2.SourceFile]:
+        """The files of a data set of a source; `owner/slug` is on Kaggle, a bare name is a sample."""
+        files: builtins.list[source_pb2.SourceFile] = []
+        page_token = ""
+        while True:
+            request = pb.ListDatasetFilesRequest(
+                source=choose("source", source or source_of(ref), source_pb2.SourceKind),
+                ref=ref,
+                page_size=PAGE_SIZE,
+                page_token=page_token,
+            )
+            page = self._service.call(self._stub.ListDatasetFiles, request, safe=True, seconds=60.0)
+            files += page.files
+            page_token = page.next_page_token
+            if not page_token:
+                return files
+
+    def import_(
+        self,
+        ref: str,
+        *,
+        source: str = "",
+        file: str = "",
+        version: int = 0,
+        dataset_id: str = "",
+        display_name: str = "",
+        delimiter: str = "",
+        encoding: str = "",
+    ) -> ImportJobHandle:
+        """Starts to import a data set of a source and returns at once; `.wait()` gives the data set.
+
+        `owner/slug` is on Kaggle, a bare name is a sample. `file` and `version` are for Kaggle.
+        """
+        request = pb.ImportDatasetRequest(
+            dataset_id=dataset_id,
+            display_name=display_name,
+            format=_format(delimiter, encoding),
+            request_id=str(uuid4()),
+        )
+        kind = choose("source", source or source_of(ref), source_pb2.SourceKind)
+        if kind == source_pb2.SOURCE_KIND_KAGGLE:
+            request.kaggle.CopyFrom(source_pb2.KaggleRef(ref=ref, version=version, path=file))
+        else:
+            request.sample.sample = ref
+        job = self._service.call(self._stub.ImportDataset, request, safe=True, seconds=60.0)
+        return ImportJobHandle(self._service, job)
+
+    def upload(
+        self,
+        table: str | Path | pd.DataFrame,
+        *,
+        dataset_id: str = "",
+        display_name: str = "",
+        delimiter: str = "",
+        encoding: str = "",
+        on_progress: OnProgress | None = None,
+    ) -> dataset_pb2.Dataset:
+        """Makes a data set of a file or a DataFrame.
+
+        `on_progress` is called with the bytes sent and the bytes in all.
+
+        Raises:
+            FlareError: The table is refused, such as FILE_NOT_A_TABLE or NAME_TAKEN.
+            OSError: The file can't be read.
+        """
+        if isinstance(table, (str, Path)):
+            content = file_content(Path(table))
+        else:
+            content = frame_content(dataset_id or "table", table)
+        header = pb.UploadHeader(
+            dataset_id=dataset_id,
+            file_name=content.file_name,
+            size_bytes=content.size_bytes,
+            sha256=content.sha256,
+            display_name=display_name,
+            format=_format(delimiter, encoding),
+            request_id=str(uuid4()),
+        )
+        return self._service.send(self._stub.UploadDataset, lambda: _upload(header, content, on_progress), safe=True)
+
+    def list(self) -> builtins.list[dataset_pb2.Dataset]:
+        """All data sets, newest first, without the statistics of their columns."""
+        datasets: builtins.list[dataset_pb2.Dataset] = []
+        page_token = ""
+        while True:
+            request = pb.ListDatasetsRequest(page_size=PAGE_SIZE, page_token=page_token)
+            page = self._service.call(self._stub.ListDatasets, request, safe=True)
+            datasets += page.datasets
+            page_token = page.next_page_token
+            if not page_token:
+                return datasets
+
+    def get(self, dataset: Reference) -> dataset_pb2.Dataset:
+        """A data set with the statistics of its columns."""
+        request = pb.GetDatasetRequest(name=dataset_name(dataset))
+        return self._service.call(self._stub.GetDataset, request, safe=True)
+
+    def preview(
+        self, dataset: Reference, *, rows: int = 10, start: int = 0, columns: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Some rows as text, None where a value is missing; the index holds their positions in the data set."""
+        request = pb.PreviewDatasetRequest(name=dataset_name(dataset), start_row=start, row_count=rows, columns=columns)
+        return preview_frame(self._service.call(self._stub.PreviewDataset, request, safe=True))
+
+    def delete(self, dataset: Reference, *, force: bool = False) -> None:
+        """Deletes a data set; with its views if `force` is set."""
+        request = pb.DeleteDatasetRequest(name=dataset_name(dataset), force=force)
+        self._service.call(self._stub.DeleteDataset, request, safe=False)
+
+    def to_dataframe(self, view: Reference, part: str = "train") -> pd.DataFrame:
+        """The rows of a part (`train`, `validation` or `test`) of a view, with its columns and types."""
+        name = view_name(view)
+        split_part = choose("part", part, dataset_view_pb2.SplitPart)
+        schema, digest = b"", ""
+        batches: builtins.list[bytes] = []
+
+        def next_request() -> pb.StreamViewRequest:
+            return pb.StreamViewRequest(name=name, part=split_part, start_batch=len(batches), digest=digest)
+
+        with closing(self._service.receive(self._stub.StreamView, next_request)) as stream:
+            for message in stream:
+                if message.WhichOneof("message") == "header":
+                    schema, digest = message.header.arrow_schema, message.header.digest
+                elif message.batch.index == len(batches):
+                    batches.append(message.batch.arrow_batch)
+        return arrow_frame(schema, batches)
+
+
+def source_of(ref: str) -> str:
+    """Where a data set of this name is: `owner/slug` is Kaggle's way, a bare name that of the samples."""
+    return "kaggle" if "/" in ref else "samples"
+
+
+def _format(delimiter: str, encoding: str) -> dataset_pb2.FileFormat | None:
+    return dataset_pb2.FileFormat(delimiter=delimiter, encoding=encoding) if delimiter or encoding else None
+
+
+def _upload(
+    header: pb.UploadHeader, content: Content, on_progress: OnProgress | None
+) -> Iterator[pb.UploadDatasetRequest]:
+    yield pb.UploadDatasetRequest(header=header)
+    sent = 0
+    for chunk in content.chunks():
+        yield pb.UploadDatasetRequest(chunk=chunk)
+        sent += len(chunk)
+        if on_progress is not None:
+            on_progress(sent, content.size_bytes)

@@ -1,0 +1,140 @@
+# Made from flare_client/aio/flare.py by tools/make_sync_client.py: edit that, then run this.
+"""`connect`: one object for all of Flare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+from uuid import uuid4
+
+from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+from flare.ml.v1 import training_job_pb2, training_service_pb2, training_service_pb2_grpc
+
+from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings, connection_settings
+from flare_client.names import Reference, model_name, view_name
+from flare_client.plans import PlanOptions, training_plan
+from flare_client.profile import ProfileStore
+from flare_client.sync.datasets import Datasets
+from flare_client.sync.jobs import Jobs
+from flare_client.sync.login import AuthIssuer, token_source
+from flare_client.sync.models import Models
+from flare_client.sync.predictions import Predictions
+from flare_client.sync.runtime import Source, Stream, open_channel
+from flare_client.sync.service import Service
+from flare_client.sync.training_jobs import TrainingJobHandle
+from flare_client.sync.views import Views
+from flare_client.tables.columns import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CREATE_SECONDS = 120.0  # the model is checked against the view before the answer
+
+
+def connect(
+    *,
+    auth: str | None = None,
+    scraper: str | None = None,
+    ml: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    token: str | None = None,
+    tls: bool | None = None,
+    ca_certificate: str | Path | None = None,
+    insecure: bool | None = None,
+) -> Flare:
+    """Flare at these addresses, as this caller. Nothing is sent before the first call.
+
+    Addresses are `host:port`. What is not given comes from the environment (`FLARE_AUTH_ADDRESS`,
+    `FLARE_SCRAPER_ADDRESS`, `FLARE_ML_ADDRESS`, `FLARE_TOKEN`, `FLARE_USERNAME` and `FLARE_PASSWORD`,
+    `FLARE_CA_CERTIFICATE`), then from the login that `flare login` stored, then it is 127.0.0.1 with the usual ports.
+    With an account or a stored login tokens are renewed as long as needed; a given `token` is used as it is.
+
+    Plain text is for this machine alone: other addresses need `tls` (with `ca_certificate` for an own authority), or
+    `insecure=True` to send tokens and data unprotected.
+
+    Raises:
+        FlareError: The settings contradict each other, or a plain connection would leave this machine.
+    """
+    store = ProfileStore()
+    settings = connection_settings(
+        auth=auth,
+        scraper=scraper,
+        ml=ml,
+        username=username,
+        password=password,
+        token=token,
+        tls=tls,
+        ca_certificate=ca_certificate,
+        insecure=insecure,
+        store=store,
+    )
+    return Flare(settings, store)
+
+
+class Flare:
+    """All of Flare for one caller: `datasets`, `views`, `models`, `jobs`, and `train` and `predict`."""
+
+    def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
+        """`connect` makes it."""
+        self._channels = {
+            name: open_channel(address, settings.channel_credentials(name), CHANNEL_OPTIONS)
+            for name, address in settings.addresses.items()
+        }
+        issuer = AuthIssuer(Service("auth", settings.addresses["auth"], self._channels["auth"], None))
+        tokens = token_source(settings, issuer, store)
+        auth, scraper, ml = (
+            Service(name, settings.addresses[name], self._channels[name], tokens) for name in ("auth", "scraper", "ml")
+        )
+        self._auth, self._ml = auth, ml
+        self.datasets = Datasets(scraper)
+        self.views = Views(scraper)
+        self.models = Models(ml)
+        self.jobs = Jobs(scraper, ml)
+        self._predictions = Predictions(ml)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections. Jobs run on."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def caller(self) -> auth_service_pb2.GetCallerResponse:
+        """Who calls, and what it may do."""
+        stub = auth_service_pb2_grpc.AuthServiceStub(self._auth.channel)
+        return self._auth.call(stub.GetCaller, auth_service_pb2.GetCallerRequest(), safe=True)
+
+    def train(self, model: Reference, view: Reference, **plan: Unpack[PlanOptions]) -> TrainingJobHandle:
+        """Starts to train a model on a view and returns at once; `.epochs()` follows it, `.wait()` gives the version.
+
+        Raises:
+            FlareError: There is no such model or view, they do not fit, or an option is wrong.
+        """
+        job = training_job_pb2.TrainingJob(model=model_name(model), view=view_name(view), plan=training_plan(plan))
+        request = training_service_pb2.CreateTrainingJobRequest(training_job=job, request_id=str(uuid4()))
+        stub = training_service_pb2_grpc.TrainingServiceStub(self._ml.channel)
+        created = self._ml.call(stub.CreateTrainingJob, request, safe=True, seconds=CREATE_SECONDS)
+        return TrainingJobHandle(self._ml, created)
+
+    def predict(self, model: Reference, rows: Rows) -> pd.DataFrame:
+        """A prediction for each row: a DataFrame, a dict of columns, or a list of dicts, raw values by column name.
+
+        Each target has its column; a classification has `{target}_probability_{class}` for each class too. `model` is
+        `iris` for the latest version, `iris@prod`, or `iris/versions/3`. None, NaN and NA are missing values.
+
+        Raises:
+            FlareError: Such as COLUMN_MISSING or VALUE_INVALID, naming column, row and value.
+        """
+        return self._predictions.predict(model, rows)
+
+    def predict_stream(self, model: Reference, tables: Source[Rows]) -> Stream[pd.DataFrame]:
+        """A frame of predictions for each table of an iterable, in order; for many rows that come in pieces."""
+        return self._predictions.predict_stream(model, tables)

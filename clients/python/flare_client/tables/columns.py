@@ -1,0 +1,129 @@
+"""Rows to predict, from any common form, as the contract's columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import grpc
+from flare.ml.v1 import prediction_service_pb2 as pb
+
+from flare_client.errors import FlareError, Violation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]"
+
+# Below the message limit of 16 MiB by enough for the widest text that a cell commonly holds.
+CELLS_OF_A_REQUEST = 250_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def column_tables(rows: Rows) -> Iterator[pb.ColumnTable]:
+    """The rows as one table, or as several in row order when one would be too large for a message.
+
+    A DataFrame, columns by name, or rows by name. None, NaN and pandas' NA are missing values.
+
+    Raises:
+        FlareError: Columns differ in length, or a cell holds something that is no value.
+    """
+    columns = _columns(rows)
+    lengths = {name: len(values) for name, values in columns.items()}
+    row_count = next(iter(lengths.values()), 0)
+    for name, length in lengths.items():
+        if length != row_count:
+            raise _invalid(name, f"column {name!r} has {length} values where {next(iter(lengths))!r} has {row_count}")
+    if row_count == 0:
+        raise _invalid("inputs", "there are no rows to predict")
+    step = max(1, CELLS_OF_A_REQUEST // len(columns))
+    for start in range(0, row_count, step):
+        part = {name: values[start : start + step] for name, values in columns.items()}
+        yield pb.ColumnTable(columns=[_column(name, values, start) for name, values in part.items()])
+
+
+def _columns(rows: Rows) -> dict[str, Any]:
+    """Columns by name: a pandas series, a NumPy array or a list each."""
+    if isinstance(rows, Mapping):
+        return {str(name): values if hasattr(values, "dtype") else list(values) for name, values in rows.items()}
+    if hasattr(rows, "columns") and hasattr(rows, "iloc"):
+        frame = cast("pd.DataFrame", rows)
+        names = [str(name) for name in frame.columns]
+        for name in names:
+            if names.count(name) > 1:
+                raise _invalid(name, f"two columns are called {name!r}: give each its own name")
+        return {name: frame.iloc[:, position].reset_index(drop=True) for position, name in enumerate(names)}
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {str(name): [row.get(name) for row in rows] for name in names}
+
+
+def _column(name: str, values: Any, first_row: int) -> pb.ColumnValues:
+    kind = getattr(getattr(values, "dtype", None), "kind", "O")
+    if kind in "biufM":
+        return _typed_column(name, values, kind)
+    return _object_column(name, list(values), first_row)
+
+
+def _typed_column(name: str, values: Any, kind: str) -> pb.ColumnValues:
+    """A column whose type says what its cells are; pandas' nullable types included."""
+    import pandas as pd
+
+    series = pd.Series(values).reset_index(drop=True)
+    absent = series.isna()
+    missing = absent.to_numpy().nonzero()[0].tolist()
+    if kind == "f":
+        numbers = series.to_numpy(dtype="float64", na_value=math.nan)
+        return pb.ColumnValues(name=name, numbers=pb.DoubleValues(values=numbers))
+    if kind == "M":
+        moments = series.dt.tz_convert("UTC").dt.tz_localize(None) if series.dt.tz is not None else series
+        micros = moments.astype("datetime64[us]").astype("int64").mask(absent, 0)
+        return pb.ColumnValues(name=name, integers=pb.Int64Values(values=micros), missing_rows=missing)
+    if kind == "b":
+        flags = series.fillna(False).astype(bool)
+        return pb.ColumnValues(name=name, booleans=pb.BoolValues(values=flags), missing_rows=missing)
+    if kind == "u" and int(series.max()) > 2**63 - 1:
+        raise _invalid(name, f"column {name!r} has {series.max()}, more than a whole number of 64 bits can be")
+    whole = series.fillna(0).astype("int64")
+    return pb.ColumnValues(name=name, integers=pb.Int64Values(values=whole), missing_rows=missing)
+
+
+def _object_column(name: str, values: list[Any], first_row: int) -> pb.ColumnValues:
+    """A column whose cells say what they are."""
+    cells = [_plain(name, value, first_row + row) for row, value in enumerate(values)]
+    missing = [row for row, cell in enumerate(cells) if cell is None]
+    kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds <= {bool} and kinds:
+        flags = [bool(cell) for cell in cells]
+        return pb.ColumnValues(name=name, booleans=pb.BoolValues(values=flags), missing_rows=missing)
+    if kinds <= {int} and kinds:
+        whole = [0 if cell is None else int(cell) for cell in cells]
+        return pb.ColumnValues(name=name, integers=pb.Int64Values(values=whole), missing_rows=missing)
+    if kinds <= {int, float}:  # a column without any value is one of missing numbers
+        numbers = [math.nan if cell is None else float(cell) for cell in cells]
+        return pb.ColumnValues(name=name, numbers=pb.DoubleValues(values=numbers))
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    return pb.ColumnValues(name=name, texts=pb.StringValues(values=texts), missing_rows=missing)
+
+
+def _plain(name: str, value: Any, row: int) -> bool | int | float | str | None:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()  # a NumPy scalar
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:  # NaN
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        raise _invalid(name, f"column {name!r}, row {row}: {value} does not fit into a whole number of 64 bits")
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    raise _invalid(
+        name,
+        f"column {name!r}, row {row}: {value!r} is a {type(value).__name__}; "
+        "a cell is a number, a string, true or false, a time, or missing",
+    )
+
+
+def _invalid(field: str, message: str) -> FlareError:
+    return FlareError(grpc.StatusCode.INVALID_ARGUMENT, "VALUE_INVALID", message, (Violation(field, message),))
