@@ -96,9 +96,8 @@ type Watch[J job, E event] struct {
 
 	receive  receiver[J, E] // of the stream that is attached, or nil
 	detach   context.CancelFunc
-	silence  *time.Timer // detaches the stream
-	attempts int         // re-attachments since the last sign of life
-	alive    time.Time   // when that was
+	attempts int       // re-attachments since the last sign of life
+	alive    time.Time // when that was
 
 	job      J
 	event    E
@@ -159,31 +158,28 @@ func (w *Watch[J, E]) Close() { w.close() }
 
 // message waits for the next message, and opens a stream first if none is attached.
 func (w *Watch[J, E]) message() (job J, event E, err error) {
+	ctx := w.ctx
 	if w.receive == nil {
-		ctx, cancel := context.WithCancel(w.ctx)
-		w.detach = cancel
-		w.silence = time.AfterFunc(w.watching.silence, cancel)
-		if w.receive, err = w.open(ctx, w.sequence); err != nil {
-			return job, event, w.detached(err)
-		}
+		ctx, w.detach = context.WithCancel(w.ctx)
 	}
-	if job, event, err = w.receive(); err != nil {
-		return job, event, w.detached(err)
+	silence := time.AfterFunc(w.watching.silence, w.detach)
+	if w.receive == nil {
+		w.receive, err = w.open(ctx, w.sequence)
 	}
-	w.silence.Reset(w.watching.silence)
-	return job, event, nil
-}
-
-// detached lets go of the stream and returns why it ended.
-func (w *Watch[J, E]) detached(err error) error {
-	heard := w.silence.Stop()
+	if err == nil {
+		job, event, err = w.receive()
+	}
+	heard := silence.Stop()
+	if err == nil {
+		return job, event, nil
+	}
 	w.detach()
 	w.receive = nil
 	if !heard && w.ctx.Err() == nil {
 		message := fmt.Sprintf("the watch of %s heard nothing for %s", w.name, w.watching.silence)
-		return fromStatus(status.New(codes.Unavailable, message))
+		err = fromStatus(status.New(codes.Unavailable, message))
 	}
-	return err
+	return job, event, err
 }
 
 // isAlive notes that the job's server answers.

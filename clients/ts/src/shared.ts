@@ -1,0 +1,15 @@
+export { gateway, localAddresses } from "./addresses.js";
+export type { Addresses } from "./addresses.js";
+export { FlareClient } from "./client.js";
+export type { ClientOptions, Transports } from "./client.js";
+export * as auth from "./contracts/auth.js";
+export * as common from "./contracts/common.js";
+export * as ml from "./contracts/ml.js";
+export * as scraper from "./contracts/scraper.js";
+export { login, token } from "./credentials.js";
+export type { Credentials, TokenSource } from "./credentials.js";
+export { assertSucceeded, FlareError } from "./errors.js";
+export type { EndedJob, Violation } from "./errors.js";
+export { Watch } from "./watch.js";
+export type { Watching, WatchOptions } from "./watch.js";
+export { Code } from "@connectrpc/connect";
