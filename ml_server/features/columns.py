@@ -1,0 +1,82 @@
+"""Columns of raw values as preprocessing takes them, from an Arrow table in training and from a request in serving."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+MISSING = -1
+
+
+class ColumnType(StrEnum):
+    """What kind of values a column holds; the names are the contract's in lower case."""
+
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+    CATEGORICAL = "categorical"
+    TEXT = "text"
+
+    @property
+    def is_textual(self) -> bool:
+        """True if its values are strings."""
+        return self in (ColumnType.CATEGORICAL, ColumnType.TEXT)
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """N numbers, float64, NaN where missing. Booleans are 0 and 1, points in time microseconds since 1970."""
+
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """N strings: row i holds `values[codes[i]]`, or none where the code is MISSING."""
+
+    values: Sequence[str]
+    codes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+
+Column = NumberColumn | TextColumn
+Columns = Mapping[str, Column]
+
+
+def arrow_column(column: "pa.ChunkedArray[Any]", column_type: ColumnType) -> Column:
+    """A column of an Arrow table."""
+    if column_type.is_textual:
+        # The stubs know nothing of dictionary arrays.
+        encoded: Any = column.cast(pa.string()).combine_chunks().dictionary_encode()
+        codes = pc.fill_null(encoded.indices, MISSING).to_numpy(zero_copy_only=False).astype(np.int64)
+        return TextColumn(encoded.dictionary.to_pylist(), codes)
+    if column_type is ColumnType.DATETIME:
+        column = column.cast(pa.timestamp("us")).cast(pa.int64())
+    return NumberColumn(column.cast(pa.float64()).to_numpy().astype(np.float64, copy=False))
+
+
+def text_of(value: float, column_type: ColumnType) -> str:
+    """How a number of a column reads as a category: `3` for an integer 3.0, `true` for a boolean 1.0."""
+    if column_type is ColumnType.BOOLEAN:
+        return "true" if value else "false"
+    return str(int(value)) if column_type is ColumnType.INTEGER else repr(float(value))
+
+
+def as_text(column: Column, column_type: ColumnType) -> TextColumn:
+    """The column as categories."""
+    if isinstance(column, TextColumn):
+        return column
+    is_missing = np.isnan(column.values)
+    distinct, codes = np.unique(np.where(is_missing, 0.0, column.values), return_inverse=True)
+    return TextColumn([text_of(value, column_type) for value in distinct], np.where(is_missing, MISSING, codes))

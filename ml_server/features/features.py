@@ -1,0 +1,102 @@
+"""All input columns together: from raw columns to one row-major float32 tensor."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_server.features.columns import Columns, NumberColumn, TextColumn
+from ml_server.features.encodings import CategoryEncoding, FittedColumn, NumberEncoding
+from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
+from ml_server.networks.values import Value
+
+# Rows that are computed in float64 at a time: keeps the peak of memory near the size of the result.
+CHUNK_ROWS = 65_536
+
+
+class FittedFeatures(Value):
+    """Input columns with their fitted encodings, in the view's order."""
+
+    columns: tuple[FittedColumn, ...]
+
+    @cached_property
+    def layout(self) -> FeatureLayout:
+        """How the columns of the tensor are laid out."""
+        embeddings = [
+            EmbeddingColumn(name=column.name, categories=column.encoding.codes, dim=column.encoding.dim)
+            for column in self.columns
+            if isinstance(column.encoding, CategoryEncoding) and column.encoding.dim is not None
+        ]
+        dense = sum(column.encoding.width for column in self.columns)
+        return FeatureLayout(dense=dense, embeddings=tuple(embeddings))
+
+    def transform(self, columns: Columns) -> NDArray[np.float32]:
+        """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
+        rows = len(columns[self.columns[0].name])
+        features = np.empty((rows, self.layout.columns), dtype=np.float32)
+        for start in range(0, rows, CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            self._fill(features[part], {name: _slice(column, part) for name, column in columns.items()})
+        return features
+
+    def _fill(self, features: NDArray[np.float32], columns: Columns) -> None:
+        names, places, shifts, scales = self._numbers
+        if names:
+            values = np.stack([_filled(column, columns[column.name]) for column in names], axis=1)
+            features[:, places] = (values - shifts) * scales
+        for column, place in self._others:
+            prepared = column.prepared(columns[column.name])
+            encoding = column.encoding
+            if isinstance(encoding, CategoryEncoding):
+                assert isinstance(prepared, TextColumn), column.name
+                if encoding.dim is not None:
+                    features[:, place] = encoding.code(prepared)
+                else:
+                    features[:, place : place + encoding.width] = encoding.encode(prepared)
+            else:
+                assert isinstance(prepared, NumberColumn), column.name
+                features[:, place : place + encoding.width] = encoding.encode(prepared)
+
+    @cached_property
+    def _numbers(
+        self,
+    ) -> tuple[list[FittedColumn], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """The columns that are one number each, computed together: most tables are nothing else."""
+        found = [(c, p, c.encoding) for c, p in self._places if isinstance(c.encoding, NumberEncoding)]
+        return (
+            [column for column, _, _ in found],
+            np.array([place for _, place, _ in found], dtype=np.int64),
+            np.array([encoding.shift for _, _, encoding in found]),
+            np.array([encoding.scale for _, _, encoding in found]),
+        )
+
+    @cached_property
+    def _others(self) -> list[tuple[FittedColumn, int]]:
+        return [(c, place) for c, place in self._places if not isinstance(c.encoding, NumberEncoding)]
+
+    @cached_property
+    def _places(self) -> list[tuple[FittedColumn, int]]:
+        """Each column with the first of its places in the tensor: dense ones in order, then the embedded codes."""
+        places = []
+        dense, embedded = 0, self.layout.dense
+        for column in self.columns:
+            if column.encoding.width:
+                places.append((column, dense))
+                dense += column.encoding.width
+            else:
+                places.append((column, embedded))
+                embedded += 1
+        return places
+
+
+def _filled(column: FittedColumn, raw: object) -> NDArray[np.float64]:
+    assert isinstance(raw, NumberColumn), column.name
+    prepared = column.prepared(raw)
+    assert isinstance(prepared, NumberColumn), column.name
+    return prepared.values
+
+
+def _slice(column: NumberColumn | TextColumn, part: slice) -> NumberColumn | TextColumn:
+    if isinstance(column, NumberColumn):
+        return NumberColumn(column.values[part])
+    return TextColumn(column.values, column.codes[part])

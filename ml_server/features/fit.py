@@ -1,0 +1,190 @@
+"""Fits preprocessing: chooses an encoding for each input column and learns its numbers from the training rows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ml_server.features.columns import MISSING, Column, Columns, ColumnType, NumberColumn, as_text
+from ml_server.features.encodings import TIME_PARTS, CategoryEncoding, FittedColumn, NumberEncoding, TimeEncoding
+from ml_server.features.features import FittedFeatures
+from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
+from ml_server.networks.kinds import Encoding
+from ml_server.networks.specification import Preprocessing
+from servicekit.errors import InvalidArgument, Reason
+
+ONE_HOT_CATEGORIES = 16
+MAX_EMBEDDING_DIM = 64
+NUMBER_ENCODINGS = (Encoding.STANDARDIZE, Encoding.PASS_THROUGH, Encoding.MIN_MAX)
+
+
+@dataclass(frozen=True)
+class InputColumn:
+    """An input column of a view: what is known of it before its values are.
+
+    `category_count` is that of the training rows; `fill` is what the view puts in the place of missing values, as text.
+    """
+
+    name: str
+    type: ColumnType
+    fill: str | None = None
+    keeps_missing: bool = False
+    category_count: int = 0
+
+
+@dataclass(frozen=True)
+class _Choice:
+    encoding: Encoding
+    dim: int | None = None
+
+
+def expected_layout(inputs: list[InputColumn], preprocessing: Preprocessing) -> FeatureLayout:
+    """The layout that `fit` will give, from what the view tells without its rows.
+
+    Raises:
+        InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
+    """
+    choices = _choices(inputs, preprocessing)
+    dense, embeddings = 0, []
+    for column in inputs:
+        choice = choices[column.name]
+        codes = column.category_count + 1
+        if choice.encoding is Encoding.EMBEDDING:
+            embeddings.append(EmbeddingColumn(name=column.name, categories=codes, dim=_dim(choice, codes)))
+        else:
+            dense += {Encoding.ONE_HOT: codes, Encoding.TIME_PARTS: TIME_PARTS}.get(choice.encoding, 1)
+    return FeatureLayout(dense=dense, embeddings=tuple(embeddings))
+
+
+def fit(inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns) -> FittedFeatures:
+    """Learns every encoding from the training rows.
+
+    Raises:
+        InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
+    """
+    choices = _choices(inputs, preprocessing)
+    return FittedFeatures(columns=tuple(_fitted(column, choices[column.name], train[column.name]) for column in inputs))
+
+
+def _choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[str, _Choice]:
+    by_name = {column.name: column for column in inputs}
+    asked: dict[str, _Choice] = {}
+    for index, each in enumerate(preprocessing.columns):
+        field = f"specification.preprocessing.columns[{index}]"
+        if each.column not in by_name:
+            raise InvalidArgument(
+                Reason.COLUMN_NOT_FOUND,
+                f"the view has no input column '{each.column}'; it has {_some(list(by_name))}",
+                field=f"{field}.column",
+            )
+        _require_fit(by_name[each.column], each.encoding, f"{field}.encoding")
+        asked[each.column] = _Choice(each.encoding, each.embedding_dim)
+    return {
+        column.name: asked.get(column.name) or _default(column, preprocessing.numeric_encoding) for column in inputs
+    }
+
+
+def _default(column: InputColumn, numeric: Encoding) -> _Choice:
+    match column.type:
+        case ColumnType.INTEGER | ColumnType.FLOAT:
+            return _Choice(numeric)
+        case ColumnType.BOOLEAN:
+            return _Choice(Encoding.ONE_HOT if column.keeps_missing else Encoding.PASS_THROUGH)
+        case ColumnType.DATETIME:
+            return _Choice(Encoding.TIME_PARTS)
+        case ColumnType.CATEGORICAL:
+            few = column.category_count <= ONE_HOT_CATEGORIES
+            return _Choice(Encoding.ONE_HOT if few else Encoding.EMBEDDING)
+        case ColumnType.TEXT:
+            raise InvalidArgument(
+                Reason.COLUMN_UNSUPPORTED,
+                f"input column '{column.name}' is free text, which has no encoding of its own: leave it out of the "
+                "view (role IGNORED), cast it to CATEGORICAL there, or name it in preprocessing.columns",
+                field="view",
+            )
+
+
+def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
+    is_number = column.type in (ColumnType.INTEGER, ColumnType.FLOAT, ColumnType.BOOLEAN)
+    is_time = column.type is ColumnType.DATETIME
+    fits = {
+        Encoding.STANDARDIZE: is_number or is_time,
+        Encoding.PASS_THROUGH: is_number,
+        Encoding.MIN_MAX: is_number or is_time,
+        Encoding.TIME_PARTS: is_time,
+        Encoding.ONE_HOT: not is_time and column.type is not ColumnType.FLOAT,
+        Encoding.EMBEDDING: not is_time and column.type is not ColumnType.FLOAT,
+    }
+    if not fits[encoding]:
+        possible = ", ".join(each.name for each, good in fits.items() if good and each is not encoding)
+        raise InvalidArgument(
+            Reason.COLUMN_UNSUPPORTED,
+            f"column '{column.name}' is {column.type.name} and can't be encoded by {encoding.name}: take "
+            f"{_without(fits, possible)}",
+            field=field,
+        )
+
+
+def _without(fits: dict[Encoding, bool], possible: str) -> str:
+    return possible if any(fits.values()) else "another column"
+
+
+def _fitted(column: InputColumn, choice: _Choice, raw: Column) -> FittedColumn:
+    encoding: NumberEncoding | TimeEncoding | CategoryEncoding
+    if choice.encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING):
+        text = as_text(raw, column.type)
+        seen = np.unique(text.codes[text.codes != MISSING])
+        categories = tuple(sorted(text.values[code] for code in seen))
+        is_embedded = choice.encoding is Encoding.EMBEDDING
+        dim = _dim(choice, len(categories) + 1) if is_embedded else None
+        encoding = CategoryEncoding(categories=categories, dim=dim)
+        return FittedColumn(name=column.name, type=column.type, encoding=encoding, fill=column.fill)
+    assert isinstance(raw, NumberColumn), column.name
+    shift, scale = _scaling(choice.encoding, raw)
+    if choice.encoding is Encoding.TIME_PARTS:
+        encoding = TimeEncoding(shift=shift, scale=scale)
+    else:
+        encoding = NumberEncoding(encoding=_number_kind(choice.encoding), shift=shift, scale=scale)
+    fill = _number(column.fill, column.type) if column.fill is not None else None
+    return FittedColumn(
+        name=column.name, type=column.type, encoding=encoding, fill=fill, accepts_missing=fill is not None
+    )
+
+
+def _number_kind(encoding: Encoding) -> Literal["standardize", "min_max", "pass_through"]:
+    kinds: dict[Encoding, Literal["standardize", "min_max", "pass_through"]] = {
+        Encoding.STANDARDIZE: "standardize",
+        Encoding.MIN_MAX: "min_max",
+        Encoding.PASS_THROUGH: "pass_through",
+    }
+    return kinds[encoding]
+
+
+def _scaling(encoding: Encoding, column: NumberColumn) -> tuple[float, float]:
+    """Shift and scale; a column that is constant keeps its scale, so that it becomes 0 and nothing divides by it."""
+    values = column.values[~np.isnan(column.values)]
+    if encoding is Encoding.PASS_THROUGH or not len(values):
+        return 0.0, 1.0
+    if encoding is Encoding.MIN_MAX:
+        low, high = float(values.min()), float(values.max())
+        return low, 1.0 / (high - low) if high > low else 1.0
+    mean, deviation = float(values.mean()), float(values.std())
+    return mean, 1.0 / deviation if deviation > 0 else 1.0
+
+
+def _number(text: str, column_type: ColumnType) -> float:
+    """The number that a view's fill value means."""
+    if column_type is ColumnType.BOOLEAN:
+        return float(text.lower() in ("true", "1", "1.0"))
+    if column_type is ColumnType.DATETIME:
+        return float(np.datetime64(text.rstrip("Z").replace("+00:00", ""), "us").astype(np.int64))
+    return float(text)
+
+
+def _dim(choice: _Choice, codes: int) -> int:
+    """The rule of thumb of 4 times the fourth root, between 2 and 64."""
+    return choice.dim or max(2, min(MAX_EMBEDDING_DIM, round(4 * codes**0.25)))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:10]) + (", ..." if len(names) > 10 else "")

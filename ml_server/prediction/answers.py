@@ -1,0 +1,43 @@
+"""What predictions say: labels with probabilities, or values in the target's own unit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_server.features.targets import FittedTarget, FittedTargets, Task
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Values (N,) in the target's own unit."""
+
+    target: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Probabilities (N, classes), and the index of the most probable class of each row (N,)."""
+
+    target: str
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+
+
+Answer = Regression | Classification
+
+
+def answers_of(targets: FittedTargets, outputs: Tensor) -> list[Answer]:
+    """The answer for each target from a network's outputs (N, targets.outputs)."""
+    return [_answer(target, outputs[:, part]) for target, part in targets.slices]
+
+
+def _answer(target: FittedTarget, outputs: Tensor) -> Answer:
+    if target.task is Task.REGRESSION:
+        return Regression(target.name, outputs[:, 0].double().numpy() * target.deviation + target.mean)
+    probabilities = torch.softmax(outputs.double(), dim=1).numpy()
+    return Classification(target.name, target.classes, probabilities.argmax(axis=1), probabilities)

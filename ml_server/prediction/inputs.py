@@ -1,0 +1,161 @@
+"""Raw values of a request as the columns that a version's preprocessing takes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_server.features.columns import MISSING, Column, Columns, ColumnType, NumberColumn, TextColumn
+from ml_server.features.encodings import FittedColumn
+from ml_server.features.features import FittedFeatures
+from servicekit.errors import InvalidArgument, Reason
+
+TRUE_TEXTS = ("true", "1", "yes")
+FALSE_TEXTS = ("false", "0", "no")
+
+Numbers = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+Texts = Sequence[str]
+
+
+@dataclass(frozen=True)
+class RawColumn:
+    """The values of one column as somebody sent them (N,), and the rows whose value is to be taken as missing."""
+
+    values: Numbers | Integers | Booleans | Texts
+    missing: frozenset[int] = field(default_factory=frozenset)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def columns_of(features: FittedFeatures, raw: Mapping[str, RawColumn]) -> Columns:
+    """The columns in the form that `features` transforms, in any order.
+
+    Raises:
+        InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming column, row and value.
+    """
+    _require_names([column.name for column in features.columns], raw)
+    _require_lengths(raw)
+    return {column.name: _column(column, raw[column.name]) for column in features.columns}
+
+
+def _require_names(expected: list[str], raw: Mapping[str, RawColumn]) -> None:
+    missing = [name for name in expected if name not in raw]
+    if missing:
+        raise InvalidArgument(
+            Reason.COLUMN_MISSING,
+            f"{_columns(missing)} missing: the version was trained on {_listed(expected)}; a value that is not known "
+            "is sent as missing, not left out",
+            field="inputs",
+            columns=",".join(missing),
+        )
+    known = set(expected)
+    unexpected = [name for name in raw if name not in known]
+    if unexpected:
+        raise InvalidArgument(
+            Reason.COLUMN_UNEXPECTED,
+            f"{_columns(unexpected)} not known: the version was trained on {_listed(expected)}; leave out what it does "
+            "not use, the target too",
+            field="inputs",
+            columns=",".join(unexpected),
+        )
+
+
+def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
+    lengths = {name: len(column) for name, column in raw.items()}
+    if len(set(lengths.values())) > 1:
+        named = sorted(lengths, key=lambda name: lengths[name])
+        short, long = named[0], named[-1]
+        raise InvalidArgument(
+            Reason.VALUE_INVALID,
+            f"columns differ in length: '{short}' has {lengths[short]} values and '{long}' has {lengths[long]}",
+            field="inputs",
+        )
+
+
+def _column(fitted: FittedColumn, raw: RawColumn) -> Column:
+    column = _text_column(raw) if fitted.type.is_textual else _number_column(fitted, raw)
+    if not fitted.accepts_missing:
+        assert isinstance(column, NumberColumn), fitted.name
+        rows = np.flatnonzero(np.isnan(column.values))
+        if len(rows):
+            raise _invalid(
+                fitted, int(rows[0]), "is missing, and no training row had it missing, nor does the view say what to "
+                "put in its place: give a value"
+            )  # fmt: skip
+    return column
+
+
+def _text_column(raw: RawColumn) -> TextColumn:
+    texts = [_category(value) for value in _plain(raw.values)]
+    codes = np.arange(len(texts), dtype=np.int64)
+    if isinstance(raw.values, np.ndarray) and raw.values.dtype == np.float64:
+        codes[np.isnan(raw.values)] = MISSING
+    codes[list(raw.missing)] = MISSING
+    return TextColumn(texts, codes)
+
+
+def _plain(values: Numbers | Integers | Booleans | Texts) -> Iterable[object]:
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
+def _category(value: object) -> str:
+    """A value as the category it means: JSON knows only floating point numbers, so 3.0 is '3'."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
+    if isinstance(raw.values, np.ndarray):
+        values = raw.values.astype(np.float64)
+        if np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+            raise _invalid(fitted, row, "is infinite: give a finite number")
+    else:
+        values = np.array([_number(fitted, row, text, raw.missing) for row, text in enumerate(raw.values)])
+    if raw.missing:
+        values = values.copy()
+        values[list(raw.missing)] = np.nan
+    return NumberColumn(values)
+
+
+def _number(fitted: FittedColumn, row: int, text: str, missing: frozenset[int]) -> float:
+    """What a text means in a column of numbers, booleans or points in time."""
+    if row in missing:
+        return float("nan")
+    try:
+        if fitted.type is ColumnType.DATETIME:
+            time = np.datetime64(text.strip().removesuffix("Z").removesuffix("+00:00"), "us")
+            if np.isnat(time):
+                raise ValueError(text)
+            return float(time.astype(np.int64))
+        if fitted.type is ColumnType.BOOLEAN and text.lower() in TRUE_TEXTS + FALSE_TEXTS:
+            return float(text.lower() in TRUE_TEXTS)
+        return float(text)
+    except ValueError as error:
+        wanted = "a point in time like 2024-05-17T12:30:00" if fitted.type is ColumnType.DATETIME else "a number"
+        raise _invalid(fitted, row, f"is '{text[:80]}', which is not {wanted}") from error
+
+
+def _invalid(fitted: FittedColumn, row: int, problem: str) -> InvalidArgument:
+    return InvalidArgument(
+        Reason.VALUE_INVALID,
+        f"column '{fitted.name}', row {row}: the value {problem}",
+        field="inputs",
+        column=fitted.name,
+        row=str(row),
+    )
+
+
+def _columns(names: list[str]) -> str:
+    return f"column {_listed(names)} is" if len(names) == 1 else f"columns {_listed(names)} are"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

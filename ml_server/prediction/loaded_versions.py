@@ -1,0 +1,71 @@
+"""Versions in memory: loaded when first asked for, counted while in use, dropped by a budget of bytes."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from ml_server.registry.bundle import Bundle, read_bundle
+from ml_server.registry.values import ModelVersion
+from servicekit.artifacts import ArtifactStore
+
+log = structlog.get_logger()
+
+Key = tuple[str, int]
+
+
+@dataclass
+class _Loaded:
+    bundle: asyncio.Future[Bundle]
+    size_bytes: int
+    users: int = 0
+
+
+class LoadedVersions:
+    """The versions that were used last. One in use never leaves, even past the budget."""
+
+    def __init__(self, artifacts: ArtifactStore, budget_bytes: int) -> None:
+        self._artifacts = artifacts
+        self._budget_bytes = budget_bytes
+        self._loaded: OrderedDict[Key, _Loaded] = OrderedDict()
+
+    @asynccontextmanager
+    async def using(self, version: ModelVersion) -> AsyncIterator[Bundle]:
+        """The version's network and preprocessing, for as long as the block runs. Raises NotFound."""
+        key = (version.model.uid, version.number)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            # The first who asks loads it; whoever asks meanwhile waits for the same future.
+            loaded = _Loaded(asyncio.ensure_future(self._load(version)), version.size_bytes)
+            self._loaded[key] = loaded
+        self._loaded.move_to_end(key)
+        loaded.users += 1
+        try:
+            try:
+                bundle = await asyncio.shield(loaded.bundle)
+            except Exception:
+                self._loaded.pop(key, None)  # the next one tries anew
+                raise
+            yield bundle
+        finally:
+            loaded.users -= 1
+            self._shrink()
+
+    async def _load(self, version: ModelVersion) -> Bundle:
+        directory = await self._artifacts.fetch(version.artifact)
+        bundle = await asyncio.to_thread(read_bundle, directory)
+        log.info("version_loaded", version=version.name, size_bytes=version.size_bytes)
+        return bundle
+
+    def _shrink(self) -> None:
+        total = sum(loaded.size_bytes for loaded in self._loaded.values())
+        for key, loaded in list(self._loaded.items()):
+            if total <= self._budget_bytes:
+                return
+            if loaded.users == 0:
+                del self._loaded[key]
+                total -= loaded.size_bytes
+                log.info("version_unloaded", model=key[0], number=key[1])

@@ -1,0 +1,60 @@
+"""Predicts: finds the version, prepares the columns, runs the network, and reads its outputs."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ml_server.prediction.answers import Answer, answers_of
+from ml_server.prediction.inputs import RawColumn, columns_of
+from ml_server.prediction.loaded_versions import LoadedVersions
+from ml_server.registry.bundle import Bundle
+from ml_server.registry.store import ModelStore
+from ml_server.registry.values import ModelVersion, VersionReference
+
+# Below so many multiplications the network runs where it is asked for: a hand-over to a thread costs more than that.
+INLINE_OPERATIONS = 2_000_000
+BATCH_ROWS = 8_192
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answers for N rows, one for each target of the version."""
+
+    version: ModelVersion
+    rows: int
+    answers: list[Answer]
+
+
+class Predictor:
+    """Answers for one owner's versions at a time; safe to call concurrently."""
+
+    def __init__(self, models: ModelStore, loaded: LoadedVersions) -> None:
+        self._models = models
+        self._loaded = loaded
+
+    async def predict(self, owner: str, name: str, raw: Mapping[str, RawColumn]) -> Prediction:
+        """Predicts with the version that `name` means.
+
+        Raises:
+            NotFound: There is no such model or version.
+            FailedPrecondition: NO_VERSION.
+            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID.
+        """
+        version = await self._models.version(owner, VersionReference.parse(name))
+        rows = len(next(iter(raw.values()), ()))
+        async with self._loaded.using(version) as bundle:
+            if rows * bundle.details.parameter_count <= INLINE_OPERATIONS:
+                answers = compute(bundle, raw)
+            else:
+                answers = await asyncio.to_thread(compute, bundle, raw)
+        return Prediction(version, rows, answers)
+
+
+@torch.inference_mode()
+def compute(bundle: Bundle, raw: Mapping[str, RawColumn]) -> list[Answer]:
+    """The answers of a version for raw columns. Raises InvalidArgument as `Predictor.predict`."""
+    features = torch.from_numpy(bundle.features.transform(columns_of(bundle.features, raw)))
+    outputs = torch.cat([bundle.model(part) for part in torch.split(features, BATCH_ROWS)])
+    return answers_of(bundle.targets, outputs)

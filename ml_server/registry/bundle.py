@@ -1,0 +1,134 @@
+"""A version's folder: network, preprocessing and provenance, in four files that need nothing else."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+from pydantic import ValidationError
+
+from ml_server.features.features import FittedFeatures
+from ml_server.features.targets import FittedTargets
+from ml_server.networks.manageable_model import CONFIG_FILE, STATE_FILE, ManageableModel
+from ml_server.networks.values import Value
+from ml_server.registry.values import VersionDetails
+from servicekit.errors import InvalidArgument, Reason
+
+FEATURES_FILE = "features.json"
+VERSION_FILE = "version.json"
+FILES = (CONFIG_FILE, STATE_FILE, FEATURES_FILE, VERSION_FILE)
+
+
+class Preprocessing(Value):
+    """The content of `features.json`: how raw columns become the network's input, and its outputs become answers."""
+
+    features: FittedFeatures
+    targets: FittedTargets
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A version read back: a network in evaluation mode and what goes around it."""
+
+    model: ManageableModel
+    features: FittedFeatures
+    targets: FittedTargets
+    details: VersionDetails
+
+
+def write_bundle(directory: Path, bundle: Bundle) -> None:
+    """Writes the four files into a new folder. Raises AlreadyExists."""
+    bundle.model.save(directory)
+    preprocessing = Preprocessing(features=bundle.features, targets=bundle.targets)
+    (directory / FEATURES_FILE).write_text(preprocessing.model_dump_json(), encoding="utf-8")
+    (directory / VERSION_FILE).write_text(bundle.details.model_dump_json(), encoding="utf-8")
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Reads a version's folder, on the CPU.
+
+    Raises:
+        InvalidArgument: WEIGHTS_MISMATCH or INVALID_FIELD, if the files are not what `write_bundle` writes.
+    """
+    model = ManageableModel.load(directory)
+    try:
+        preprocessing = Preprocessing.model_validate_json((directory / FEATURES_FILE).read_bytes())
+        details = read_details(directory)
+    except (ValidationError, OSError) as error:
+        message = f"{FEATURES_FILE} and {VERSION_FILE} are not those of a version: {error}"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field="bundle") from error
+    expected = (preprocessing.features.layout, preprocessing.targets.outputs)
+    if (model.config.layout, model.config.outputs) != expected:
+        raise InvalidArgument(
+            Reason.WEIGHTS_MISMATCH,
+            f"{FEATURES_FILE} gives {expected[0].features} features and {expected[1]} outputs, but the network has "
+            f"{model.config.layout.features} and {model.config.outputs}",
+            field="bundle",
+        )
+    model.eval().requires_grad_(False)
+    return Bundle(model, preprocessing.features, preprocessing.targets, details)
+
+
+def read_preprocessing(directory: Path) -> Preprocessing:
+    """The preprocessing of a version's folder, without its network."""
+    return Preprocessing.model_validate_json((directory / FEATURES_FILE).read_bytes())
+
+
+def read_details(directory: Path) -> VersionDetails:
+    """The provenance of a version's folder, without its network."""
+    return VersionDetails.model_validate_json((directory / VERSION_FILE).read_bytes())
+
+
+def weights_digest(model: ManageableModel) -> str:
+    """sha256 over names, types, shapes and bytes of all weights, hexadecimal: equal for equal weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def zip_bundle(directory: Path, target: Path) -> None:
+    """Writes a version's folder as one zip file."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name in FILES:
+            archive.write(directory / name, name)
+
+
+def unzip_bundle(file: Path, directory: Path, max_bytes: int) -> None:
+    """Writes the four files of a zipped bundle into a folder; anything else in it is refused.
+
+    Raises:
+        InvalidArgument: UPLOAD_INCOMPLETE, if the file is no bundle; LIMIT_EXCEEDED, if it unpacks to more than
+            `max_bytes`.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sorted(archive.namelist()) != sorted(FILES):
+                raise _no_bundle(f"it holds {', '.join(archive.namelist()[:10]) or 'nothing'}")
+            left = max_bytes
+            for name in FILES:
+                with archive.open(name) as source, (directory / name).open("wb") as sink:
+                    left -= _copy(source, sink, left)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _no_bundle(str(error)) from error
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], limit: int) -> int:
+    copied = 0
+    while block := source.read(1 << 20):
+        copied += len(block)
+        if copied > limit:
+            raise InvalidArgument(Reason.LIMIT_EXCEEDED, "the bundle unpacks to more than the limit", field="bundle")
+        sink.write(block)
+    return copied
+
+
+def _no_bundle(problem: str) -> InvalidArgument:
+    return InvalidArgument(
+        Reason.UPLOAD_INCOMPLETE,
+        f"the file is not a bundle with {', '.join(FILES)}: {problem}; take one that ExportModelVersion gave",
+        field="bundle",
+    )

@@ -1,0 +1,114 @@
+"""Models, their versions, and the names by which people mean a version."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import Field
+
+from ml_server.networks.specification import ModelSpecification
+from ml_server.networks.values import Value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of quality; `target` is empty for the loss over all targets."""
+
+    name: str
+    target: str
+    value: float
+
+
+class VersionDetails(Value):
+    """What is needed to know how a version came to be, and to make it again: the content of `version.json`."""
+
+    training_job: str = ""
+    view: str = ""
+    view_digest: str = ""
+    seed: int = 0
+    best_epoch: int = 0
+    device: str = "cpu"
+    test_metrics: tuple[Metric, ...] = ()
+    validation_metrics: tuple[Metric, ...] = ()
+    library_versions: dict[str, str] = Field(default_factory=dict)
+    parameter_count: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model. `uid` is its own for ever; `id` may be given to another one after it is deleted."""
+
+    uid: str
+    owner: str
+    id: str
+    display_name: str
+    specification: ModelSpecification
+    create_time: datetime
+    update_time: datetime
+    revision: int = 1
+    latest_version: int = 0
+    has_initial_weights: bool = False
+    aliases: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`models/{model}`."""
+        return f"models/{self.id}"
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the model."""
+        return f"{self.uid}-{self.revision}"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A trained network of a model."""
+
+    model: Model
+    number: int
+    details: VersionDetails
+    size_bytes: int
+    create_time: datetime
+
+    @property
+    def name(self) -> str:
+        """`models/{model}/versions/{version}`."""
+        return f"{self.model.name}/versions/{self.number}"
+
+    @property
+    def artifact(self) -> str:
+        """The key of its files."""
+        return version_artifact(self.model.uid, self.number)
+
+
+def version_artifact(model_uid: str, number: int) -> str:
+    """The key of a version's files in the artifact store."""
+    return f"versions/{model_uid}/{number}"
+
+
+def weights_artifact(model_uid: str) -> str:
+    """The key of a model's initial weights in the artifact store."""
+    return f"weights/{model_uid}"
+
+
+_VERSION_NAME = re.compile(r"models/(?P<model>[^/@]+)(?:/versions/(?P<number>\d+)|@(?P<alias>.+))?")
+
+
+@dataclass(frozen=True)
+class VersionReference:
+    """How somebody names a version: by number, by alias, or, with neither, as the latest."""
+
+    model: str
+    number: int | None = None
+    alias: str | None = None
+
+    @classmethod
+    def parse(cls, name: str) -> "VersionReference":
+        """Reads `models/iris`, `models/iris@prod` or `models/iris/versions/3`, which the contract has checked."""
+        match = _VERSION_NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(f"'{name}' names no version")
+        number = match["number"]
+        return cls(match["model"], int(number) if number else None, match["alias"])

@@ -1,0 +1,48 @@
+"""The settings of the ML service, from the environment: `FLARE_ML_LISTEN_ADDRESS` and so on."""
+
+from pathlib import Path
+
+from pydantic import PositiveInt, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from servicekit.settings import ServerSettings
+
+
+class Settings(ServerSettings):
+    """What the ML service needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="FLARE_ML_", frozen=True)
+
+    listen_address: str = "127.0.0.1:50051"
+    scraper_address: str = "127.0.0.1:50052"
+    """Where the scraper service listens."""
+    scraper_ca_file: Path | None = None
+    """Authorities that the scraper service's certificate is checked with, PEM; plain text if not set."""
+    token_url: str = "http://127.0.0.1:50054/oauth2/token"  # noqa: S105  # an address
+    """Where this service gets its own token (OAuth 2.0 client credentials)."""
+    service_identity: str = "ml-server"
+    """Its client id there."""
+    service_secret: SecretStr = SecretStr("")
+    """Its client secret there."""
+    service_secret_file: Path | None = None
+    """A file with that secret, read instead of `service_secret` if set."""
+    runner_name: str = "local"
+    """The name under which this server claims jobs: the same after a restart, and no other server's."""
+    concurrent_jobs: PositiveInt = 2
+    """How many training jobs run at a time."""
+    job_lease_seconds: PositiveInt = 60
+    """How long the jobs of a server that died wait for another one to take them."""
+    worker_threads: PositiveInt = 1
+    """Processor threads of one training job."""
+    max_model_parameters: PositiveInt = 500_000_000
+    """Learned numbers of the largest network that may be made."""
+    max_upload_bytes: PositiveInt = 4 * 1024**3
+    """The largest file of weights, or bundle, that may be sent."""
+    loaded_versions_bytes: PositiveInt = 1024**3
+    """Bytes of versions that are kept in memory for predictions."""
+
+    def secret(self) -> str:
+        """The service's own secret, from its file if there is one."""
+        if self.service_secret_file is not None:
+            return self.service_secret_file.read_text(encoding="utf-8").strip()
+        return self.service_secret.get_secret_value()

@@ -1,0 +1,138 @@
+"""What happens in a training. Each event's fields are those of the message of the same name in the contract."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ml_server.registry.values import Metric
+from servicekit.jobs.values import EventDraft
+
+
+@dataclass(frozen=True)
+class DataFetched:
+    """Rows of the view arrived."""
+
+    rows: int
+    total_rows: int
+    cached: bool
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """The loop starts, or goes on after `resumed_epochs`."""
+
+    device: str
+    parameter_count: int
+    feature_count: int
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    steps_per_epoch: int
+    resumed_epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the loop is. `best_epoch` is 0 before the first epoch ended; `best_validation_loss` is None then."""
+
+    finished_epochs: int
+    total_epochs: int
+    epoch_steps: int
+    total_epoch_steps: int
+    train_loss: float
+    samples_per_second: float
+    remaining_seconds: float
+    best_epoch: int
+    best_validation_loss: float | None
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """An epoch ended. Metrics are those of the validation rows."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_metrics: tuple[Metric, ...]
+    learning_rate: float
+    seconds: float
+    samples_per_second: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A lost attempt would go on from here."""
+
+    epoch: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class EarlyStopped:
+    """Validation no longer got better."""
+
+    epoch: int
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class TestFinished:
+    """The kept weights were measured on the test rows."""
+
+    metrics: tuple[Metric, ...]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class VersionCreated:
+    """The version is there."""
+
+    version: str
+
+
+@dataclass(frozen=True)
+class TrainingWarning:
+    """Something that the job's owner should know."""
+
+    message: str
+
+
+TrainingEvent = (
+    DataFetched
+    | TrainingStarted
+    | Progress
+    | EpochFinished
+    | CheckpointSaved
+    | EarlyStopped
+    | TestFinished
+    | VersionCreated
+    | TrainingWarning
+)
+
+KINDS: dict[type[TrainingEvent], str] = {
+    DataFetched: "data_fetched",
+    TrainingStarted: "training_started",
+    Progress: "progress",
+    EpochFinished: "epoch_finished",
+    CheckpointSaved: "checkpoint_saved",
+    EarlyStopped: "early_stopped",
+    TestFinished: "test_finished",
+    VersionCreated: "version_created",
+    TrainingWarning: "warning",
+}
+_CLASSES = {kind: event for event, kind in KINDS.items()}
+
+
+def draft_of(event: TrainingEvent) -> EventDraft:
+    """The event as the job's log takes it."""
+    return EventDraft(KINDS[type(event)], asdict(event))
+
+
+def event_of(kind: str, payload: dict[str, Any]) -> TrainingEvent:
+    """The event that `draft_of` wrote."""
+    values = dict(payload)
+    for name in ("metrics", "validation_metrics"):
+        if name in values:
+            values[name] = tuple(Metric(**metric) for metric in values[name])
+    return _CLASSES[kind](**values)

@@ -1,0 +1,77 @@
+"""From a view's files to tensors: reads them, fits preprocessing on the training rows, and transforms all parts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from pyarrow import ipc
+
+from ml_server.features.columns import Columns, arrow_column
+from ml_server.features.features import FittedFeatures
+from ml_server.features.fit import fit
+from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets
+from ml_server.training.events import TrainingWarning
+from ml_server.training.rows import Rows
+from ml_server.training.task import TrainingTask
+from ml_server.views.values import Part
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task's rows as tensors, with the preprocessing that made them."""
+
+    features: FittedFeatures
+    targets: FittedTargets
+    train: Rows
+    validation: Rows
+    test: Rows
+    warnings: tuple[TrainingWarning, ...]
+
+
+def prepare(task: TrainingTask) -> Prepared:
+    """Reads and transforms all rows of a task.
+
+    Raises:
+        InvalidArgument: A column can't serve in its role, or a target has one class only.
+    """
+    train = _columns(task, task.files[Part.TRAIN])
+    features = fit(list(task.inputs), task.specification.preprocessing, train)
+    targets = fit_targets(list(task.targets), train)
+    validation, test = (_columns(task, task.files[part]) for part in (Part.VALIDATION, Part.TEST))
+    parts = [_rows(features, targets, columns) for columns in (train, validation, test)]
+    train_rows, validation_rows, test_rows = parts
+    warnings = _warnings(targets, validation_rows, test_rows)
+    return Prepared(features, targets, train_rows, validation_rows, test_rows, warnings)
+
+
+def _columns(task: TrainingTask, file: Path) -> Columns:
+    """The columns of an Arrow file, mapped into memory rather than read."""
+    with pa.memory_map(str(file)) as source:
+        table = ipc.open_file(source).read_all()
+    types = {column.name: column.type for column in task.inputs} | {column.name: column.type for column in task.targets}
+    return {name: arrow_column(table[name], column_type) for name, column_type in types.items()}
+
+
+def _rows(features: FittedFeatures, targets: FittedTargets, columns: Columns) -> Rows:
+    return Rows(
+        torch.from_numpy(features.transform(columns)),
+        tuple(torch.from_numpy(target.transform(columns[target.name])) for target in targets.targets),
+    )
+
+
+def _warnings(targets: FittedTargets, validation: Rows, test: Rows) -> tuple[TrainingWarning, ...]:
+    found = []
+    for part, rows in (("validation", validation), ("test", test)):
+        if not len(rows):
+            found.append(TrainingWarning(f"the view has no {part} rows"))
+        for target, values in zip(targets.targets, rows.targets, strict=True):
+            count = int((values == UNSEEN).sum()) if target.task is not Task.REGRESSION else 0
+            if count:
+                found.append(
+                    TrainingWarning(
+                        f"{count} {part} rows have a '{target.name}' that no training row has; they count as wrong: "
+                        "a stratified split avoids that"
+                    )
+                )
+    return tuple(found)

@@ -1,0 +1,48 @@
+"""Rows as tensors, and the batches that a loop takes of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Shuffled rows are gathered so many at a time and then cut into batches: one large gather costs far less than many
+# small ones, and the copies stay small beside the data.
+GATHERED_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features (N, F) float32 and, for each target, values (N,) float32 or class indices (N,) int64."""
+
+    features: Tensor
+    targets: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def to(self, device: torch.device) -> "Rows":
+        """The same rows on a device."""
+        return Rows(self.features.to(device), tuple(target.to(device) for target in self.targets))
+
+    def batches(self, size: int) -> Iterator["Rows"]:
+        """All rows in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self._part(slice(start, start + size))
+
+    def shuffled_batches(self, size: int, generator: torch.Generator) -> Iterator["Rows"]:
+        """All rows in an order drawn from `generator` (on the CPU), `size` at a time.
+
+        A single row that is left at the end is left out, another one each time: batch normalisation can't train on it.
+        """
+        order = torch.randperm(len(self), generator=generator).to(self.features.device)
+        gathered = max(size, GATHERED_ROWS // size * size)
+        for start in range(0, len(self), gathered):
+            places = order[start : start + gathered]
+            part = Rows(self.features[places], tuple(target[places] for target in self.targets))
+            for batch in part.batches(size):
+                if len(batch) > 1 or len(self) == 1 or size == 1:
+                    yield batch
+
+    def _part(self, part: slice) -> "Rows":
+        return Rows(self.features[part], tuple(target[part] for target in self.targets))

@@ -1,0 +1,193 @@
+"""The work of a training job: fetches its rows, has an executor train, and makes a version of the result."""
+
+import asyncio
+import shutil
+import time
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from ml_server.registry.models import WEIGHTS_FILE
+from ml_server.registry.store import ModelStore, no_such_model
+from ml_server.registry.values import Model, ModelVersion, VersionDetails, version_artifact, weights_artifact
+from ml_server.training.events import (
+    DataFetched,
+    EpochFinished,
+    Progress,
+    TrainingEvent,
+    TrainingStarted,
+    VersionCreated,
+    draft_of,
+)
+from ml_server.training.executors.executor import Executor
+from ml_server.training.jobs import TrainingSpec
+from ml_server.training.task import Broke, Failed, Finished, Provenance, Told, TrainingTask
+from ml_server.views.fetched import FetchedViews
+from ml_server.views.values import View
+from servicekit.artifacts import ArtifactStore
+from servicekit.errors import Aborted, FlareError, Internal, Reason, Unavailable
+from servicekit.jobs.runner import JobRun
+from servicekit.jobs.values import LostAttempt
+
+log = structlog.get_logger()
+
+FETCH_EVENT_SECONDS = 0.25
+
+
+class ViewReader(Protocol):
+    """Looks up a view for its owner while no caller waits."""
+
+    async def get_for(self, owner: str, name: str) -> View:
+        """The view. Raises NotFound, Unavailable."""
+        ...
+
+
+@dataclass
+class _Story:
+    """The job's progress as its events tell it."""
+
+    progress: Progress | None
+
+    def take(self, events: tuple[TrainingEvent, ...], plan_epochs: int) -> dict[str, Any] | None:
+        """The progress after some events, None before the loop told anything."""
+        for event in events:
+            match event:
+                case TrainingStarted() if self.progress is None:
+                    self.progress = Progress(0, plan_epochs, 0, event.steps_per_epoch, 0.0, 0.0, 0.0, 0, None)
+                case Progress():
+                    self.progress = event
+                case EpochFinished() if self.progress is not None:
+                    self.progress = _after_epoch(self.progress, event)
+        return asdict(self.progress) if self.progress else None
+
+
+def _after_epoch(progress: Progress, event: EpochFinished) -> Progress:
+    best_epoch, best_loss = progress.best_epoch, progress.best_validation_loss
+    if event.is_best:
+        best_epoch, best_loss = event.epoch, event.validation_loss
+    return replace(
+        progress,
+        finished_epochs=event.epoch,
+        epoch_steps=0,
+        train_loss=event.train_loss,
+        samples_per_second=event.samples_per_second,
+        remaining_seconds=(progress.total_epochs - event.epoch) * event.seconds,
+        best_epoch=best_epoch,
+        best_validation_loss=best_loss,
+    )
+
+
+class TrainingWork:
+    """Does the work of one job after another; safe to call for several at a time."""
+
+    def __init__(
+        self,
+        models: ModelStore,
+        artifacts: ArtifactStore,
+        views: ViewReader,
+        fetched: FetchedViews,
+        executor: Executor,
+        directory: Path,
+        threads: int,
+    ) -> None:
+        """`directory` is where jobs keep what they need to go on after a loss; `threads` is what one job may use."""
+        self._models = models
+        self._artifacts = artifacts
+        self._views = views
+        self._fetched = fetched
+        self._executor = executor
+        self._directory = directory
+        self._threads = threads
+
+    async def __call__(self, run: JobRun) -> dict[str, Any]:
+        """Trains to the end and returns the job's result: the version's name and its test metrics.
+
+        Raises:
+            FlareError: The job can't succeed.
+            LostAttempt: Another attempt may.
+        """
+        spec = TrainingSpec.model_validate(run.job.spec)
+        try:
+            model = await self._models.get(run.job.owner, spec.model_id)
+            if model.uid != spec.model_uid:
+                raise no_such_model(spec.model_id)
+            version = await self._models.version_of_job(model, run.job.id)
+            if version is None:
+                version = await self._train(run, spec, model)
+            await run.emit(draft_of(VersionCreated(version.name)))
+        except Unavailable as error:
+            raise LostAttempt(error) from error
+        except FlareError:
+            self._forget(run)
+            raise
+        self._forget(run)
+        return {"version": version.name}
+
+    def _forget(self, run: JobRun) -> None:
+        """Removes what only another attempt would have needed."""
+        shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
+
+    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> ModelVersion:
+        task = await self._task(run, spec, model)
+        story = _Story(Progress(**run.job.progress) if run.job.progress else None)
+        async with aclosing(self._executor.run(task)) as messages:
+            async for message in messages:
+                match message:
+                    case Told(events):
+                        progress = story.take(events, spec.plan.epochs)
+                        await run.emit(*(draft_of(event) for event in events), progress=progress)
+                    case Finished(details):
+                        return await self._keep(model, task, details)
+                    case Failed(error):
+                        raise error
+                    case Broke(traceback):
+                        log.error("worker_broke", job=run.job.id, traceback=traceback)
+                        raise Internal(Reason.INTERNAL, "training broke; the server's log has the cause")
+        raise LostAttempt(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the worker ended without a result"))
+
+    async def _task(self, run: JobRun, spec: TrainingSpec, model: Model) -> TrainingTask:
+        view = await self._views.get_for(run.job.owner, spec.view)
+        if view.digest != spec.view_digest:
+            raise Aborted(
+                Reason.ETAG_MISMATCH,
+                f"view '{spec.view}' is another one than when the job was created: create the job again",
+                resource=spec.view,
+            )
+        last_told = 0.0
+
+        async def fetched(rows: int, cached: bool) -> None:
+            nonlocal last_told
+            now = time.monotonic()
+            if rows == view.total_rows or now - last_told >= FETCH_EVENT_SECONDS:
+                last_told = now
+                await run.emit(draft_of(DataFetched(rows, view.total_rows, cached)))
+
+        files = await self._fetched.fetch(run.job.owner, view, fetched)
+        weights = None
+        if model.has_initial_weights:
+            weights = await self._artifacts.fetch(weights_artifact(model.uid)) / WEIGHTS_FILE
+        directory = self._directory / run.job.id
+        return TrainingTask(
+            specification=model.specification,
+            plan=spec.plan,
+            inputs=view.inputs,
+            targets=view.targets,
+            files=files,
+            initial_weights=weights,
+            checkpoints=directory / "checkpoints",
+            output=directory / "version",
+            threads=self._threads,
+            provenance=Provenance(run.job.id, view.name, view.digest),
+            logged_epochs=run.job.progress["finished_epochs"] if run.job.progress else 0,
+        )
+
+    async def _keep(self, model: Model, task: TrainingTask, details: VersionDetails) -> ModelVersion:
+        """Makes a version of the worker's output: first its files, then its row, so that no row lacks its files."""
+        number = await self._models.next_number(model)
+        async with self._artifacts.staged(version_artifact(model.uid, number)) as staging:
+            await asyncio.to_thread(shutil.copytree, task.output, staging, dirs_exist_ok=True)
+        size = sum(file.stat().st_size for file in task.output.iterdir())
+        return await self._models.add_version(model, number, details, size)
