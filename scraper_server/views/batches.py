@@ -3,10 +3,12 @@
 Where the batches end hangs on the rows alone, so a stream that was cut goes on at any batch, exactly.
 """
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,21 @@ import pyarrow.parquet as pq
 
 from scraper_server.tables.arrow import Array, concatenated, kernels
 from scraper_server.tables.parquet import open_writer
+from servicekit.errors import OutOfRange, Reason
 
 # What a batch may take as an Arrow IPC message, and what its head takes of it for each column.
 BATCH_BYTES = 1 << 20
 COLUMN_HEAD_BYTES = 128
 BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """A batch as an Arrow IPC message (encapsulated, without dictionaries)."""
+
+    index: int
+    row_count: int
+    message: bytes
 
 
 class BatchWriter(AbstractContextManager["BatchWriter"]):
@@ -58,11 +70,11 @@ class BatchWriter(AbstractContextManager["BatchWriter"]):
 
 
 class PartFile:
-    """The batches of a part, by number."""
+    """The batches of a part, by number. Closed when nobody refers to it."""
 
     def __init__(self, path: Path) -> None:
         """Reads the footer."""
-        self._file = pq.ParquetFile(path, memory_map=True)
+        self._file = pq.ParquetFile(path)
         self.row_count: int = self._file.metadata.num_rows
         # A part without rows has one row group of none.
         self.batch_count: int = self._file.metadata.num_row_groups if self.row_count else 0
@@ -71,19 +83,29 @@ class PartFile:
         """The batch of a number from 0."""
         return concatenated(self._file.read_row_group(number).to_batches())
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+    async def encoded(self, start: int) -> AsyncIterator[EncodedBatch]:
+        """The batches from a number on, as Arrow IPC messages. One is read ahead, in a thread.
 
-    def __enter__(self) -> Self:
-        """The file itself."""
-        return self
+        Raises:
+            OutOfRange: INVALID_FIELD, if `start` is larger than the number of batches.
+        """
+        if start > self.batch_count:
+            message = f"start_batch {start} lies beyond the {self.batch_count} batches of this part"
+            raise OutOfRange(Reason.INVALID_FIELD, message, field="start_batch")
+        ahead = self._reading(start)
+        for number in range(start, self.batch_count):
+            batch = await ahead
+            ahead = self._reading(number + 1)
+            yield batch
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes it."""
-        self.close()
+    def _reading(self, number: int) -> Awaitable[EncodedBatch]:
+        return asyncio.ensure_future(asyncio.to_thread(self._encoded, number))
+
+    def _encoded(self, number: int) -> EncodedBatch:
+        if number >= self.batch_count:
+            return EncodedBatch(number, 0, b"")
+        batch = self.batch(number)
+        return EncodedBatch(number, len(batch), batch.serialize().to_pybytes())
 
 
 def _row_bytes(rows: pa.RecordBatch) -> npt.NDArray[np.float64]:

@@ -1,0 +1,129 @@
+"""Makes data sets of files that callers send."""
+
+import asyncio
+import hashlib
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from scraper_server.datasets.catalog import Datasets, NewDataset
+from scraper_server.datasets.names import DatasetNames
+from scraper_server.datasets.store import DatasetStore
+from scraper_server.datasets.values import Dataset, UploadOrigin
+from scraper_server.processes import Processes
+from scraper_server.tables.conversion import convert
+from scraper_server.tables.formats import FileFormat, checked
+from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
+from servicekit.idempotency import RequestKey
+
+
+@dataclass(frozen=True)
+class UploadHeader:
+    """What an upload will send. `sha256` is hexadecimal, or empty if the caller does not know it."""
+
+    dataset_id: str
+    file_name: str
+    size_bytes: int
+    sha256: str = ""
+    display_name: str = ""
+    format: FileFormat = field(default_factory=FileFormat)
+
+
+class Uploads:
+    """Receives files, and turns them into data sets. Nothing is left of an upload that does not succeed."""
+
+    def __init__(
+        self,
+        datasets: Datasets,
+        store: DatasetStore,
+        names: DatasetNames,
+        processes: Processes,
+        directory: Path,
+        max_bytes: int,
+    ) -> None:
+        """`directory` holds files while they arrive; nobody else uses it."""
+        self._datasets = datasets
+        self._store = store
+        self._names = names
+        self._processes = processes
+        self._directory = directory
+        self._max_bytes = max_bytes
+
+    async def start(self) -> None:
+        """Removes what uploads left that were cut short by the end of the server."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.mkdir(parents=True)
+
+    async def drain(self) -> None:
+        """Nothing to do: an upload is a call, and ends with it."""
+
+    async def receive(
+        self, owner: str, header: UploadHeader, chunks: AsyncIterator[bytes], request: RequestKey | None = None
+    ) -> Dataset:
+        """Takes a file and makes a data set of it. A repeated request returns its first data set, and takes nothing.
+
+        Raises:
+            AlreadyExists: NAME_TAKEN, before anything is taken.
+            InvalidArgument: UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY.
+            ResourceExhausted: LIMIT_EXCEEDED.
+        """
+        known = await self._store.remembered(request)
+        if known is not None:
+            return await self._datasets.get(owner, known)
+        self._check_size(header)
+        wanted = checked(header.format)
+        name = PurePosixPath(header.file_name.replace("\\", "/")).name
+        dataset_id = await self._names.chosen(owner, header.dataset_id, PurePosixPath(name).stem)
+        directory = self._directory / uuid.uuid4().hex
+        table_directory = directory / "table"
+        await asyncio.to_thread(table_directory.mkdir, parents=True)
+        try:
+            file = directory / f"file{PurePosixPath(name).suffix}"
+            sha256 = await _received(file, header, chunks)
+            table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
+            origin = UploadOrigin(name, header.size_bytes, sha256)
+            new = NewDataset(owner, dataset_id, header.display_name or name, origin)
+            return await self._datasets.keep(new, table, table_directory, request)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _check_size(self, header: UploadHeader) -> None:
+        if header.size_bytes > self._max_bytes:
+            message = (
+                f"file '{header.file_name}' has {header.size_bytes} bytes, more than the {self._max_bytes} that this "
+                "server takes (FLARE_SCRAPER_MAX_UPLOAD_BYTES)"
+            )
+            raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message, limit=str(self._max_bytes))
+
+
+async def _received(path: Path, header: UploadHeader, chunks: AsyncIterator[bytes]) -> str:
+    """Writes the chunks to a file, and returns their sha256.
+
+    Raises:
+        InvalidArgument: UPLOAD_INCOMPLETE, if they are not what the header announced.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    with path.open("wb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > header.size_bytes:
+                raise _incomplete(header, f"more than the announced {header.size_bytes} bytes arrived")
+            digest.update(chunk)
+            file.write(chunk)
+    if size < header.size_bytes:
+        raise _incomplete(header, f"it ended after {size} of {header.size_bytes} bytes")
+    if header.sha256 and digest.hexdigest() != header.sha256:
+        raise _incomplete(header, f"its sha256 is {digest.hexdigest()}, not the announced {header.sha256}")
+    return digest.hexdigest()
+
+
+def _incomplete(header: UploadHeader, why: str) -> InvalidArgument:
+    message = f"the upload of '{header.file_name}' is not whole: {why}; send it again"
+    return InvalidArgument(Reason.UPLOAD_INCOMPLETE, message, file=header.file_name)
+
+
+def _unheard(*progress: object) -> None:
+    """Nobody watches the progress of an upload: its caller counts the bytes that it sends."""
