@@ -12,7 +12,15 @@ from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import RetryPolicy
 from scraper_server.sources.source import FileRequest, ResolvedFile, SourceDataset, SourceKind
-from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, ResourceExhausted, Unavailable
+from servicekit.errors import (
+    FailedPrecondition,
+    FlareError,
+    InvalidArgument,
+    NotFound,
+    Reason,
+    ResourceExhausted,
+    Unavailable,
+)
 from tests.kaggle_emulator import (
     Catalogue,
     EmulatedDataset,
@@ -206,6 +214,27 @@ async def test_refused_credentials_name_the_settings_and_are_not_told(
     assert "FLARE_SCRAPER_KAGGLE_TOKEN" in caught.value.message
     assert "wrong" not in str(caught.value.to_json())
     assert kaggle.count() == 1  # asking again would not help
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>no</html>", b'{"code": 401}', b"[]", b"17"])
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, Reason.SOURCE_CREDENTIALS_REJECTED),
+        (404, Reason.SOURCE_NOT_FOUND),
+        (429, Reason.SOURCE_RATE_LIMITED),
+        (503, Reason.SOURCE_UNAVAILABLE),
+    ],
+)
+async def test_the_status_counts_whatever_the_body_is(
+    kaggle: KaggleEmulator, status: int, reason: Reason, body: bytes
+) -> None:
+    kaggle.inject(RequestKind.LIST_FILES, Fault(status, {"Retry-After": "77"}, body), times=3)
+    async with source_for(kaggle) as source:
+        with pytest.raises(FlareError) as caught:
+            await source.list_files("yasserh/titanic-dataset", 10, "")
+    assert caught.value.reason == reason
+    assert caught.value.retry_after_seconds == (77 if status in (429, 503) else None)
 
 
 async def test_a_listing_that_holds_an_error_is_one(kaggle: KaggleEmulator) -> None:

@@ -15,13 +15,18 @@ from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 
 early = sorted(name for name in sys.modules if name.split(".")[0] in ("kaggle", "kagglesdk"))
-environment, connect, reached = dict(os.environ), socket.socket.connect, []
+environment, connect, resolve, reached = dict(os.environ), socket.socket.connect, socket.getaddrinfo, []
 
 def recorded(self, address):
     reached.append(list(address[:2]))
     return connect(self, address)
 
+def resolved(host, *arguments, **more):
+    reached.append([host, arguments[0]])
+    return resolve(host, *arguments, **more)
+
 socket.socket.connect = recorded
+socket.getaddrinfo = resolved
 
 async def main():
     source = KaggleSource(KaggleOptions(endpoint=sys.argv[1]))
@@ -68,7 +73,7 @@ async def test_the_package_prints_sends_and_writes_nothing_on_its_own(tmp_path: 
     assert json.loads(output) == {  # nothing else was printed
         "early": [],
         "refs": ["yasserh/titanic-dataset"],
-        "reached": [["127.0.0.1", port]],
+        "reached": [["127.0.0.1", port]] * 2,  # looked up, and connected to
         "environment_kept": True,
         "loaded": True,
     }
