@@ -52,7 +52,7 @@ class AuthService:
         self._database = Database(settings.database("auth"))
         self._passwords = Passwords(hasher)
         access_lifetime = timedelta(seconds=settings.access_token_seconds)
-        self._keys = KeyRing(
+        self.keys = KeyRing(
             SqlSigningKeyStore(self._database),
             KeySealer(kept_secret(settings.key_path, KeySealer.new_key)),
             overlap=access_lifetime + KEY_OVERLAP_MARGIN,
@@ -66,21 +66,21 @@ class AuthService:
         self._accounts = Accounts(SqlAccountStore(self._database), self._passwords, LoginThrottle(), logins.end_all)
         self._identities = ServiceIdentities(SqlServiceIdentityStore(self._database))
         issuer = settings.token_issuer
-        access_tokens = AccessTokens(self._keys, issuer, settings.token_audience, access_lifetime)
+        access_tokens = AccessTokens(self.keys, issuer, settings.token_audience, access_lifetime)
         sign_in = SignIn(self._accounts, self._identities, access_tokens, logins)
-        chores = [self._keys.refresh, logins.forget_ended]
+        chores = [self.keys.refresh, logins.forget_ended]
         tls = None
         if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
             tls = HttpTls(settings.tls_certificate_file, settings.tls_key_file)
             chores.append(tls.refresh)
         self.http = HttpServer(
-            IssuerHttp(issuer, sign_in, self._keys), settings.http_address, tls.context if tls else None
+            IssuerHttp(issuer, sign_in, self.keys), settings.http_address, tls.context if tls else None
         )
-        verifier = TokenVerifier(issuer, settings.token_audience, self._keys)
+        verifier = TokenVerifier(issuer, settings.token_audience, self.keys)
         self.rpc = RpcServer(
             settings,
             _registrations(
-                AuthServicer(sign_in, self._keys), AccountServicer(self._accounts, self._identities, self._keys)
+                AuthServicer(sign_in, self.keys), AccountServicer(self._accounts, self._identities, self.keys)
             ),
             verifier,
             components=[verifier, self.http, Housekeeping(chores)],
@@ -95,7 +95,7 @@ class AuthService:
             BadSecretFileError, InvalidArgument: A file or a setting has a value that can't be used.
         """
         await self._database.migrate("auth_server:migrations")
-        await self._keys.refresh()
+        await self.keys.refresh()
         await ensure_administrator(self._accounts, self._settings.admin_password_path)
         services = [
             BootstrapService(service.name, service.secret_file, service.scopes)
