@@ -3,7 +3,7 @@
 from flare_client.errors import FlareError, Violation
 from flare_client.history import Epoch, plot_history
 from flare_client.specifications import block, cnn, mlp
-from flare_client.sync import Flare, ImportJobHandle, TrainingJobHandle, connect
+from flare_client.sync import Flare, ImportJobHandle, TrainingJobHandle, connect, login
 
 __all__ = [
     "Epoch",
@@ -15,6 +15,7 @@ __all__ = [
     "block",
     "cnn",
     "connect",
+    "login",
     "mlp",
     "plot_history",
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 
 from flare_client.errors import FlareError
-from flare_client.profile import Profile, ProfileStore
+from flare_client.profile import Profile
 
 DEFAULT_ADDRESSES = {"auth": "127.0.0.1:50053", "scraper": "127.0.0.1:50052", "ml": "127.0.0.1:50051"}
 MESSAGE_LIMIT_BYTES = 16 << 20
@@ -77,15 +77,14 @@ def connection_settings(
     tls: bool | None = None,
     ca_certificate: str | Path | None = None,
     insecure: bool | None = None,
-    store: ProfileStore,
+    profile: Profile | None,
 ) -> ConnectionSettings:
     """Settles each value: an argument before its environment variable before the stored login before the default.
 
     Raises:
-        FlareError: A user name without password or the reverse, or a login file that can't be read.
+        FlareError: A user name without password or the reverse.
     """
     credentials = _credentials(username, password, token)
-    profile = store.load()
     stored = (
         {"auth": profile.auth_address, "scraper": profile.scraper_address, "ml": profile.ml_address} if profile else {}
     )

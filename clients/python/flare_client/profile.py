@@ -105,10 +105,6 @@ class ProfileStore:
         if profile is not None:
             self.save(replace(profile, tokens=tokens))
 
-    def delete(self) -> None:
-        """Forgets the profile."""
-        self.path.unlink(missing_ok=True)
-
     @contextlib.contextmanager
     def try_lock(self) -> Iterator[bool]:
         """True while no other process holds the profile: a refresh token works once, so one at a time uses it."""

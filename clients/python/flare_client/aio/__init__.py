@@ -4,8 +4,9 @@ from flare_client.aio.datasets import Datasets
 from flare_client.aio.flare import Flare, connect
 from flare_client.aio.import_jobs import ImportJobHandle
 from flare_client.aio.jobs import Jobs
+from flare_client.aio.login import login
 from flare_client.aio.models import Models
 from flare_client.aio.training_jobs import TrainingJobHandle
 from flare_client.aio.views import Views
 
-__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect"]
+__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect", "login"]

@@ -67,7 +67,7 @@ def connect(
         tls=tls,
         ca_certificate=ca_certificate,
         insecure=insecure,
-        store=store,
+        profile=store.load(),
     )
     return Flare(settings, store)
 

@@ -1,14 +1,17 @@
-"""The calls of the auth service that need no token, and the token source that settings ask for."""
+"""Logging in: for one connection, or to be stored for later ones."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from flare.auth.v1 import auth_service_pb2 as pb
 from flare.auth.v1 import auth_service_pb2_grpc
 
+from flare_client.aio.runtime import open_channel
 from flare_client.aio.service import Service
 from flare_client.aio.tokens import AccountTokens, GivenToken, NoTokens, StoredTokens, TokenSource
-from flare_client.connection_settings import ConnectionSettings
-from flare_client.profile import ProfileStore, Tokens
+from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings, connection_settings
+from flare_client.profile import Profile, ProfileStore, Tokens
 
 
 class AuthIssuer:
@@ -29,10 +32,6 @@ class AuthIssuer:
         # A repeat would present a used token, which revokes the whole login.
         return Tokens.of(await self._service.call(self._stub.RefreshTokens, request, safe=False))
 
-    async def logout(self, refresh_token: str) -> None:
-        """Ends a login."""
-        await self._service.call(self._stub.Logout, pb.LogoutRequest(refresh_token=refresh_token), safe=True)
-
 
 def token_source(settings: ConnectionSettings, issuer: AuthIssuer, store: ProfileStore) -> TokenSource:
     """Who calls, by the settings."""
@@ -44,3 +43,49 @@ def token_source(settings: ConnectionSettings, issuer: AuthIssuer, store: Profil
     if settings.profile is not None:
         return StoredTokens(issuer, store, settings.profile.tokens)
     return NoTokens()
+
+
+async def login(
+    username: str,
+    password: str,
+    *,
+    auth: str | None = None,
+    scraper: str | None = None,
+    ml: str | None = None,
+    tls: bool | None = None,
+    ca_certificate: str | Path | None = None,
+    insecure: bool | None = None,
+) -> Profile:
+    """Logs in and stores the tokens with the addresses, as `flare login` does: later connections need no arguments.
+
+    The password itself is not stored.
+
+    Raises:
+        FlareError: The auth service refused or does not answer.
+        OSError: The login can't be stored.
+    """
+    settings = connection_settings(
+        auth=auth,
+        scraper=scraper,
+        ml=ml,
+        username=username,
+        password=password,
+        tls=tls,
+        ca_certificate=ca_certificate,
+        insecure=insecure,
+        profile=None,
+    )
+    address = settings.addresses["auth"]
+    async with open_channel(address, settings.channel_credentials("auth"), CHANNEL_OPTIONS) as channel:
+        tokens = await AuthIssuer(Service("auth", address, channel, None)).login(username, password)
+    profile = Profile(
+        auth_address=address,
+        scraper_address=settings.addresses["scraper"],
+        ml_address=settings.addresses["ml"],
+        tokens=tokens,
+        tls=settings.tls,
+        ca_certificate=str(settings.ca_certificate.absolute()) if settings.ca_certificate else "",
+        insecure=settings.insecure,
+    )
+    ProfileStore().save(profile)
+    return profile

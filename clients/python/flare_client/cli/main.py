@@ -7,13 +7,13 @@ import sys
 
 import typer
 
-from flare_client.cli import up
+from flare_client.cli import datasets, jobs, login, models, predict, train, up, views
 from flare_client.cli.failures import CommandError
+from flare_client.cli.interruption import INTERRUPTED
 from flare_client.errors import FlareError
 from flare_client.services.failures import ServicesError
 
 FAILED = 1
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="flare",
@@ -21,7 +21,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("up")(up.up)
+for group in (datasets.app, views.app, models.app, jobs.app):
+    app.add_typer(group)
+for command in (login.login, train.train, predict.predict, up.up):
+    app.command()(command)
 
 
 @app.callback()
@@ -67,3 +70,7 @@ def _describe_misuse(error: Exception) -> str:
 def _fail(message: str) -> int:
     sys.stderr.write(f"flare: {' '.join(message.split())}\n")
     return FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flare_client.cli.output import Output, OutputFormat, print_json, stderr, stdout
+from flare_client.cli.output import Output, OutputFormat, print_json_line, stderr, stdout
 from flare_client.services import Addresses, Supervisor
 from flare_client.services.addresses import DEFAULT_AUTH_ADDRESS, DEFAULT_ML_ADDRESS, DEFAULT_SCRAPER_ADDRESS
 
@@ -47,7 +46,7 @@ def up(
 def _say_ready(supervisor: Supervisor, output: OutputFormat) -> None:
     data, addresses = supervisor.data, supervisor.addresses
     if output is OutputFormat.JSON:
-        print_json(
+        print_json_line(
             {
                 "state": "healthy",
                 "auth_address": addresses.auth,
@@ -59,13 +58,10 @@ def _say_ready(supervisor: Supervisor, output: OutputFormat) -> None:
             }
         )
         return
-    login = f"flare login --data-dir {shlex.quote(str(data.path))}"
-    if replace(addresses, auth_http="") != Addresses():
-        login += f" --auth-address {addresses.auth} --scraper-address {addresses.scraper} --ml-address {addresses.ml}"
     console = stdout()
     console.print("[bold green]Flare is up: all three services are healthy.[/]")
     for service, address in addresses.by_service().items():
         console.print(f"  {service:<8} {address:<22} log: {data.log_file(service)}", soft_wrap=True)
-    console.print(f"Log in with:  {login}", soft_wrap=True)
+    console.print(f"Log in with:  flare login --data-dir {shlex.quote(str(data.path))}", soft_wrap=True)
     console.print(f"  (account admin, password in {data.admin_password_file})", soft_wrap=True)
     console.print("Stop with Ctrl-C.")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 from flare_client.services.failures import StartRefused
 
@@ -27,6 +28,12 @@ class Addresses:
     def by_service(self) -> dict[str, str]:
         """The gRPC address of each service, by its name."""
         return {"auth": self.auth, "scraper": self.scraper, "ml": self.ml}
+
+    def resolved(self) -> Self:
+        """The same with a free port wherever the port is 0."""
+        free = iter(free_addresses(4))
+        chosen = {name: next(free) if address == "127.0.0.1:0" else address for name, address in asdict(self).items()}
+        return replace(self, **chosen)
 
     def check(self) -> None:
         """Raises StartRefused if an address is taken, or can't be listened on."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+from flare_client.services.addresses import Addresses
 from flare_client.services.failures import StartRefused
 
 
@@ -28,15 +31,12 @@ class DataDirectory:
         """Holds the secret by which the ML service identifies itself."""
         return self.path / "ml-service-secret"
 
-    def auth_http_address(self) -> str:
-        """Where the auth service's HTTP server was before; empty if there was none.
-
-        The services' tokens carry this address, so it stays when they start again.
-        """
+    def addresses(self) -> Addresses | None:
+        """Where the services listened last; None if they never did. The tokens that they issued name one of these."""
         try:
-            return self._auth_http_file.read_text().strip()
-        except FileNotFoundError:
-            return ""
+            return Addresses(**json.loads(self._addresses_file.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
 
     def log_file(self, service: str) -> Path:
         """What the service writes to its standard output and error."""
@@ -46,18 +46,18 @@ class DataDirectory:
         """The folder of one service."""
         return self.path / service
 
-    def prepare(self, auth_http_address: str) -> None:
-        """Makes the folders and the ML service's secret, where they are missing, and notes the address."""
+    def prepare(self, addresses: Addresses) -> None:
+        """Makes the folders and the ML service's secret, where they are missing, and notes the addresses."""
         for folder in (self.path, self.path / "logs", *(self.state_of(s) for s in ("auth", "scraper", "ml"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.ml_secret_file.exists():
             write_private(self.ml_secret_file, secrets.token_urlsafe(32) + "\n")
 
-        self._auth_http_file.write_text(auth_http_address + "\n")
+        self._addresses_file.write_text(json.dumps(asdict(addresses), indent=2) + "\n")
 
     @property
-    def _auth_http_file(self) -> Path:
-        return self.path / "auth-http-address"
+    def _addresses_file(self) -> Path:
+        return self.path / "addresses.json"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

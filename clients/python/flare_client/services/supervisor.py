@@ -50,9 +50,9 @@ class Supervisor:
     def __enter__(self) -> Self:
         with ExitStack() as resources:
             resources.enter_context(self.data.locked())
-            self.addresses = replace(self.addresses, auth_http=self._http_address())
+            self.addresses = replace(self.addresses, auth_http=self._http_address()).resolved()
             self.addresses.check()
-            self.data.prepare(self.addresses.auth_http)
+            self.data.prepare(self.addresses)
             resources.callback(self._take_down)
             for service, environment in environments(self.data, self.addresses, self._drain_seconds).items():
                 log_file = self.data.log_file(service)
@@ -102,9 +102,9 @@ class Supervisor:
     def _http_address(self) -> str:
         if self.addresses.auth_http:
             return self.addresses.auth_http
-        remembered = self.data.auth_http_address()
-        if remembered:
-            return remembered
+        before = self.data.addresses()
+        if before is not None:
+            return before.auth_http
         return DEFAULT_AUTH_HTTP_ADDRESS if is_free(DEFAULT_AUTH_HTTP_ADDRESS) else free_addresses(1)[0]
 
     def _raise_if_one_ended(self) -> None:

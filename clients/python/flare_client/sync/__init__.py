@@ -5,8 +5,9 @@ from flare_client.sync.datasets import Datasets
 from flare_client.sync.flare import Flare, connect
 from flare_client.sync.import_jobs import ImportJobHandle
 from flare_client.sync.jobs import Jobs
+from flare_client.sync.login import login
 from flare_client.sync.models import Models
 from flare_client.sync.training_jobs import TrainingJobHandle
 from flare_client.sync.views import Views
 
-__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect"]
+__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect", "login"]

@@ -1,0 +1,42 @@
+"""Arguments that hold more than one value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from flare_client.cli.failures import CommandError
+
+T = TypeVar("T")
+
+
+def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` of an option given several times. Raises CommandError for any other form."""
+    values = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not name or not separator:
+            raise CommandError(f"{option} {text!r} is not of the form NAME=VALUE")
+        values[name] = value
+    return values
+
+
+def numbers(option: str, text: str, convert: Callable[[str], T], separator: str = ",") -> list[T]:
+    """`64,32`. Raises CommandError if a part is no number."""
+    try:
+        return [convert(part) for part in text.split(separator) if part.strip()]
+    except ValueError as error:
+        example = separator.join(["8", "8"])
+        raise CommandError(f"{option} {text!r} is not a list of numbers such as {example}") from error
+
+
+def cell(text: str) -> bool | int | float | str | None:
+    """A value as a person types it: empty is missing, then true and false, numbers, and strings."""
+    if text == "":
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float, str)) else text

@@ -1,0 +1,22 @@
+"""Ctrl-C while a job is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from flare_client.cli.output import stderr
+
+INTERRUPTED = 130
+
+
+@contextmanager
+def leaves_running(job_name: str) -> Iterator[None]:
+    """Ends the command on Ctrl-C and says that the job goes on and how to watch it again."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stderr().print(f"\n{job_name} goes on without you. Watch it again: flare jobs watch {job_name}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,85 @@
+"""`flare jobs`: imports and trainings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import flare_client
+from flare_client import Flare, ImportJobHandle, TrainingJobHandle
+from flare_client.cli.failures import CommandError
+from flare_client.cli.import_display import follow_import, print_import
+from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table
+from flare_client.cli.training_watch import follow_training, print_training
+from flare_client.cli.words import moment
+from flare_client.names import short
+
+app = typer.Typer(name="jobs", help="See, watch and stop imports and trainings.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="trainingJobs/ID or importJobs/ID")]
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(min=1, help="at most so many of either kind")] = 20,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """List imports and trainings, newest first."""
+    with flare_client.connect() as flare:
+        jobs: list[ImportJobHandle | TrainingJobHandle] = [*flare.jobs.imports(limit), *flare.jobs.trainings(limit)]
+    jobs.sort(key=lambda job: job.job.create_time.ToNanoseconds(), reverse=True)
+    if output is OutputFormat.JSON:
+        print_json([job.job for job in jobs])
+        return
+    print_table(
+        ["JOB", "STATE", "WHAT", "STARTED", "ENDED"],
+        ((job.name, job.state, _what(job), moment(job.job.create_time), moment(job.job.end_time)) for job in jobs),
+        empty="No jobs yet: `flare datasets import digits`, `flare train MODEL VIEW`.",
+    )
+
+
+@app.command()
+def watch(
+    job: JobArgument,
+    after: Annotated[int, typer.Option(min=0, help="go on after the event of this sequence")] = 0,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Watch a job until it ends. Ctrl-C leaves it running."""
+    with flare_client.connect() as flare:
+        handle = _job(flare, job)
+        if isinstance(handle, TrainingJobHandle):
+            if output is OutputFormat.JSON:
+                print_training(handle, after)
+            else:
+                print_fields([("version", follow_training(handle, after).name)])
+        elif output is OutputFormat.JSON:
+            print_import(handle, after)
+        else:
+            print_fields([("data set", follow_import(handle, after).name)])
+
+
+@app.command()
+def cancel(job: JobArgument, output: Output = OutputFormat.TEXT) -> None:
+    """Ask a job to stop."""
+    with flare_client.connect() as flare:
+        handle = _job(flare, job)
+        handle.cancel()
+    if output is OutputFormat.JSON:
+        print_json(handle.job)
+    else:
+        print_fields([("job", handle.name), ("state", handle.state)])
+
+
+def _job(flare: Flare, name: str) -> ImportJobHandle | TrainingJobHandle:
+    if name.startswith("trainingJobs/"):
+        return flare.jobs.get_training(name)
+    if name.startswith("importJobs/"):
+        return flare.jobs.get_import(name)
+    raise CommandError(f"{name!r} is not trainingJobs/ID or importJobs/ID: `flare jobs list` shows them")
+
+
+def _what(job: ImportJobHandle | TrainingJobHandle) -> str:
+    if isinstance(job, ImportJobHandle):
+        return f"import of {short(job.job.dataset)}"
+    return f"{short(job.job.model)} on {short(job.job.view)}"

@@ -1,0 +1,48 @@
+"""`flare predict`: ask a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import flare_client
+from flare_client.cli.arguments import cell, pairs
+from flare_client.cli.failures import CommandError
+from flare_client.cli.output import Output, OutputFormat, print_json, print_table, stderr
+from flare_client.tables.columns import Rows
+from flare_client.tables.files import read_rows
+
+
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="rows: .csv, .tsv, .parquet or .json")] = None,
+    row: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="a cell of a single row; once for each column")
+    ] = None,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Predict for the rows of a file, or for one row given here."""
+    if (file is None) == (not row):
+        raise CommandError("rows come from FILE, or one row from --row NAME=VALUE for each of its columns")
+    rows: Rows = read_rows(file) if file is not None else [_row(row or ())]
+    with flare_client.connect() as flare:
+        predicted = flare.predict(model, rows)
+    if output is OutputFormat.JSON:
+        print_json({"version": predicted.attrs["version"], "predictions": predicted.to_dict(orient="records")})
+        return
+    stderr().print(f"{predicted.attrs['version']}", style="dim")
+    print_table(
+        ["ROW", *(f">{name}" for name in predicted.columns)],
+        ([index, *(_text(value) for value in values)] for index, *values in predicted.itertuples()),
+        empty="No rows.",
+    )
+
+
+def _row(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:
+    return {name: cell(value) for name, value in pairs("--row", texts).items()}
+
+
+def _text(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,73 @@
+"""`flare train`: train a model on a view."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import flare_client
+from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, stderr
+from flare_client.cli.training_watch import follow_training, print_training
+from flare_client.plans import PlanOptions
+
+
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="such as iris")],
+    view: Annotated[str, typer.Argument(metavar="VIEW", help="DATASET/VIEW")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="at most so many; 50 unless given")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="rows of a step; 64 unless given")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", "--learning-rate", help="0.001 unless given; sgd 0.01")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw, sgd, rmsprop or adagrad")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="pull of the weights towards 0")] = None,
+    momentum: Annotated[float | None, typer.Option(help="of sgd and rmsprop")] = None,
+    nesterov: Annotated[bool | None, typer.Option("--nesterov", help="Nesterov's momentum, for sgd")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, step or cosine")] = None,
+    step_epochs: Annotated[int | None, typer.Option(help="of step: epochs between two falls")] = None,
+    step_factor: Annotated[float | None, typer.Option(help="of step: what the rate is multiplied with")] = None,
+    final_fraction: Annotated[float | None, typer.Option(help="of cosine: share of the rate left at the end")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="steps in which the rate rises from 0")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="scale gradients down to this norm")] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="stop after so many epochs without a better loss")] = None,
+    min_delta: Annotated[float | None, typer.Option(help="what counts as better, with --patience")] = None,
+    seed: Annotated[int | None, typer.Option(help="decides first weights, order and dropout")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, help="how often infrastructure may fail")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Train a model on a view, and watch. Ctrl-C leaves the training running."""
+    given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": lr,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "schedule": schedule,
+        "step_epochs": step_epochs,
+        "step_factor": step_factor,
+        "final_fraction": final_fraction,
+        "warmup_steps": warmup_steps,
+        "gradient_clip_norm": clip_norm,
+        "patience": patience,
+        "min_delta": min_delta,
+        "seed": seed,
+        "device": device,
+        "max_attempts": max_attempts,
+    }
+    plan: PlanOptions = {key: value for key, value in given.items() if value is not None}  # type: ignore[assignment]
+    with flare_client.connect() as flare:
+        job = flare.train(model, view, **plan)
+        if detach:
+            if output is OutputFormat.JSON:
+                print_json(job.job)
+            else:
+                print_fields([("job", job.name), ("watch it", f"flare jobs watch {job.name}")])
+        elif output is OutputFormat.JSON:
+            print_training(job)
+        else:
+            stderr().print(f"{job.name}: Ctrl-C stops watching, not the training.", style="dim", soft_wrap=True)
+            version = follow_training(job)
+            print_fields([("version", version.name)])
