@@ -63,11 +63,11 @@ class AuthService:
             idle_lifetime=timedelta(days=settings.refresh_idle_days),
             lifetime=timedelta(days=settings.refresh_days),
         )
-        self._accounts = Accounts(SqlAccountStore(self._database), self._passwords, LoginThrottle(), logins.end_all)
-        self._identities = ServiceIdentities(SqlServiceIdentityStore(self._database))
+        self.accounts = Accounts(SqlAccountStore(self._database), self._passwords, LoginThrottle(), logins.end_all)
+        self.identities = ServiceIdentities(SqlServiceIdentityStore(self._database))
         issuer = settings.token_issuer
         access_tokens = AccessTokens(self.keys, issuer, settings.token_audience, access_lifetime)
-        sign_in = SignIn(self._accounts, self._identities, access_tokens, logins)
+        sign_in = SignIn(self.accounts, self.identities, access_tokens, logins)
         chores = [self.keys.refresh, logins.forget_ended]
         tls = None
         if settings.tls_certificate_file is not None and settings.tls_key_file is not None:
@@ -80,7 +80,7 @@ class AuthService:
         self.rpc = RpcServer(
             settings,
             _registrations(
-                AuthServicer(sign_in, self.keys), AccountServicer(self._accounts, self._identities, self.keys)
+                AuthServicer(sign_in, self.keys), AccountServicer(self.accounts, self.identities, self.keys)
             ),
             verifier,
             components=[verifier, self.http, Housekeeping(chores)],
@@ -96,12 +96,12 @@ class AuthService:
         """
         await self._database.migrate("auth_server:migrations")
         await self.keys.refresh()
-        await ensure_administrator(self._accounts, self._settings.admin_password_path)
+        await ensure_administrator(self.accounts, self._settings.admin_password_path)
         services = [
             BootstrapService(service.name, service.secret_file, service.scopes)
             for service in self._settings.bootstrap_services
         ]
-        await ensure_services(self._identities, services)
+        await ensure_services(self.identities, services)
 
     async def close(self) -> None:
         """Closes the database; called after the server has drained."""

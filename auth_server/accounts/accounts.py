@@ -10,7 +10,7 @@ from auth_server.accounts.passwords import Passwords, check_password
 from auth_server.accounts.scopes import AUTH_ADMIN, PERSON_SCOPES, known_scopes
 from auth_server.accounts.store import AccountStore, LastAdministrator
 from auth_server.accounts.throttle import LoginThrottle
-from auth_server.accounts.values import ACCOUNT_PREFIX, Account
+from auth_server.accounts.values import ACCOUNT_ID, ACCOUNT_PREFIX, Account
 from servicekit.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Reason, Unauthenticated
 
 log = structlog.get_logger()
@@ -146,7 +146,7 @@ class Accounts:
             ResourceExhausted: TOO_MANY_ATTEMPTS with the seconds to wait.
         """
         async with self._throttle.attempt(account_id, peer):
-            account = await self._store.get(account_id)
+            account = await self._store.get(account_id) if ACCOUNT_ID.fullmatch(account_id) else None
             matches = await self._passwords.matches(password, account.password_hash if account else None)
             if account is None or not matches or account.disabled:
                 log.warning("login_rejected", account=ACCOUNT_PREFIX + account_id, peer=peer)

@@ -10,7 +10,7 @@ import structlog
 
 from auth_server.accounts.scopes import known_scopes
 from auth_server.accounts.store import ServiceIdentityStore
-from auth_server.accounts.values import SERVICE_IDENTITY_PREFIX, ServiceIdentity
+from auth_server.accounts.values import SERVICE_IDENTITY_ID, SERVICE_IDENTITY_PREFIX, ServiceIdentity
 from servicekit.errors import AlreadyExists, NotFound, Reason, Unauthenticated
 
 log = structlog.get_logger()
@@ -93,7 +93,7 @@ class ServiceIdentities:
         Raises:
             Unauthenticated: CREDENTIALS_REJECTED.
         """
-        identity = await self._store.get(identity_id)
+        identity = await self._store.get(identity_id) if SERVICE_IDENTITY_ID.fullmatch(identity_id) else None
         if identity is None or not hmac.compare_digest(identity.secret_hash, _hash(secret)):
             log.warning("service_identity_rejected", service_identity=SERVICE_IDENTITY_PREFIX + identity_id)
             raise Unauthenticated(

@@ -1,11 +1,15 @@
 """People and programs that can call Flare."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 ACCOUNT_PREFIX = "accounts/"
 SERVICE_IDENTITY_PREFIX = "serviceIdentities/"
+# As in the contract.
+ACCOUNT_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+SERVICE_IDENTITY_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True)

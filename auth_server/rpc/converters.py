@@ -1,6 +1,5 @@
 """Between the domain's values and the contract's messages."""
 
-import re
 from datetime import datetime
 from urllib.parse import unquote
 
@@ -8,13 +7,12 @@ from flare.auth.v1 import account_pb2, account_service_pb2, auth_service_pb2, to
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from auth_server.accounts.accounts import AccountChange
-from auth_server.accounts.values import ACCOUNT_PREFIX, SERVICE_IDENTITY_PREFIX, Account, ServiceIdentity
+from auth_server.accounts.values import ACCOUNT_ID, ACCOUNT_PREFIX, SERVICE_IDENTITY_PREFIX, Account, ServiceIdentity
 from auth_server.tokens.signing_keys import PublicKey
 from auth_server.tokens.values import AccessToken, TokenPair
 from servicekit.errors import InvalidArgument, PermissionDenied, Reason
 from servicekit.identity import Caller
 
-ACCOUNT_NAME = re.compile(r"accounts/[a-z0-9][a-z0-9._-]{0,62}")
 CHANGEABLE_FIELDS = ("display_name", "scopes", "disabled")
 
 
@@ -24,11 +22,12 @@ def account_id(name: str) -> str:
     Raises:
         InvalidArgument: The name has another form.
     """
-    if not ACCOUNT_NAME.fullmatch(name):
+    found = name.removeprefix(ACCOUNT_PREFIX)
+    if found == name or not ACCOUNT_ID.fullmatch(found):
         raise InvalidArgument(
             Reason.INVALID_FIELD, f"account.name '{name[:80]}' is not of the form accounts/ann", field="account.name"
         )
-    return name.removeprefix(ACCOUNT_PREFIX)
+    return found
 
 
 def service_identity_id(name: str) -> str:
@@ -42,7 +41,7 @@ def caller_account_id(caller: Caller) -> str:
     Raises:
         PermissionDenied: It is a service identity, or somebody known to another issuer.
     """
-    if not ACCOUNT_NAME.fullmatch(caller.subject):
+    if not caller.subject.startswith(ACCOUNT_PREFIX):
         raise PermissionDenied(
             Reason.SCOPE_MISSING, f"'{caller.subject}' has no password to change: only accounts have one"
         )

@@ -1,6 +1,7 @@
 """Logins, and the refresh tokens that keep them alive."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ log = structlog.get_logger()
 
 LOGIN_ID_BYTES = 16
 SECRET_BYTES = 32
+TOKEN = re.compile(r"[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}")
 
 
 class Logins:
@@ -58,7 +60,9 @@ class Logins:
         Raises:
             Unauthenticated: REFRESH_TOKEN_REJECTED; if the token was used before, its login has ended now.
         """
-        login_id, secret = _parts(token)
+        if not TOKEN.fullmatch(token):
+            raise refresh_token_rejected()
+        login_id, secret = token.split(".")
         now = self._now()
         next_secret = secrets.token_urlsafe(SECRET_BYTES)
         login = await self._store.advance(login_id, _hash(secret), _hash(next_secret), now, now + self._idle_lifetime)
@@ -70,7 +74,8 @@ class Logins:
 
     async def end(self, token: str) -> None:
         """Ends the login of a refresh token, if there is one. Who has any of its tokens may end it."""
-        await self._store.remove(_parts(token)[0])
+        if TOKEN.fullmatch(token):
+            await self._store.remove(token.split(".")[0])
 
     async def end_all(self, subject: str) -> None:
         """Ends every login of a subject."""
@@ -92,11 +97,6 @@ def refresh_token_rejected() -> Unauthenticated:
 
 def _refresh_token(login: Login, secret: str) -> RefreshToken:
     return RefreshToken(f"{login.login_id}.{secret}", min(login.idle_end_time, login.end_time))
-
-
-def _parts(token: str) -> tuple[str, str]:
-    login_id, _, secret = token.partition(".")
-    return login_id, secret
 
 
 def _hash(secret: str) -> str:
