@@ -37,9 +37,12 @@ async def send(
     await response.prepare(request)
     stops = [stop for stop in (fault.cut_after, fault.stall_after) if stop is not None]
     end = min([len(body), *stops])
-    for start in range(0, end, CHUNK_BYTES):
-        await asyncio.sleep(fault.pause_seconds)
-        await response.write(body[start : min(start + CHUNK_BYTES, end)])
+    try:
+        for start in range(0, end, CHUNK_BYTES):
+            await asyncio.sleep(fault.pause_seconds)
+            await response.write(body[start : min(start + CHUNK_BYTES, end)])
+    except ConnectionResetError:  # the client has had enough
+        return response
     if fault.stall_after is not None:
         await released.wait()
     if stops or fault.length_delta > 0:

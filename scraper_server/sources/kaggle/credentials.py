@@ -44,11 +44,16 @@ def chosen_credentials(username: str, key: str, token: str) -> Credentials:
     return ApiKey(username, key) if username else None
 
 
-def found_credentials(environment: Mapping[str, str], home: Path) -> Credentials:
-    """The credentials that this user's `kaggle` command would take, from its variables and files; None if none.
+def credentials_for(endpoint: str, chosen: Credentials, environment: Mapping[str, str], home: Path) -> Credentials:
+    """The credentials to use: those that settings chose, else those found on this machine.
 
-    Meant for the real Kaggle alone: a server elsewhere, such as a test's, must never be sent them.
+    What is found belongs to the real Kaggle (an empty `endpoint`): a server elsewhere must never be sent it.
     """
+    return chosen if chosen is not None or endpoint else found_credentials(environment, home)
+
+
+def found_credentials(environment: Mapping[str, str], home: Path) -> Credentials:
+    """The credentials that this user's `kaggle` command would take, from its variables and files; None if none."""
     return _from_variables(environment) or _from_files(environment, home)
 
 
