@@ -89,12 +89,14 @@ class SqlServiceIdentityStore:
 
     async def put(self, identity: ServiceIdentity) -> None:
         """Inserts, or updates all but the time of creation."""
+        if await self.add(identity):
+            return
         values = _identity_row(identity)
-        changed = {key: value for key, value in values.items() if key != "create_time"}
-        update = service_identities.update().filter_by(identity_id=identity.identity_id).values(changed)
+        del values["create_time"]
         async with self._database.write() as connection:
-            if (await connection.execute(update)).rowcount == 0:
-                await connection.execute(service_identities.insert().values(values))
+            await connection.execute(
+                service_identities.update().filter_by(identity_id=identity.identity_id).values(values)
+            )
 
     async def get(self, identity_id: str) -> ServiceIdentity | None:
         """Selects by id."""
