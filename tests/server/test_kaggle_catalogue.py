@@ -56,7 +56,7 @@ async def source_for(
     try:
         yield source
     finally:
-        await source.close()
+        await source.drain()
 
 
 async def test_search_tells_what_kaggle_says_of_a_data_set(kaggle: KaggleEmulator) -> None:

@@ -63,7 +63,7 @@ async def source_for(
     try:
         yield source
     finally:
-        await source.close()
+        await source.drain()
 
 
 async def taken(source: KaggleSource, directory: Path, reported: Reported | None = None, path: str = "") -> Path:

@@ -31,7 +31,7 @@ socket.getaddrinfo = resolved
 async def main():
     source = KaggleSource(KaggleOptions(endpoint=sys.argv[1]))
     page = await source.search("titanic", 5, "")
-    await source.close()
+    await source.drain()
     return [dataset.ref for dataset in page.datasets]
 
 refs = asyncio.run(main())

@@ -81,8 +81,11 @@ class KaggleSource:
         download = Download(self._client, self._options, file, directory, report, stop)
         return await self._in_thread(self._download_threads, download.run, stop)
 
-    async def close(self) -> None:
-        """Ends the threads that wait for work; call it when every other call has ended."""
+    async def start(self) -> None:
+        """Nothing to do: the package is imported, and threads are started, by the first call that needs them."""
+
+    async def drain(self) -> None:
+        """Lets threads end once their work has; calls that wait for one are not made any more."""
         self._call_threads.shutdown(wait=False, cancel_futures=True)
         self._download_threads.shutdown(wait=False, cancel_futures=True)
 
