@@ -14,8 +14,11 @@ INTERVAL_SECONDS = 60
 class Housekeeping:
     """A `Component` of the server that does its chores in turn. One that fails is tried again the next time."""
 
-    def __init__(self, chores: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    def __init__(
+        self, chores: Sequence[Callable[[], Awaitable[None]]], interval_seconds: float = INTERVAL_SECONDS
+    ) -> None:
         self._chores = chores
+        self._interval_seconds = interval_seconds
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -31,7 +34,7 @@ class Housekeeping:
 
     async def _rounds(self) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(self._interval_seconds)
             for chore in self._chores:
                 try:
                     await chore()

@@ -25,8 +25,9 @@ class HttpTls:
             self._load()
 
     def _load(self) -> None:
-        self._known = self._stamps()
+        stamps = self._stamps()
         self.context.load_cert_chain(self._certificate, self._key)
+        self._known = stamps  # only now: files caught half written are tried again
 
     def _stamps(self) -> list[int]:
         return [self._certificate.stat().st_mtime_ns, self._key.stat().st_mtime_ns]
