@@ -44,16 +44,11 @@ def chosen_credentials(username: str, key: str, token: str) -> Credentials:
     return ApiKey(username, key) if username else None
 
 
-def credentials_for(endpoint: str, chosen: Credentials, environment: Mapping[str, str], home: Path) -> Credentials:
-    """The credentials to use: those that settings chose, else those found on this machine.
-
-    What is found belongs to the real Kaggle (an empty `endpoint`): a server elsewhere must never be sent it.
-    """
-    return chosen if chosen is not None or endpoint else found_credentials(environment, home)
-
-
 def found_credentials(environment: Mapping[str, str], home: Path) -> Credentials:
-    """The credentials that this user's `kaggle` command would take, from its variables and files; None if none."""
+    """The credentials that this user's `kaggle` command would take, from its variables and files; None if none.
+
+    They belong to the real Kaggle: a server elsewhere must never be sent them.
+    """
     return _from_variables(environment) or _from_files(environment, home)
 
 

@@ -1,0 +1,124 @@
+"""Puts the service together."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+from flare.scraper.v1 import scraper_service_pb2, scraper_service_pb2_grpc
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from scraper_server.datasets.catalog import Datasets
+from scraper_server.datasets.names import DatasetNames
+from scraper_server.datasets.sql import SqlDatasetStore
+from scraper_server.datasets.uploads import Uploads
+from scraper_server.datasets.view_catalog import Views
+from scraper_server.imports.imports import Imports
+from scraper_server.imports.work import ImportWork
+from scraper_server.processes import Processes
+from scraper_server.rpc.scraper_servicer import ScraperServicer
+from scraper_server.settings import Settings
+from scraper_server.sources.catalog import Sources
+from scraper_server.sources.kaggle.credentials import Credentials, chosen_credentials, found_credentials
+from scraper_server.sources.kaggle.kaggle_source import KaggleSource
+from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.samples import SamplesSource
+from scraper_server.sources.source import Source, SourceKind
+from scraper_server.sql_tables import jobs as job_tables
+from servicekit.artifacts import open_artifacts
+from servicekit.database import Database
+from servicekit.jobs.follow import JobFollower
+from servicekit.jobs.runner import JobRunner
+from servicekit.jobs.sql import SqlJobStore
+from servicekit.jobs.wakeups import Wakeups
+from servicekit.rpc.authorization import Verifier
+from servicekit.server import Component, Registration, RpcServer
+from servicekit.tokens import TokenVerifier
+
+
+class ScraperService:
+    """The whole service: `prepare`, then run `rpc`, then `close`."""
+
+    def __init__(
+        self, settings: Settings, verifier: Verifier | None = None, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        """Opens nothing yet. Without a `verifier`, tokens are verified as the settings say."""
+        work_directory = settings.data_directory / "scraper-work"
+        components: list[Component] = []
+        if verifier is None:
+            verifier = TokenVerifier(settings.token_issuer, settings.token_audience, settings.jwks_url)
+            components.append(verifier)
+        self._settings = settings
+        self._database = Database(settings.database("scraper"))
+        artifacts = open_artifacts(settings.artifacts("scraper"))
+        wakeups = Wakeups()
+        jobs = SqlJobStore(self._database, job_tables, "importJobs", wakeups)
+        store = SqlDatasetStore(self._database, artifacts)
+        names = DatasetNames(store, jobs)
+        processes = Processes(settings.processes)
+        sources = _sources(settings)
+        datasets = Datasets(store, artifacts)
+        uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", settings.max_upload_bytes)
+        views = Views(datasets, store, artifacts, processes, work_directory / "views")
+        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports")
+        runner = JobRunner(
+            jobs,
+            wakeups,
+            work,
+            name=settings.runner_name,
+            concurrency=settings.concurrent_imports,
+            lease_seconds=settings.job_lease_seconds,
+        )
+        imports = Imports(jobs, JobFollower(jobs, wakeups), names, store, sources)
+        servicer = ScraperServicer(sources, imports, datasets, uploads, views)
+        self.rpc = RpcServer(
+            settings,
+            [
+                Registration(
+                    scraper_service_pb2.DESCRIPTOR.services_by_name["ScraperService"],
+                    partial(scraper_service_pb2_grpc.add_ScraperServiceServicer_to_server, servicer),
+                )
+            ],
+            verifier,
+            components=[*components, processes, uploads, views, _Watches(wakeups), runner],
+            registry=registry,
+        )
+
+    async def prepare(self) -> None:
+        """Brings the database up to date."""
+        self._settings.data_directory.mkdir(parents=True, exist_ok=True)
+        await self._database.migrate("scraper_server:migrations")
+
+    async def close(self) -> None:
+        """Closes the database; called after the server has drained."""
+        await self._database.close()
+
+
+class _Watches:
+    """Ends the watches when the server drains, after the jobs were put back and their watchers told."""
+
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    async def drain(self) -> None:
+        """Tells every watch that the server drains."""
+        self._wakeups.close()
+
+
+def _sources(settings: Settings) -> Sources:
+    credentials = _kaggle_credentials(settings)
+    kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint, credentials=credentials))
+    by_kind: dict[SourceKind, Source] = {SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle}
+    # Without credentials Kaggle shows little: who wants that little asks for Kaggle by name.
+    return Sources(by_kind, [kind for kind in by_kind if kind is not SourceKind.KAGGLE or credentials])
+
+
+def _kaggle_credentials(settings: Settings) -> Credentials:
+    chosen = chosen_credentials(
+        settings.kaggle_username, settings.kaggle_key.get_secret_value(), settings.kaggle_token.get_secret_value()
+    )
+    if chosen is None and not settings.kaggle_endpoint:
+        return found_credentials(os.environ, Path.home())
+    return chosen

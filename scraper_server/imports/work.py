@@ -1,0 +1,134 @@
+"""The work of one import job: resolve, download, convert, profile, keep."""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Coroutine
+from pathlib import Path
+
+from scraper_server.datasets.catalog import Datasets, NewDataset
+from scraper_server.datasets.values import Dataset, SourceOrigin
+from scraper_server.imports.meter import Meter, reported
+from scraper_server.imports.spec import DATASET_CREATED, ImportPhase, ImportResult, ImportSpec
+from scraper_server.processes import Processes
+from scraper_server.sources.catalog import Sources
+from scraper_server.sources.source import FileRequest, ResolvedFile, Source
+from scraper_server.tables.conversion import ConversionPhase, ConvertedTable, convert
+from servicekit.errors import NotFound, Unavailable
+from servicekit.jobs.runner import JobRun
+from servicekit.jobs.store import JobStore
+from servicekit.jobs.values import EventDraft, JobState, LostAttempt
+
+# An attempt that is repeated because its job could not be ended has told of its data set among the last few events.
+LATEST_EVENTS = 10
+
+
+class ImportWork:
+    """What the job runner calls for each attempt."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        datasets: Datasets,
+        jobs: JobStore,
+        processes: Processes,
+        directory: Path,
+    ) -> None:
+        """`directory` has a folder for each job that is under way; nobody else uses it."""
+        self._sources = sources
+        self._datasets = datasets
+        self._jobs = jobs
+        self._processes = processes
+        self._directory = directory
+
+    async def __call__(self, run: JobRun) -> dict[str, object]:
+        """Makes the data set and returns the job's result.
+
+        A download that the end of the server interrupts is gone on with by the next attempt. Otherwise nothing is left
+        in the job's folder, whatever happens.
+        """
+        directory = self._directory / run.job.id
+        try:
+            dataset = await self._made_before(run)
+            result = await (self._make(run, directory) if dataset is None else self._told(run, dataset))
+        except asyncio.CancelledError:
+            if await self._is_cancelled(run):
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
+        except Exception:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise
+        shutil.rmtree(directory, ignore_errors=True)
+        return result.to_json()
+
+    async def _make(self, run: JobRun, directory: Path) -> ImportResult:
+        spec = ImportSpec.from_json(run.job.spec)
+        source = self._sources.find(spec.origin.source)
+        async with reported(run) as meter:
+            file = await source.resolve(FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path))
+            path = await self._downloaded(source, file, directory, meter)
+            table_directory = directory / "table"
+            table = await self._converted(path, file.path, spec, table_directory, meter)
+        origin = SourceOrigin(spec.origin.source, file.ref, file.version, file.path)
+        new = NewDataset(run.job.owner, spec.dataset_id, spec.display_name or file.title, origin, run.job.id)
+        return await _unbroken(self._kept(run, new, table, table_directory))
+
+    async def _kept(self, run: JobRun, new: NewDataset, table: ConvertedTable, directory: Path) -> ImportResult:
+        return await self._told(run, await self._datasets.keep(new, table, directory))
+
+    async def _told(self, run: JobRun, dataset: Dataset) -> ImportResult:
+        """Says that the data set is there, unless an earlier attempt said so and got no further."""
+        result = ImportResult(dataset.id, dataset.table.row_count, len(dataset.columns))
+        latest = await self._jobs.events(run.job.id, max(run.job.last_sequence - LATEST_EVENTS, 0), LATEST_EVENTS)
+        if all(event.kind != DATASET_CREATED for event in latest):
+            await run.emit(EventDraft(DATASET_CREATED, result.to_json()))
+        return result
+
+    async def _downloaded(self, source: Source, file: ResolvedFile, directory: Path, meter: Meter) -> Path:
+        def progress(done_bytes: int, total_bytes: int) -> None:
+            meter.update(ImportPhase.DOWNLOADING, done_bytes, total_bytes or file.size_bytes)
+
+        meter.update(ImportPhase.DOWNLOADING)
+        target = directory / "download"
+        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+        return await source.download(file, target, progress)
+
+    async def _converted(
+        self, file: Path, name: str, spec: ImportSpec, directory: Path, meter: Meter
+    ) -> ConvertedTable:
+        def progress(phase: ConversionPhase, done_bytes: int, total_bytes: int) -> None:
+            meter.update(ImportPhase(phase.value), done_bytes, total_bytes)
+
+        meter.update(ImportPhase.CONVERTING)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(directory.mkdir)
+        try:
+            return await self._processes.run(convert, file, name, spec.format, directory, report=progress)
+        except Unavailable as error:  # the process died; another attempt may find more memory
+            raise LostAttempt(error) from error
+
+    async def _made_before(self, run: JobRun) -> Dataset | None:
+        """The data set, if an earlier attempt kept it but did not live to say so."""
+        if run.attempt == 1:
+            return None
+        try:
+            dataset = await self._datasets.get(run.job.owner, ImportSpec.from_json(run.job.spec).dataset_id)
+        except NotFound:
+            return None
+        return dataset if dataset.import_job == run.job.id else None
+
+    async def _is_cancelled(self, run: JobRun) -> bool:
+        job = await self._jobs.get(run.job.owner, run.job.id)
+        return job.state is not JobState.RUNNING
+
+
+async def _unbroken(steps: Coroutine[None, None, ImportResult]) -> ImportResult:
+    """Goes through the last steps to their end even if the job is cancelled meanwhile: it came too late.
+
+    Otherwise a cancelled job could leave a data set behind.
+    """
+    task = asyncio.create_task(steps)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    return task.result()

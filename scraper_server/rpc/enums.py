@@ -1,0 +1,79 @@
+"""The enums of the contract and those of the domain, one table for each pair."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, source_pb2
+
+from scraper_server.imports.spec import ImportPhase
+from scraper_server.sources.source import SourceKind
+from scraper_server.tables.formats import FormatKind
+from scraper_server.tables.schema import ColumnType, WarningKind
+from scraper_server.views.spec import ColumnRole, MissingPolicy, Part
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _reversed(table: Mapping[K, V]) -> dict[V, K]:
+    return {value: key for key, value in table.items()}
+
+
+SOURCE_KIND = {
+    SourceKind.SAMPLES: source_pb2.SOURCE_KIND_SAMPLES,
+    SourceKind.KAGGLE: source_pb2.SOURCE_KIND_KAGGLE,
+}
+SOURCE_KIND_OF = _reversed(SOURCE_KIND)
+
+COLUMN_TYPE = {
+    ColumnType.INTEGER: dataset_pb2.COLUMN_TYPE_INTEGER,
+    ColumnType.FLOAT: dataset_pb2.COLUMN_TYPE_FLOAT,
+    ColumnType.BOOLEAN: dataset_pb2.COLUMN_TYPE_BOOLEAN,
+    ColumnType.DATETIME: dataset_pb2.COLUMN_TYPE_DATETIME,
+    ColumnType.CATEGORICAL: dataset_pb2.COLUMN_TYPE_CATEGORICAL,
+    ColumnType.TEXT: dataset_pb2.COLUMN_TYPE_TEXT,
+}
+COLUMN_TYPE_OF = _reversed(COLUMN_TYPE)
+
+WARNING_KIND = {
+    WarningKind.COLUMN_RENAMED: dataset_pb2.DatasetWarning.KIND_COLUMN_RENAMED,
+    WarningKind.COLUMN_CONSTANT: dataset_pb2.DatasetWarning.KIND_COLUMN_CONSTANT,
+    WarningKind.COLUMN_EMPTY: dataset_pb2.DatasetWarning.KIND_COLUMN_EMPTY,
+}
+
+FORMAT_KIND = {
+    FormatKind.DELIMITED: dataset_pb2.FileFormat.KIND_DELIMITED,
+    FormatKind.PARQUET: dataset_pb2.FileFormat.KIND_PARQUET,
+}
+FORMAT_KIND_OF = _reversed(FORMAT_KIND)
+
+COLUMN_ROLE = {
+    ColumnRole.INPUT: dataset_view_pb2.COLUMN_ROLE_INPUT,
+    ColumnRole.TARGET: dataset_view_pb2.COLUMN_ROLE_TARGET,
+    ColumnRole.IGNORED: dataset_view_pb2.COLUMN_ROLE_IGNORED,
+}
+COLUMN_ROLE_OF = _reversed(COLUMN_ROLE)
+
+MISSING_POLICY = {
+    MissingPolicy.DROP_ROW: dataset_view_pb2.MISSING_POLICY_DROP_ROW,
+    MissingPolicy.FILL_MEAN: dataset_view_pb2.MISSING_POLICY_FILL_MEAN,
+    MissingPolicy.FILL_MEDIAN: dataset_view_pb2.MISSING_POLICY_FILL_MEDIAN,
+    MissingPolicy.FILL_MOST_FREQUENT: dataset_view_pb2.MISSING_POLICY_FILL_MOST_FREQUENT,
+    MissingPolicy.FILL_VALUE: dataset_view_pb2.MISSING_POLICY_FILL_VALUE,
+    MissingPolicy.KEEP: dataset_view_pb2.MISSING_POLICY_KEEP,
+    MissingPolicy.FAIL: dataset_view_pb2.MISSING_POLICY_FAIL,
+}
+MISSING_POLICY_OF = _reversed(MISSING_POLICY)
+
+PART_OF = {
+    dataset_view_pb2.SPLIT_PART_TRAIN: Part.TRAIN,
+    dataset_view_pb2.SPLIT_PART_VALIDATION: Part.VALIDATION,
+    dataset_view_pb2.SPLIT_PART_TEST: Part.TEST,
+}
+
+IMPORT_PHASE = {
+    ImportPhase.RESOLVING: import_job_pb2.IMPORT_PHASE_RESOLVING,
+    ImportPhase.DOWNLOADING: import_job_pb2.IMPORT_PHASE_DOWNLOADING,
+    ImportPhase.CONVERTING: import_job_pb2.IMPORT_PHASE_CONVERTING,
+    ImportPhase.PROFILING: import_job_pb2.IMPORT_PHASE_PROFILING,
+}
