@@ -8,6 +8,7 @@ import sys
 import typer
 
 from flare_client.cli import datasets, jobs, login, models, predict, train, up, views
+from flare_client.cli.demo import demo
 from flare_client.cli.failures import CommandError
 from flare_client.cli.interruption import INTERRUPTED
 from flare_client.errors import FlareError
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 for group in (datasets.app, views.app, models.app, jobs.app):
     app.add_typer(group)
-for command in (login.login, train.train, predict.predict, up.up):
+for command in (login.login, train.train, predict.predict, demo, up.up):
     app.command()(command)
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from google.protobuf.message import Message
@@ -27,14 +27,19 @@ Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="text for p
 
 
 def stdout() -> Console:
-    """Where results go. Without a terminal lines are as long as they need to be."""
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=10_000, color_system=None)
+    """Where results go."""
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """Where progress and errors go."""
-    return Console(stderr=True, highlight=False)
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    console = Console(file=file, highlight=False)
+    # Into a file or a pipe lines are as long as they need to be, and nothing but text.
+    return console if console.is_terminal else Console(file=file, highlight=False, width=10_000, color_system=None)
 
 
 def print_json(value: object) -> None:
@@ -60,20 +65,22 @@ def plain(value: object) -> Any:
     return value
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Prints rows under their headings, or the sentence `empty` if there are none."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, console: Console | None = None
+) -> None:
+    """Prints rows under their headings, or the sentence `empty` if there are none. A heading `>X` aligns right."""
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     if table.row_count:
-        _print_trimmed(table)
+        _print_trimmed(table, console or stdout())
     else:
         stderr().print(empty)
 
 
-def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+def print_fields(fields: Iterable[tuple[str, object]], *, console: Console | None = None) -> None:
     """Prints `name  value` lines; values that are empty are left out."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
@@ -81,14 +88,13 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     for name, value in fields:
         if value not in ("", None):
             table.add_row(name, str(value))
-    _print_trimmed(table)
+    _print_trimmed(table, console or stdout())
 
 
-def _print_trimmed(table: Table) -> None:
-    console = stdout()
+def _print_trimmed(table: Table, console: Console) -> None:
     if console.is_terminal:
         console.print(table)
         return
     with console.capture() as captured:
         console.print(table)
-    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+    console.file.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))

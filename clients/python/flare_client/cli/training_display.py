@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from flare.ml.v1 import training_job_pb2 as pb
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -26,8 +27,8 @@ HIDDEN_METRICS = ("loss",)
 class TrainingDisplay:
     """Shows the messages of a watch. Without a terminal it prints plain rows and nothing moves."""
 
-    def __init__(self) -> None:
-        self._console = stdout()
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or stdout()
         self._live = Live(console=self._console, transient=True, auto_refresh=False, vertical_overflow="crop")
         self._metrics: list[str] | None = None
         self._first_loss = 0.0

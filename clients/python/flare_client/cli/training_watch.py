@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flare.ml.v1 import model_pb2, training_job_pb2
+from rich.console import Console
 
 from flare_client import TrainingJobHandle
 from flare_client.cli.interruption import leaves_running
@@ -10,9 +11,9 @@ from flare_client.cli.output import print_json_line
 from flare_client.cli.training_display import TrainingDisplay
 
 
-def follow_training(job: TrainingJobHandle, after: int = 0) -> model_pb2.ModelVersion:
+def follow_training(job: TrainingJobHandle, after: int = 0, console: Console | None = None) -> model_pb2.ModelVersion:
     """Shows the training until it ends. Raises FlareError if it does not end well."""
-    with leaves_running(job.name), TrainingDisplay() as display:
+    with leaves_running(job.name), TrainingDisplay(console) as display:
         for content in job.messages(after, on_interruption=display.interrupted):
             display.show(content)
     return job.wait()

@@ -7,7 +7,7 @@ import json
 from flare_client.services.addresses import Addresses
 from flare_client.services.data_directory import DataDirectory
 
-ML_IDENTITY = "ml"
+ML_IDENTITY = "ml-server"
 ML_SCOPES = ("auth.delegate", "datasets.read")
 
 
@@ -35,6 +35,8 @@ def environments(data: DataDirectory, addresses: Addresses, drain_seconds: float
     }
     settings["ml"] |= {
         "SCRAPER_ADDRESS": addresses.scraper,
+        "TOKEN_URL": f"{issuer}/oauth2/token",
+        "SERVICE_IDENTITY": ML_IDENTITY,
         "SERVICE_SECRET_FILE": str(data.ml_secret_file),
     }
     return {

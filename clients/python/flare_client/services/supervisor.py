@@ -117,9 +117,16 @@ class Supervisor:
             child.terminate()
         deadline = time.monotonic() + self._drain_seconds + 5.0
         for child in self._children:
-            while not child.wait(POLL_SECONDS):
+            while not self._has_ended(child):
                 if self._kill_asked.is_set() or time.monotonic() > deadline:
                     child.kill()
+
+    def _has_ended(self, child: Child) -> bool:
+        try:
+            return child.wait(POLL_SECONDS)
+        except KeyboardInterrupt:  # where Ctrl-C has its usual meaning
+            self._kill_asked.set()
+            return False
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._stop_asked.is_set():
