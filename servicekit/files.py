@@ -61,6 +61,11 @@ def write_secret(path: Path, secret: str) -> None:
             file.write(secret)
 
 
+def folder_bytes(directory: Path) -> int:
+    """Bytes of all files directly in a folder."""
+    return sum(file.stat().st_size for file in directory.iterdir())
+
+
 def _taken(directory: Path) -> AlreadyExists:
     return AlreadyExists(Reason.NAME_TAKEN, f"folder '{directory.name}' is already there and is never rewritten")
 

@@ -70,9 +70,10 @@ class TrainingJobs:
             model_id=model.id, model_uid=model.uid, view=view.name, view_digest=view.digest, plan=new.plan
         )
 
-    async def is_training(self, owner: str, model_id: str) -> bool:
-        """True if a job of the model has not ended."""
-        return any(job.spec["model_id"] == model_id for job in await self._store.unfinished(owner))
+
+async def is_training(store: JobStore, owner: str, model_id: str) -> bool:
+    """True if a job of an owner's model has not ended."""
+    return any(job.spec["model_id"] == model_id for job in await store.unfinished(owner))
 
 
 def version_name(job: Job) -> str:

@@ -29,6 +29,7 @@ from ml_server.views.fetched import FetchedViews
 from ml_server.views.values import View
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import Aborted, FlareError, Internal, Reason, Unavailable
+from servicekit.files import folder_bytes
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.values import LostAttempt
 
@@ -189,5 +190,5 @@ class TrainingWork:
         number = await self._models.next_number(model)
         async with self._artifacts.staged(version_artifact(model.uid, number)) as staging:
             await asyncio.to_thread(shutil.copytree, task.output, staging, dirs_exist_ok=True)
-        size = sum(file.stat().st_size for file in task.output.iterdir())
+        size = await asyncio.to_thread(folder_bytes, task.output)
         return await self._models.add_version(model, number, details, size)

@@ -30,6 +30,13 @@ class JobFollower:
         self._wakeups = wakeups
         self._heartbeat_seconds = heartbeat_seconds
 
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def drain(self) -> None:
+        """Tells every follower that the server is about to end, so that it goes on with another one."""
+        self._wakeups.close()
+
     async def follow(self, owner: str, job_id: str, after: int) -> AsyncIterator[Job | Event | Heartbeat]:
         """Yields the job as it is, its events with a sequence above `after` up to its final one, and the job again.
 

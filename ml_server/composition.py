@@ -1,0 +1,134 @@
+"""Builds the ML service from its settings: every object once, each given what it needs."""
+
+from functools import partial
+
+import grpc
+from flare.ml.v1 import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+    training_service_pb2,
+    training_service_pb2_grpc,
+)
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from ml_server.prediction.loaded_versions import LoadedVersions
+from ml_server.prediction.predictor import Predictor
+from ml_server.registry.models import Models
+from ml_server.registry.sql import SqlModelStore
+from ml_server.registry.transfer import Transfer
+from ml_server.rpc.model_servicer import ModelServicer
+from ml_server.rpc.prediction_servicer import PredictionServicer
+from ml_server.rpc.training_servicer import TrainingServicer
+from ml_server.settings import Settings
+from ml_server.tables import jobs
+from ml_server.training.executors.local import LocalExecutor
+from ml_server.training.jobs import KIND, TrainingJobs, is_training
+from ml_server.training.work import TrainingWork
+from ml_server.views.fetched import FetchedViews
+from ml_server.views.scraper import MESSAGE_BYTES, ScraperClient
+from servicekit.artifacts import open_artifacts
+from servicekit.database import Database
+from servicekit.jobs.follow import JobFollower
+from servicekit.jobs.runner import JobRunner
+from servicekit.jobs.sql import SqlJobStore
+from servicekit.jobs.wakeups import Wakeups
+from servicekit.server import Registration, RpcServer
+from servicekit.tokens import ServiceTokenSource, TokenVerifier
+
+
+class MlService:
+    """The ML service: `prepare`, then start and drain `rpc`, then `close`."""
+
+    def __init__(
+        self, settings: Settings, verifier: TokenVerifier | None = None, registry: CollectorRegistry = REGISTRY
+    ) -> None:
+        """Opens nothing yet. Without a `verifier`, tokens are checked with the keys of the settings' issuer."""
+        directory = settings.data_directory.absolute()
+        self._directory = directory
+        self._database = Database(settings.database("ml"))
+        self._verifier = verifier or TokenVerifier(settings.token_issuer, settings.token_audience, settings.jwks_url)
+        self._settings = settings
+        self._registry = registry
+
+    async def prepare(self) -> None:
+        """Brings the database up to date and builds the server. Calls of others may already fail or wait after that."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        await self._database.migrate("ml_server:migrations")
+        self._channel = _scraper_channel(self._settings)
+        self.rpc = self._build()
+
+    async def close(self) -> None:
+        """Lets go of everything; called when the server has stopped."""
+        await self._channel.close()
+        await self._database.close()
+
+    def _build(self) -> RpcServer:
+        settings, directory = self._settings, self._directory
+        artifacts = open_artifacts(settings.artifacts("ml"))
+        service_token = ServiceTokenSource(settings.token_url, settings.service_identity, settings.secret())
+        scraper = ScraperClient(self._channel, service_token.token)
+        store = SqlModelStore(self._database)
+        wakeups = Wakeups()
+        job_store = SqlJobStore(self._database, jobs, KIND, wakeups)
+        follower = JobFollower(job_store, wakeups)
+        models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(is_training, job_store))
+        training_jobs = TrainingJobs(job_store, store, models, scraper)
+        transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
+        executor = LocalExecutor()
+        fetched = FetchedViews(directory / "ml-views", scraper)
+        work = TrainingWork(
+            store, artifacts, scraper, fetched, executor, directory / "ml-jobs", settings.worker_threads
+        )
+        runner = JobRunner(
+            job_store,
+            wakeups,
+            work,
+            name=settings.runner_name,
+            concurrency=settings.concurrent_jobs,
+            lease_seconds=settings.job_lease_seconds,
+        )
+        predictor = Predictor(store, LoadedVersions(artifacts, settings.loaded_versions_bytes))
+        return RpcServer(
+            settings,
+            _registrations(
+                ModelServicer(store, models, transfer),
+                TrainingServicer(job_store, training_jobs, follower),
+                PredictionServicer(predictor),
+            ),
+            self._verifier,
+            [self._verifier, transfer, executor, runner, follower],
+            self._registry,
+        )
+
+
+def _registrations(
+    models: ModelServicer, training: TrainingServicer, predictions: PredictionServicer
+) -> list[Registration]:
+    return [
+        Registration(
+            model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+            partial(model_service_pb2_grpc.add_ModelServiceServicer_to_server, models),
+        ),
+        Registration(
+            training_service_pb2.DESCRIPTOR.services_by_name["TrainingService"],
+            partial(training_service_pb2_grpc.add_TrainingServiceServicer_to_server, training),
+        ),
+        Registration(
+            prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+            partial(prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server, predictions),
+        ),
+    ]
+
+
+def _scraper_channel(settings: Settings) -> grpc.aio.Channel:
+    options = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 30_000),
+    ]
+    if settings.scraper_ca_file is None:
+        return grpc.aio.insecure_channel(settings.scraper_address, options=options)
+    credentials = grpc.ssl_channel_credentials(settings.scraper_ca_file.read_bytes())
+    return grpc.aio.secure_channel(settings.scraper_address, credentials, options=options)

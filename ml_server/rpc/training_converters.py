@@ -1,0 +1,216 @@
+"""Training jobs, their plans and events between the contract and their values."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flare.common.v1 import job_pb2
+from flare.ml.v1 import training_job_pb2, training_service_pb2
+from google.protobuf.duration_pb2 import Duration
+
+from ml_server.rpc.model_converters import metric_message
+from ml_server.training import events, plans
+from ml_server.training.jobs import NewTraining, TrainingSpec, version_name
+from ml_server.training.plans import TrainingPlan
+from servicekit.errors import InvalidArgument, Reason
+from servicekit.jobs.follow import Heartbeat
+from servicekit.jobs.values import STATE_CHANGED, Event, Job
+from servicekit.rpc.jobs import STATE_OF, attempt_message, state_changed_message, timestamp_message
+from servicekit.rpc.status import status_message
+
+SGD_LEARNING_RATE = 1e-2
+LEARNING_RATE = 1e-3
+
+
+def new_training(message: training_job_pb2.TrainingJob) -> NewTraining:
+    """What CreateTrainingJob asks for."""
+    return NewTraining(message.model.removeprefix("models/"), message.view, training_plan(message.plan))
+
+
+def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
+    """The plan, with the contract's defaults filled in. Raises InvalidArgument (INVALID_FIELD)."""
+    optimizer = _optimizer(message)
+    default_rate = SGD_LEARNING_RATE if isinstance(optimizer, plans.Sgd) else LEARNING_RATE
+    stopping = message.early_stopping
+    return TrainingPlan(
+        epochs=message.epochs or 50,
+        batch_size=message.batch_size or 64,
+        optimizer=optimizer,
+        learning_rate=message.learning_rate or default_rate,
+        schedule=_schedule(message),
+        warmup_steps=message.warmup_steps,
+        gradient_clip_norm=message.gradient_clip_norm,
+        early_stopping=plans.EarlyStopping(patience=stopping.patience or 10, min_delta=stopping.min_delta)
+        if message.HasField("early_stopping")
+        else None,
+        seed=message.seed,
+        device=message.device or "auto",
+        max_attempts=message.max_attempts or 3,
+    )
+
+
+def _optimizer(message: training_job_pb2.TrainingPlan) -> plans.Optimizer:
+    match message.WhichOneof("optimizer"):
+        case "sgd":
+            if message.sgd.nesterov and not message.sgd.momentum:
+                raise InvalidArgument(
+                    Reason.INVALID_FIELD,
+                    "nesterov needs a momentum above 0: set momentum, such as 0.9, or leave nesterov out",
+                    field="training_job.plan.sgd.momentum",
+                )
+            return plans.Sgd(
+                momentum=message.sgd.momentum,
+                nesterov=message.sgd.nesterov,
+                weight_decay=message.sgd.weight_decay,
+            )
+        case "adamw":
+            is_set = message.adamw.HasField("weight_decay")
+            return plans.AdamW(weight_decay=message.adamw.weight_decay) if is_set else plans.AdamW()
+        case "rmsprop":
+            return plans.RmsProp(momentum=message.rmsprop.momentum, weight_decay=message.rmsprop.weight_decay)
+        case "adagrad":
+            return plans.Adagrad(weight_decay=message.adagrad.weight_decay)
+        case _:
+            return plans.Adam(weight_decay=message.adam.weight_decay)
+
+
+def _schedule(message: training_job_pb2.TrainingPlan) -> plans.Schedule:
+    match message.WhichOneof("schedule"):
+        case "step":
+            return plans.StepSchedule(epochs=message.step.epochs, factor=message.step.factor or 0.1)
+        case "cosine":
+            return plans.CosineSchedule(final_fraction=message.cosine.final_fraction)
+        case _:
+            return plans.ConstantSchedule()
+
+
+def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
+    """The plan with everything spelled out."""
+    message = training_job_pb2.TrainingPlan(
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        warmup_steps=plan.warmup_steps,
+        gradient_clip_norm=plan.gradient_clip_norm,
+        seed=plan.seed,
+        device=plan.device,
+        max_attempts=plan.max_attempts,
+    )
+    for union in (plan.optimizer, plan.schedule):
+        member = getattr(message, union.kind)
+        member.SetInParent()
+        for name in type(union).model_fields:
+            if name != "kind":
+                setattr(member, name, getattr(union, name))
+    if plan.early_stopping is not None:
+        message.early_stopping.patience = plan.early_stopping.patience
+        message.early_stopping.min_delta = plan.early_stopping.min_delta
+    return message
+
+
+def job_message(job: Job) -> training_job_pb2.TrainingJob:
+    """A training job."""
+    spec = TrainingSpec.model_validate(job.spec)
+    return training_job_pb2.TrainingJob(
+        name=f"trainingJobs/{job.id}",
+        model=f"models/{spec.model_id}",
+        view=spec.view,
+        plan=plan_message(spec.plan),
+        state=STATE_OF[job.state],
+        progress=progress_message(events.Progress(**job.progress)) if job.progress else None,
+        version=version_name(job),
+        error=status_message(job.error) if job.error else None,
+        attempts=map(attempt_message, job.attempts),
+        last_sequence=job.last_sequence,
+        create_time=timestamp_message(job.create_time),
+        start_time=timestamp_message(job.start_time),
+        end_time=timestamp_message(job.end_time),
+        view_digest=spec.view_digest,
+    )
+
+
+def unsaved_job_message(spec: TrainingSpec) -> training_job_pb2.TrainingJob:
+    """The job as it would be, for a request that only checks."""
+    return training_job_pb2.TrainingJob(
+        model=f"models/{spec.model_id}", view=spec.view, plan=plan_message(spec.plan), view_digest=spec.view_digest
+    )
+
+
+def watch_message(message: Job | Event | Heartbeat) -> training_service_pb2.WatchTrainingJobResponse:
+    """A message of a watch."""
+    match message:
+        case Job():
+            return training_service_pb2.WatchTrainingJobResponse(snapshot=job_message(message))
+        case Event():
+            return training_service_pb2.WatchTrainingJobResponse(event=event_message(message))
+        case Heartbeat(sequence):
+            return training_service_pb2.WatchTrainingJobResponse(heartbeat=job_pb2.Heartbeat(sequence=sequence))
+
+
+def event_message(event: Event) -> training_job_pb2.TrainingEvent:
+    """An event of a training job's log."""
+    message = training_job_pb2.TrainingEvent(
+        sequence=event.sequence, time=timestamp_message(event.time), attempt=event.attempt
+    )
+    member = getattr(message, event.kind)
+    if event.kind == STATE_CHANGED:
+        member.CopyFrom(state_changed_message(event.payload))
+    else:
+        value = events.event_of(event.kind, event.payload)
+        member.CopyFrom(_MESSAGES[type(value)](value))
+    return message
+
+
+def progress_message(progress: events.Progress) -> training_job_pb2.TrainingProgress:
+    """How far a training is."""
+    return training_job_pb2.TrainingProgress(
+        finished_epochs=progress.finished_epochs,
+        total_epochs=progress.total_epochs,
+        epoch_steps=progress.epoch_steps,
+        total_epoch_steps=progress.total_epoch_steps,
+        train_loss=progress.train_loss,
+        samples_per_second=progress.samples_per_second,
+        remaining_time=_duration(progress.remaining_seconds),
+        best_epoch=progress.best_epoch,
+        best_validation_loss=progress.best_validation_loss or 0.0,
+    )
+
+
+def _epoch_message(event: events.EpochFinished) -> training_job_pb2.EpochFinished:
+    return training_job_pb2.EpochFinished(
+        epoch=event.epoch,
+        train_loss=event.train_loss,
+        validation_loss=event.validation_loss,
+        validation_metrics=map(metric_message, event.validation_metrics),
+        learning_rate=event.learning_rate,
+        duration=_duration(event.seconds),
+        samples_per_second=event.samples_per_second,
+        is_best=event.is_best,
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
+
+
+def _test_message(event: events.TestFinished) -> training_job_pb2.TestFinished:
+    return training_job_pb2.TestFinished(metrics=map(metric_message, event.metrics), best_epoch=event.best_epoch)
+
+
+def _alike(message: Callable[..., Any]) -> Callable[[Any], Any]:
+    """For events whose fields are those of their message."""
+    return lambda event: message(**vars(event))
+
+
+_MESSAGES: dict[type[events.TrainingEvent], Callable[[Any], Any]] = {
+    events.DataFetched: _alike(training_job_pb2.DataFetched),
+    events.TrainingStarted: _alike(training_job_pb2.TrainingStarted),
+    events.Progress: progress_message,
+    events.EpochFinished: _epoch_message,
+    events.CheckpointSaved: _alike(training_job_pb2.CheckpointSaved),
+    events.EarlyStopped: _alike(training_job_pb2.EarlyStopped),
+    events.TestFinished: _test_message,
+    events.VersionCreated: _alike(training_job_pb2.VersionCreated),
+    events.TrainingWarning: _alike(training_job_pb2.TrainingWarning),
+}

@@ -1,0 +1,82 @@
+"""TrainingService on the training jobs of this server."""
+
+from collections.abc import AsyncIterator
+
+from flare.ml.v1 import training_job_pb2, training_service_pb2, training_service_pb2_grpc
+
+from ml_server.rpc.training_converters import (
+    event_message,
+    job_message,
+    new_training,
+    unsaved_job_message,
+    watch_message,
+)
+from ml_server.training.jobs import TrainingJobs
+from servicekit.idempotency import request_key
+from servicekit.identity import current_caller
+from servicekit.jobs.follow import JobFollower
+from servicekit.jobs.store import JobStore
+from servicekit.pages import page_size
+from servicekit.rpc.interceptor import Context
+from servicekit.rpc.pages import newest_first_cursor, newest_first_token
+
+
+class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
+    """Converts, calls, converts."""
+
+    def __init__(self, store: JobStore, jobs: TrainingJobs, follower: JobFollower) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._follower = follower
+
+    async def CreateTrainingJob(
+        self, request: training_service_pb2.CreateTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        owner, new = current_caller().subject, new_training(request.training_job)
+        if request.validate_only:
+            return unsaved_job_message(await self._jobs.check(owner, new))
+        message = request.SerializeToString(deterministic=True)
+        key = request_key(owner, "CreateTrainingJob", request.request_id, message)
+        return job_message(await self._jobs.create(owner, new, key))
+
+    async def GetTrainingJob(
+        self, request: training_service_pb2.GetTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        return job_message(await self._store.get(current_caller().subject, _id(request.name)))
+
+    async def ListTrainingJobs(
+        self, request: training_service_pb2.ListTrainingJobsRequest, context: Context
+    ) -> training_service_pb2.ListTrainingJobsResponse:
+        limit = page_size(request.page_size)
+        before = newest_first_cursor("trainingJobs", request.page_token)
+        jobs = await self._store.page(current_caller().subject, before, limit + 1)
+        more = newest_first_token("trainingJobs", jobs, limit, lambda job: (job.create_time, job.id))
+        return training_service_pb2.ListTrainingJobsResponse(
+            training_jobs=map(job_message, jobs[:limit]), next_page_token=more
+        )
+
+    async def CancelTrainingJob(
+        self, request: training_service_pb2.CancelTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        return job_message(await self._store.request_cancel(current_caller().subject, _id(request.name)))
+
+    async def WatchTrainingJob(
+        self, request: training_service_pb2.WatchTrainingJobRequest, context: Context
+    ) -> AsyncIterator[training_service_pb2.WatchTrainingJobResponse]:
+        owner = current_caller().subject
+        async for message in self._follower.follow(owner, _id(request.name), request.after_sequence):
+            yield watch_message(message)
+
+    async def ListTrainingJobEvents(
+        self, request: training_service_pb2.ListTrainingJobEventsRequest, context: Context
+    ) -> training_service_pb2.ListTrainingJobEventsResponse:
+        job = await self._store.get(current_caller().subject, _id(request.name))
+        events = await self._store.events(job.id, request.after_sequence, page_size(request.page_size, default=100))
+        last = events[-1].sequence if events else request.after_sequence
+        return training_service_pb2.ListTrainingJobEventsResponse(
+            events=map(event_message, events), is_complete=job.state.is_final and last >= job.last_sequence
+        )
+
+
+def _id(name: str) -> str:
+    return name.removeprefix("trainingJobs/")
