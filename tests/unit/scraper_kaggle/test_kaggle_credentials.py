@@ -8,7 +8,6 @@ from scraper_server.sources.kaggle.credentials import (
     ApiKey,
     Credentials,
     chosen_credentials,
-    credentials_for,
     found_credentials,
 )
 
@@ -53,14 +52,6 @@ def test_what_the_kaggle_command_would_take_is_found(tmp_path: Path) -> None:
     assert found_credentials(variables | {"KAGGLE_API_TOKEN": "value"}, tmp_path) == AccessToken("value")
     file = {"KAGGLE_API_TOKEN": str(usual / "access_token")}
     assert found_credentials(file, tmp_path) == AccessToken("from-file")
-
-
-def test_what_is_found_goes_to_kaggle_alone(tmp_path: Path) -> None:
-    found = {"KAGGLE_USERNAME": "ann", "KAGGLE_KEY": "k"}
-    assert credentials_for("", None, found, tmp_path) == ApiKey("ann", "k")
-    assert credentials_for("http://127.0.0.1:7777", None, found, tmp_path) is None
-    assert credentials_for("", AccessToken("t"), found, tmp_path) == AccessToken("t")
-    assert credentials_for("http://127.0.0.1:7777", AccessToken("t"), found, tmp_path) == AccessToken("t")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"username": "ann"}', "\udcff"])
