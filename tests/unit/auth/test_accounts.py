@@ -96,6 +96,10 @@ async def test_unknown_user_takes_as_long_as_a_wrong_password() -> None:
     assert 0.4 < await median(None) / await median(known) < 2.5
 
 
+async def test_no_password_belongs_to_an_unknown_user(passwords: Passwords) -> None:
+    assert not await passwords.matches("nobody", None)
+
+
 async def test_event_loop_runs_while_a_password_is_hashed(passwords: Passwords) -> None:
     hashing = asyncio.create_task(passwords.hash(PASSWORD))
     await asyncio.sleep(0)
