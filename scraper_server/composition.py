@@ -55,7 +55,9 @@ class ScraperService:
         store = SqlDatasetStore(self._database, artifacts)
         names = DatasetNames(store, jobs)
         processes = Processes(settings.processes)
-        sources = _sources(settings)
+        options = KaggleOptions(endpoint=settings.kaggle_endpoint, credentials=_kaggle_credentials(settings))
+        kaggle = KaggleSource(options)
+        sources = _sources(kaggle, options)
         datasets = Datasets(store, artifacts)
         uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", settings.max_upload_bytes)
         views = Views(datasets, store, artifacts, processes, work_directory / "views")
@@ -79,7 +81,7 @@ class ScraperService:
                 )
             ],
             verifier,
-            components=[*components, processes, uploads, views, _Watches(wakeups), runner],
+            components=[*components, processes, uploads, views, kaggle, _Watches(wakeups), runner],
             registry=registry,
         )
 
@@ -107,12 +109,10 @@ class _Watches:
         self._wakeups.close()
 
 
-def _sources(settings: Settings) -> Sources:
-    credentials = _kaggle_credentials(settings)
-    kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint, credentials=credentials))
+def _sources(kaggle: KaggleSource, options: KaggleOptions) -> Sources:
     by_kind: dict[SourceKind, Source] = {SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle}
     # Without credentials Kaggle shows little: who wants that little asks for Kaggle by name.
-    return Sources(by_kind, [kind for kind in by_kind if kind is not SourceKind.KAGGLE or credentials])
+    return Sources(by_kind, list(by_kind) if options.credentials else [SourceKind.SAMPLES])
 
 
 def _kaggle_credentials(settings: Settings) -> Credentials:

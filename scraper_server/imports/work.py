@@ -103,9 +103,11 @@ class ImportWork:
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         await asyncio.to_thread(directory.mkdir)
         try:
-            return await self._processes.run(convert, file, name, spec.format, directory, report=progress)
+            table = await self._processes.run(convert, file, name, spec.format, directory, report=progress)
         except Unavailable as error:  # the process died; another attempt may find more memory
             raise LostAttempt(error) from error
+        meter.update(ImportPhase.PROFILING, table.size_bytes, table.size_bytes)
+        return table
 
     async def _made_before(self, run: JobRun) -> Dataset | None:
         """The data set, if an earlier attempt kept it but did not live to say so."""
