@@ -42,6 +42,8 @@ type fakeServices struct {
 	access   string // the one valid access token
 	refresh  string // the one valid refresh token
 	issued   int
+	ends     time.Time // the access token's end
+	early    int       // renewals before it
 
 	getTrainingJob   func(ctx context.Context) (*mlv1.TrainingJob, error)
 	watchTrainingJob func(after int64, stream mlv1.TrainingService_WatchTrainingJobServer) error
@@ -131,9 +133,9 @@ func (f *fakeServices) authorize(ctx context.Context) error {
 func (f *fakeServices) issue() *authv1.TokenPair {
 	f.issued++
 	f.access, f.refresh = fmt.Sprintf("access-%d", f.issued), fmt.Sprintf("refresh-%d", f.issued)
+	f.ends = time.Now().Add(f.tokenLife)
 	return &authv1.TokenPair{
-		AccessToken: f.access, RefreshToken: f.refresh,
-		AccessExpireTime: timestamppb.New(time.Now().Add(f.tokenLife)),
+		AccessToken: f.access, RefreshToken: f.refresh, AccessExpireTime: timestamppb.New(f.ends),
 	}
 }
 
@@ -156,6 +158,9 @@ func (f *fakeServices) RefreshTokens(
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	f.renewals++
+	if time.Now().Before(f.ends) {
+		f.early++
+	}
 	if request.RefreshToken != f.refresh {
 		return nil, failure(codes.Unauthenticated, "REFRESH_TOKEN_REJECTED", "log in again")
 	}

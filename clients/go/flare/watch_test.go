@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,30 @@ func TestWatchBeginsAfterTheGivenSequence(t *testing.T) {
 	}
 }
 
+// finished is a stream of a job that has ended before it began.
+type finished struct {
+	mlv1.TrainingService_WatchTrainingJobServer
+}
+
+func (f finished) Send(message *mlv1.WatchTrainingJobResponse) error {
+	if job := message.GetSnapshot(); job != nil {
+		job.State = commonv1.JobState_JOB_STATE_SUCCEEDED
+	}
+	return f.TrainingService_WatchTrainingJobServer.Send(message)
+}
+
+func TestWatchOfAFinishedJobCutShortGoesOn(t *testing.T) {
+	services := startServices(t)
+	serve := faultyWatch(services, 5, passingFaults["early end"])
+	services.watchTrainingJob = func(after int64, stream mlv1.TrainingService_WatchTrainingJobServer) error {
+		return serve(after, finished{stream})
+	}
+	watch := services.login(t).WatchTrainingJob(context.Background(), jobName, 0)
+	if seen := services.sequencesOf(watch); !reflect.DeepEqual(seen, sequencesFrom(1)) || watch.Err() != nil {
+		t.Fatalf("saw %v, then %v", seen, watch.Err())
+	}
+}
+
 func TestWatchSkipsEventsThatAServerRepeats(t *testing.T) {
 	services := startServices(t)
 	serve := faultyWatch(services, lastSequence, nil)
@@ -200,6 +225,17 @@ func TestWatchGivesUpWhenItsPatienceEnds(t *testing.T) {
 	services.watchTrainingJob = faultyWatch(services, 0, passingFaults["unavailable"])
 	watch := services.login(t, WithPatience(50*time.Millisecond)).WatchTrainingJob(context.Background(), jobName, 0)
 	if watch.Next() || ReasonOf(watch.Err()) != "SHUTTING_DOWN" {
+		t.Fatalf("ended with %v", watch.Err())
+	}
+}
+
+func TestWatchThatHearsNothingSaysSo(t *testing.T) {
+	services := startServices(t)
+	services.watchTrainingJob = faultyWatch(services, 0, passingFaults["silence"])
+	client := services.login(t, WithPatience(0))
+	client.watching.silence = 50 * time.Millisecond
+	watch := client.WatchTrainingJob(context.Background(), jobName, 0)
+	if watch.Next() || !strings.Contains(watch.Err().Error(), "heard nothing for 50ms") {
 		t.Fatalf("ended with %v", watch.Err())
 	}
 }

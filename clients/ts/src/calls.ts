@@ -10,13 +10,6 @@ import { public$ } from "./gen/flare/auth/v1/options_pb.js";
 type UnaryCall = (request: unknown, options: CallOptions) => Promise<unknown>;
 type StreamingCall = (request: unknown, options: CallOptions) => AsyncIterable<unknown>;
 
-/** Thrown when a token has ended for good. */
-export class NoNewerTokenError extends FlareError {
-  constructor() {
-    super(Code.Unauthenticated, "the access token has ended and its source gives no newer one");
-  }
-}
-
 /** Gives every call its token, every unary call a deadline, and every failure its type. */
 export class Calls {
   /** The token that a service last called expired. */
@@ -108,7 +101,7 @@ export class Calls {
       throw FlareError.from(error);
     }
     if (token === undefined || token === this.rejected) {
-      throw new NoNewerTokenError();
+      throw new FlareError(Code.Unauthenticated, "the access token has ended and its source gives no newer one");
     }
     return token;
   }

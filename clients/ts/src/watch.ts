@@ -1,6 +1,5 @@
 import { Code } from "@connectrpc/connect";
 
-import { NoNewerTokenError } from "./calls.js";
 import { FlareError } from "./errors.js";
 import { JobState } from "./gen/flare/common/v1/job_pb.js";
 
@@ -186,7 +185,7 @@ function isPassing(failure: FlareError): boolean {
     case Code.Unavailable:
       return true;
     case Code.Unauthenticated:
-      return failure.reason === "TOKEN_EXPIRED" && !(failure instanceof NoNewerTokenError);
+      return failure.reason === "TOKEN_EXPIRED";
     case Code.Internal:
     case Code.Unknown:
     case Code.Canceled:

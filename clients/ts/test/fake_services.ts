@@ -21,6 +21,8 @@ export class FakeServices {
   tokenLifeMs = 3_600_000;
   logins = 0;
   renewals = 0;
+  /** Renewals before the end of the access token. */
+  early = 0;
   /** The one valid token of each kind. */
   access = "";
   refresh = "";
@@ -30,6 +32,7 @@ export class FakeServices {
   predictions: Partial<ServiceImpl<typeof PredictionService>> = {};
 
   private issued = 0;
+  private endsAt = 0;
   private readonly sockets = new Set<Socket>();
   private server: http.Server | http2.Http2Server | undefined;
 
@@ -53,10 +56,17 @@ export class FakeServices {
     await new Promise((resolve) => this.server?.close(resolve));
   }
 
-  /** Cuts every connection. */
+  /** Ends every connection in mid-call. */
   cut(): void {
     for (const socket of this.sockets) {
       socket.destroy();
+    }
+  }
+
+  /** Ends every connection with a TCP reset, as a host does that has forgotten it. */
+  reset(): void {
+    for (const socket of this.sockets) {
+      socket.resetAndDestroy();
     }
   }
 
@@ -79,6 +89,7 @@ export class FakeServices {
       },
       refreshTokens: ({ refreshToken }) => {
         this.renewals += 1;
+        this.early += Date.now() < this.endsAt ? 1 : 0;
         if (refreshToken !== this.refresh) {
           throw failure(Code.Unauthenticated, "REFRESH_TOKEN_REJECTED", "log in again");
         }
@@ -113,9 +124,10 @@ export class FakeServices {
     this.issued += 1;
     this.access = `access-${this.issued}`;
     this.refresh = `refresh-${this.issued}`;
+    this.endsAt = Date.now() + this.tokenLifeMs;
     return {
       accessToken: this.access,
-      accessExpireTime: timestampFromMs(Date.now() + this.tokenLifeMs),
+      accessExpireTime: timestampFromMs(this.endsAt),
       refreshToken: this.refresh,
     };
   }

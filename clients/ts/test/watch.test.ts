@@ -71,6 +71,10 @@ const PASSING_FAULTS: Record<string, Fault> = {
     services.cut();
     await hungUp(signal);
   },
+  "reset connection": async (services, signal) => {
+    services.reset();
+    await hungUp(signal);
+  },
   silence: (_, signal) => hungUp(signal),
   "early end": () => undefined,
 };
@@ -86,6 +90,7 @@ class FaultyWatch {
     private readonly services: FakeServices,
     private readonly each: bigint,
     private readonly fault: Fault,
+    private readonly firstState = JobState.RUNNING,
   ) {
     services.training.watchTrainingJob = (request, context) => this.serve(request.afterSequence, context.signal);
   }
@@ -102,7 +107,7 @@ class FaultyWatch {
 
   private async *serve(after: bigint, signal: AbortSignal): AsyncGenerator<Reply> {
     this.streams += 1;
-    yield snapshot(JobState.RUNNING);
+    yield snapshot(this.firstState);
     for (let sequence = after + 1n; sequence <= LAST; sequence++) {
       if (sequence > after + this.each) {
         while (this.received < sequence - 1n) {
@@ -153,6 +158,13 @@ test("a watch begins after the given sequence", async () => {
   const watch = (await connectTo(services)).watchTrainingJob(NAME, { afterSequence: 7n });
   expect(await faulty.sequencesSeen(watch)).toEqual(sequencesFrom(8n));
   expect(watch.sequence).toBe(LAST);
+});
+
+test("a watch of a finished job that is cut short goes on", async () => {
+  const services = await startServices();
+  const faulty = new FaultyWatch(services, 5n, PASSING_FAULTS["early end"]!, JobState.SUCCEEDED);
+  const watch = (await connectTo(services)).watchTrainingJob(NAME);
+  expect(await faulty.sequencesSeen(watch)).toEqual(sequencesFrom(1n));
 });
 
 test("a watch skips events that a server repeats", async () => {
@@ -211,6 +223,14 @@ test("a watch gives up when its patience ends", async () => {
   const client = await connectTo(services, { watching: { ...QUICK.watching, patienceMs: 50 } });
   const watch = client.watchTrainingJob(NAME);
   await expect(faulty.sequencesSeen(watch)).rejects.toMatchObject({ reason: "SHUTTING_DOWN" });
+});
+
+test("a watch that hears nothing says so", async () => {
+  const services = await startServices();
+  new FaultyWatch(services, 0n, PASSING_FAULTS["silence"]!);
+  const client = await connectTo(services, { watching: { ...QUICK.watching, silenceMs: 50, patienceMs: 0 } });
+  const events = client.watchTrainingJob(NAME)[Symbol.asyncIterator]();
+  await expect(events.next()).rejects.toThrow("heard nothing for 50 ms");
 });
 
 test("leaving the loop ends the stream, and a second loop goes on", async () => {
