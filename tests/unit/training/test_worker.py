@@ -1,0 +1,247 @@
+"""A worker's whole attempt, in this process: from a view's files to a version's files."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import ipc
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+from ml_server.features.columns import ColumnType
+from ml_server.features.fit import InputColumn
+from ml_server.features.targets import TargetColumn
+from ml_server.networks.specification import MlpSpecification, ModelSpecification
+from ml_server.registry.bundle import read_bundle
+from ml_server.training import events as training_events
+from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, TrainingStarted
+from ml_server.training.plans import Adam, EarlyStopping, Sgd, TrainingPlan
+from ml_server.training.task import Finished, Provenance, Told, TrainingTask
+from ml_server.training.worker import run
+from ml_server.views.values import Part
+from servicekit.errors import FlareError, Reason
+
+SMALL_PLAN = TrainingPlan(epochs=6, batch_size=64, seed=3, learning_rate=3e-3, optimizer=Adam())
+
+
+def _write(directory: Path, table: pa.Table) -> dict[Part, Path]:
+    """Every row to one of three parts, in turn."""
+    files = {}
+    row_parts = np.arange(table.num_rows) % 5
+    for part, chosen in ((Part.TRAIN, row_parts < 3), (Part.VALIDATION, row_parts == 3), (Part.TEST, row_parts == 4)):
+        files[part] = directory / f"{part}.arrow"
+        rows = table.filter(pa.array(chosen))
+        with ipc.new_file(str(files[part]), rows.schema) as writer:
+            writer.write_table(rows)
+    return files
+
+
+@pytest.fixture(scope="module")
+def breast_cancer(tmp_path_factory: pytest.TempPathFactory) -> TrainingTask:
+    data = load_breast_cancer()
+    names = [str(name) for name in data.feature_names]
+    columns = {name: data.data[:, index] for index, name in enumerate(names)}
+    columns["diagnosis"] = data.target_names[data.target].astype(object)
+    directory = tmp_path_factory.mktemp("breast")
+    return TrainingTask(
+        specification=ModelSpecification(architecture=MlpSpecification(hidden_units=(32, 16), dropout=0.1)),
+        plan=SMALL_PLAN,
+        inputs=tuple(InputColumn(name, ColumnType.FLOAT) for name in names),
+        targets=(TargetColumn("diagnosis", ColumnType.CATEGORICAL, 2),),
+        files=_write(directory, pa.table(columns)),
+        initial_weights=None,
+        checkpoints=directory / "checkpoints",
+        output=directory / "version",
+        threads=1,
+        provenance=Provenance("job", "datasets/b/views/v", "d" * 64),
+        logged_epochs=0,
+    )
+
+
+@pytest.fixture
+def task(breast_cancer: TrainingTask, tmp_path: Path) -> TrainingTask:
+    return replace(breast_cancer, checkpoints=tmp_path / "checkpoints", output=tmp_path / "version")
+
+
+def _events(messages: Iterator[Told | Finished]) -> list[object]:
+    return [event for message in messages if isinstance(message, Told) for event in message.events]
+
+
+def test_a_training_leaves_a_version_that_predicts(task: TrainingTask) -> None:
+    *told, last = run(task, threading.Event())
+    events = _events(iter(told))
+    assert isinstance(events[0], TrainingStarted)
+    assert events[0].parameter_count == 30 * 32 + 32 + 32 * 16 + 16 + 16 * 2 + 2
+    epochs = [event for event in events if isinstance(event, EpochFinished)]
+    assert [event.epoch for event in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[-1].train_loss < epochs[0].train_loss / 2
+    assert [event.epoch for event in events if isinstance(event, CheckpointSaved)] == [1, 2, 3, 4, 5, 6]
+    assert isinstance(last, Finished)
+    bundle = read_bundle(task.output)
+    assert bundle.details == last.details
+    assert bundle.details.best_epoch == min(epochs, key=lambda event: event.validation_loss).epoch
+    accuracy = {metric.name: metric.value for metric in bundle.details.test_metrics}["accuracy"]
+    assert accuracy > 0.93
+    assert bundle.targets.targets[0].classes == ("benign", "malignant")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(task: TrainingTask, tmp_path: Path) -> None:
+    digests = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        plan = task.plan.model_copy(update={"seed": seed})
+        each = replace(task, plan=plan, checkpoints=tmp_path / f"{name}-checkpoints", output=tmp_path / name)
+        *_, last = run(each, threading.Event())
+        assert isinstance(last, Finished)
+        digests.append(last.details.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("broken_after", [1, 3, 5])
+def test_a_broken_run_resumes_to_the_weights_of_an_unbroken_one(
+    task: TrainingTask, tmp_path: Path, broken_after: int
+) -> None:
+    *_, unbroken = run(replace(task, checkpoints=tmp_path / "whole", output=tmp_path / "whole-out"), threading.Event())
+    broken = run(task, threading.Event())
+    for message in broken:
+        if isinstance(message, Told) and any(
+            isinstance(event, EpochFinished) and event.epoch == broken_after for event in message.events
+        ):
+            broken.close()
+            break
+    # The log lost the last epoch with the server: the resumed run tells it again.
+    *told, resumed = run(replace(task, logged_epochs=broken_after - 1), threading.Event())
+    events = _events(iter(told))
+    assert isinstance(events[0], TrainingStarted)
+    assert events[0].resumed_epochs == broken_after
+    epochs = [event.epoch for event in events if isinstance(event, EpochFinished)]
+    assert epochs == list(range(broken_after, 7))
+    assert isinstance(resumed, Finished)
+    assert isinstance(unbroken, Finished)
+    assert resumed.details.digest == unbroken.details.digest
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(task: TrainingTask) -> None:
+    messages = run(task, threading.Event())
+    for message in messages:
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 3 for e in message.events):
+            messages.close()
+            break
+    newest = max(task.checkpoints.iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    first = next(run(replace(task, logged_epochs=3), threading.Event()))
+    assert isinstance(first, Told)
+    started, warning = first.events
+    assert isinstance(started, TrainingStarted)
+    assert started.resumed_epochs == 2
+    assert "epoch-00000003 can't be read" in str(warning)
+
+
+def test_early_stopping_keeps_the_best_epoch(task: TrainingTask) -> None:
+    plan = task.plan.model_copy(
+        update={"epochs": 500, "learning_rate": 0.05, "early_stopping": EarlyStopping(patience=3)}
+    )
+    *told, last = run(replace(task, plan=plan), threading.Event())
+    events = _events(iter(told))
+    (stopped,) = [event for event in events if isinstance(event, EarlyStopped)]
+    epochs = [event for event in events if isinstance(event, EpochFinished)]
+    assert stopped.epoch == epochs[-1].epoch == stopped.best_epoch + 3
+    assert isinstance(last, Finished)
+    assert last.details.best_epoch == min(epochs, key=lambda event: event.validation_loss).epoch
+    (measured,) = [event for event in events if isinstance(event, training_events.TestFinished)]
+    assert measured.metrics == last.details.test_metrics
+
+
+def test_a_diverging_loss_fails_with_epoch_and_remedy(tmp_path: Path) -> None:
+    plan = TrainingPlan(epochs=40, batch_size=32, learning_rate=100.0, optimizer=Sgd(momentum=0.9))
+    with pytest.raises(FlareError) as caught:
+        list(run(_regression_task(tmp_path, plan), threading.Event()))
+    assert caught.value.reason is Reason.TRAINING_DIVERGED
+    assert "of epoch 1: lower the learning rate" in caught.value.message
+
+
+def test_regression_is_measured_in_the_targets_own_unit(tmp_path: Path) -> None:
+    plan = TrainingPlan(epochs=40, batch_size=32, learning_rate=3e-3, seed=1)
+    *_, last = run(_regression_task(tmp_path, plan), threading.Event())
+    assert isinstance(last, Finished)
+    metrics = {metric.name: metric.value for metric in last.details.test_metrics}
+    assert set(metrics) == {"mean_absolute_error", "root_mean_squared_error", "r2"}
+    assert 30 < metrics["mean_absolute_error"] < 60  # the target goes from 25 to 346
+    assert metrics["r2"] > 0.3
+
+
+def _regression_task(directory: Path, plan: TrainingPlan) -> TrainingTask:
+    data = load_diabetes(scaled=False)
+    names = [str(name) for name in data.feature_names]
+    columns = {name: data.data[:, index] for index, name in enumerate(names)}
+    table = pa.table({**columns, "progression": data.target})
+    return TrainingTask(
+        specification=ModelSpecification(architecture=MlpSpecification(hidden_units=(32,))),
+        plan=plan,
+        inputs=tuple(InputColumn(name, ColumnType.FLOAT) for name in names),
+        targets=(TargetColumn("progression", ColumnType.FLOAT),),
+        files=_write(directory, table),
+        initial_weights=None,
+        checkpoints=directory / "checkpoints",
+        output=directory / "version",
+        threads=1,
+        provenance=Provenance("job", "view", "digest"),
+        logged_epochs=0,
+    )
+
+
+@pytest.fixture
+def mixed_table() -> Callable[[int], pa.Table]:
+    def make(rows: int) -> pa.Table:
+        random = np.random.default_rng(5)
+        size, colour = random.normal(size=rows), random.choice(["red", "green", "blue"], rows)
+        city = np.array([f"city-{number}" for number in random.integers(0, 40, rows)], dtype=object)
+        day = np.datetime64("2024-01-01") + random.integers(0, 365, rows).astype("timedelta64[D]")
+        price = 3 * size + (colour == "red") * 2 + random.normal(scale=0.1, size=rows)
+        return pa.table(
+            {
+                "size": pa.array(np.where(random.random(rows) < 0.1, None, size).tolist(), pa.float64()),
+                "colour": pa.array(colour.tolist()),
+                "city": pa.array(city.tolist()),
+                "day": pa.array(day.astype("datetime64[us]")),
+                "is_new": pa.array((random.random(rows) < 0.5).tolist()),
+                "price": pa.array(price),
+                "is_dear": pa.array((price > 1).tolist()),
+            }
+        )
+
+    return make
+
+
+def test_every_kind_of_column_trains_and_several_targets_at_once(
+    tmp_path: Path, mixed_table: Callable[[int], pa.Table]
+) -> None:
+    task = TrainingTask(
+        specification=ModelSpecification(architecture=MlpSpecification(hidden_units=(64, 32))),
+        plan=TrainingPlan(epochs=30, batch_size=64, learning_rate=3e-3, seed=1),
+        inputs=(
+            InputColumn("size", ColumnType.FLOAT, fill="0.0"),
+            InputColumn("colour", ColumnType.CATEGORICAL, keeps_missing=True, category_count=3),
+            InputColumn("city", ColumnType.CATEGORICAL, keeps_missing=True, category_count=40),
+            InputColumn("day", ColumnType.DATETIME),
+            InputColumn("is_new", ColumnType.BOOLEAN),
+        ),
+        targets=(TargetColumn("price", ColumnType.FLOAT), TargetColumn("is_dear", ColumnType.BOOLEAN, 2)),
+        files=_write(tmp_path, mixed_table(1000)),
+        initial_weights=None,
+        checkpoints=tmp_path / "checkpoints",
+        output=tmp_path / "version",
+        threads=1,
+        provenance=Provenance("job", "view", "digest"),
+        logged_epochs=0,
+    )
+    *_, last = run(task, threading.Event())
+    assert isinstance(last, Finished)
+    metrics = {(metric.target, metric.name): metric.value for metric in last.details.test_metrics}
+    assert metrics["price", "r2"] > 0.7
+    assert metrics["is_dear", "accuracy"] > 0.85
+    layout = read_bundle(task.output).features.layout
+    assert layout.dense == 1 + 4 + 7 + 1
+    assert [(column.name, column.categories) for column in layout.embeddings] == [("city", 41)]
