@@ -1,0 +1,148 @@
+"""Traces a module symbolically, in a copy, so that the user's own is left as it was."""
+
+import copy
+import inspect
+import linecache
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # as everyone calls it
+from torch import Tensor, fx, nn
+
+from flare_client.capture.errors import CaptureError
+
+ROOT = "module"
+"""The name of the user's module inside of the traced wrapper."""
+
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+
+
+class Wrapper(nn.Module):
+    """Calls the user's module with its first argument alone, so that the others keep their defaults."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Any:
+        return self.module(x)
+
+
+class ModuleTracer(fx.Tracer):
+    """Stops at the modules of PyTorch, and at those that only inherit from them, and remembers source lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Sequential) or type(m) is Wrapper:
+            return False
+        return super().is_leaf_module(m, module_qualified_name) or inherited_layer(m) is not None
+
+
+def inherited_layer(module: nn.Module) -> type[nn.Module] | None:
+    """The class of PyTorch whose forward the module runs; None if it runs its own."""
+    for ancestor in type(module).__mro__:
+        if "forward" in vars(ancestor):
+            is_torch = ancestor.__module__.startswith("torch.nn.modules") and ancestor is not nn.Module
+            return ancestor if is_torch and issubclass(ancestor, nn.Module) else None
+    return None
+
+
+def traced(module: nn.Module) -> tuple[Wrapper, fx.Graph]:
+    """A wrapped copy of the module, on the CPU in evaluation mode, and its graph.
+
+    Raises:
+        CaptureError: It can't be copied or traced, or computes something else in training mode.
+    """
+    try:
+        root = Wrapper(copy.deepcopy(module).to("cpu", torch.float32))
+    except Exception as error:  # the user's modules may fail in any way
+        remedy = "remove what can't be copied, such as weights that are computed from others"
+        raise CaptureError(type(module).__name__, f"it can't be copied: {error}", remedy) from error
+    _refuse_hooks(root)
+    in_training = _trace(root.train())
+    graph = _trace(root.eval())
+    for node, other in zip(graph.nodes, in_training.nodes, strict=False):
+        if _essence(node) != _essence(other):
+            raise CaptureError(
+                place_of(node),
+                "forward does something else in training mode than in evaluation mode",
+                "leave the difference to nn.Dropout and normalisation modules",
+            )
+    return root, graph
+
+
+def place_of(node: fx.Node) -> str:
+    """Where a traced operation comes from: its module, or its line of source."""
+    if node.op == "call_module":
+        return f"module '{module_path(str(node.target))}'"
+    line = _last_line(node.stack_trace)
+    owner = owner_of(node)
+    within = f" in module '{owner}'" if owner else ""
+    return f"{line}{within}" if line else f"operation '{node.name}'{within}"
+
+
+def owner_of(node: fx.Node) -> str:
+    """The path of the module whose forward runs the operation; empty for the module that is captured."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = ""
+    for entry in stack.values():
+        path = entry[0] if isinstance(entry, tuple) else str(entry)
+    return module_path(path)
+
+
+def module_path(target: str) -> str:
+    """A path inside of the wrapper as the user knows it."""
+    return target.removeprefix(ROOT).removeprefix(".")
+
+
+def _trace(root: Wrapper) -> fx.Graph:
+    try:
+        return ModuleTracer().trace(root)
+    except Exception as error:  # what forward does with a value that is not there yet may fail in any way
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if not frame.filename.startswith((_TORCH, _HERE))]
+        place = f"line '{own[-1].line}' ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else "the module"
+        raise CaptureError(
+            place,
+            f"forward can't be traced: {error}",
+            "let neither branches nor loops depend on the values or sizes of tensors; take sizes from the constructor",
+        ) from error
+
+
+def _refuse_hooks(root: Wrapper) -> None:
+    for path, module in root.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            place = f"module '{module_path(path)}'"
+            raise CaptureError(place, "it has forward hooks", "write what they compute into forward")
+
+
+def _essence(node: fx.Node) -> tuple[str, str, str]:
+    """What has to be alike in both modes: all but the flag and the chance of functional dropout."""
+    arguments = "" if node.target is F.dropout else f"{node.args}{node.kwargs}"
+    return node.op, str(node.target), arguments
+
+
+def _last_line(stack_trace: str | None) -> str:
+    """The innermost line of the user's own code in a formatted stack: `line 'x = f(x)' (net.py:12)`."""
+    for entry in reversed((stack_trace or "").split('File "')[1:]):
+        filename, _, rest = entry.partition('", line ')
+        if filename.startswith((_TORCH, _HERE)):
+            continue
+        number = int(rest.split(",")[0].split("\n")[0])
+        return f"line '{linecache.getline(filename, number).strip()}' ({Path(filename).name}:{number})"
+    return ""
+
+
+def takes_one_input(module: nn.Module) -> bool:
+    """True if forward can be called with a single argument."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    required = [
+        p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(required) <= 1 and bool(parameters)
