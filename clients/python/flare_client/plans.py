@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import grpc
 from flare.ml.v1 import training_job_pb2 as pb
+from google.protobuf.message import Message
 
 from flare_client.errors import FlareError, Violation
 
@@ -80,9 +81,10 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
     for name in _SAME_IN_PLAN:
         if name in given:
             setattr(plan, name, given.pop(name))
-    _fill(getattr(plan, optimizer), {name: name for name in _OPTIMIZER_OPTIONS[optimizer]}, given)
-    _fill(getattr(plan, schedule), _SCHEDULE_OPTIONS[schedule], given)
-    _fill(plan.early_stopping, {"patience": "patience", "min_delta": "min_delta"}, given)
+    optimizer_options = {name: name for name in _OPTIMIZER_OPTIONS[optimizer]}
+    _fill(getattr(plan, optimizer), optimizer_options, given, is_chosen="optimizer" in options)
+    _fill(getattr(plan, schedule), _SCHEDULE_OPTIONS[schedule], given, is_chosen="schedule" in options)
+    _fill(plan.early_stopping, {"patience": "patience", "min_delta": "min_delta"}, given, is_chosen=False)
     if given:
         name = next(iter(given))
         if name not in PlanOptions.__annotations__:
@@ -91,12 +93,12 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
     return plan
 
 
-def _fill(part: object, fields: Mapping[str, str], given: dict[str, object]) -> None:
+def _fill(part: Message, fields: Mapping[str, str], given: dict[str, object], *, is_chosen: bool) -> None:
     present = [name for name in fields if name in given]
     for name in present:
         setattr(part, fields[name], given.pop(name))
-    if present or isinstance(part, (pb.Adam, pb.AdamW, pb.Sgd, pb.RmsProp, pb.Adagrad)):
-        part.SetInParent()  # type: ignore[attr-defined]  # chooses the member, also when every field has its default
+    if present or is_chosen:
+        part.SetInParent()  # it is there also when every field of it has its default
 
 
 def _check(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -13,9 +13,11 @@ from flare.ml.v1 import prediction_service_pb2 as pb
 from flare_client.errors import FlareError, Violation
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
 
-Rows: TypeAlias = "pd.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]"
+Column: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
+Rows: TypeAlias = "pd.DataFrame | Mapping[str, Column] | Sequence[Mapping[str, Any]]"
 
 # Below the message limit of 16 MiB by enough for the widest text that a cell commonly holds.
 CELLS_OF_A_REQUEST = 250_000

@@ -1,0 +1,141 @@
+"""Views, plans and specifications from the words that people use for them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flare.ml.v1 import model_pb2, specification_pb2, torch_graph_pb2, training_job_pb2
+from flare.scraper.v1 import dataset_pb2, dataset_view_pb2
+from flare_client import FlareError
+from flare_client.cli.failures import CommandError
+from flare_client.cli.model_arguments import cnn_specification
+from flare_client.messages import as_json
+from flare_client.names import model_name, short, view_name
+from flare_client.plans import PlanOptions, training_plan
+from flare_client.view_requests import dataset_view, view_split
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_view_names_only_the_columns_that_differ() -> None:
+    view = dataset_view(["y"], drop=["id"], rename={"a": "b"}, cast={"y": "categorical"}, missing={"a": "fill_value=0"})
+    assert view.default_role == dataset_view_pb2.COLUMN_ROLE_INPUT
+    assert [as_json(column) for column in view.columns] == [
+        {"column": "y", "role": "COLUMN_ROLE_TARGET", "cast": "COLUMN_TYPE_CATEGORICAL"},
+        {"column": "id", "role": "COLUMN_ROLE_IGNORED"},
+        {"column": "a", "rename": "b", "missing": "MISSING_POLICY_FILL_VALUE", "fill_value": "0"},
+    ]
+
+
+def test_named_inputs_leave_the_other_columns_out() -> None:
+    view = dataset_view(["y"], inputs=["a"])
+    assert view.default_role == dataset_view_pb2.COLUMN_ROLE_IGNORED
+    assert [(c.column, c.role) for c in view.columns] == [
+        ("y", dataset_view_pb2.COLUMN_ROLE_TARGET),
+        ("a", dataset_view_pb2.COLUMN_ROLE_INPUT),
+    ]
+
+
+def test_a_column_has_one_role() -> None:
+    with pytest.raises(FlareError, match="'y' can have one role only"):
+        dataset_view(["y"], drop=["y"])
+
+
+def test_a_word_that_is_no_choice_is_refused_with_the_choices() -> None:
+    with pytest.raises(FlareError, match="type 'decimal' is not one of integer, float, boolean") as raised:
+        dataset_view(["y"], cast={"y": "decimal"})
+    assert raised.value.reason == "INVALID_FIELD"
+
+
+def test_a_split_has_three_shares_and_one_method() -> None:
+    split = view_split([0.6, 0.2, 0.2], seed=7, stratify="y")
+    assert (split.train_fraction, split.seed, split.stratified.column) == (0.6, 7, "y")
+    with pytest.raises(FlareError, match="three shares"):
+        view_split([0.5, 0.5])
+    with pytest.raises(FlareError, match="one method, not stratify and group"):
+        view_split(stratify="y", group="g")
+
+
+def test_an_empty_plan_leaves_everything_to_the_service() -> None:
+    assert training_plan({}) == training_job_pb2.TrainingPlan()
+
+
+def test_a_plan_has_its_options_where_the_contract_wants_them() -> None:
+    plan = training_plan(
+        {
+            "epochs": 5,
+            "optimizer": "sgd",
+            "momentum": 0.9,
+            "nesterov": True,
+            "schedule": "step",
+            "step_epochs": 2,
+            "patience": 3,
+            "seed": 1,
+        }
+    )
+    assert (plan.epochs, plan.seed, plan.sgd.momentum, plan.sgd.nesterov) == (5, 1, 0.9, True)
+    assert (plan.step.epochs, plan.early_stopping.patience) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "lion"}, "'lion' is not one of adam"),
+        ({"optimizer": "adam", "momentum": 0.9}, "momentum does not go with the optimizer adam"),
+        ({"schedule": "cosine", "step_epochs": 3}, "step_epochs does not go with"),
+        ({"epoch": 3}, "no option 'epoch': take one of epochs"),
+    ],
+)
+def test_a_plan_with_an_option_out_of_place_is_refused(options: PlanOptions, message: str) -> None:
+    with pytest.raises(FlareError, match=message):
+        training_plan(options)
+
+
+def test_blocks_of_a_cnn_are_written_in_a_word() -> None:
+    cnn = cnn_specification("1x8x8", ["16", "32:pool:k5:s2:nonorm"], "64", "gelu", 0.1).cnn
+    assert (cnn.image.channels, cnn.image.height, cnn.image.width) == (1, 8, 8)
+    second = cnn.blocks[1]
+    assert (second.out_channels, second.kernel_size, second.stride) == (32, 5, 2)
+    assert second.pooling == torch_graph_pb2.POOLING_KIND_MAX
+    assert second.normalization == specification_pb2.NORMALIZATION_UNSPECIFIED
+    assert cnn.blocks[0].normalization == specification_pb2.NORMALIZATION_BATCH
+    assert list(cnn.head.hidden_units) == [64]
+    for wrong in ("32:pol", "x", "16:k"):
+        with pytest.raises(CommandError, match="is not CHANNELS"):
+            cnn_specification("1x8x8", [wrong], "", "", 0.0)
+    with pytest.raises(CommandError, match="CHANNELSxHEIGHTxWIDTH"):
+        cnn_specification("8x8", ["16"], "", "", 0.0)
+
+
+def test_names_may_be_short() -> None:
+    assert view_name("iris/main") == view_name("datasets/iris/views/main") == "datasets/iris/views/main"
+    assert model_name("iris@prod") == "models/iris@prod"
+    assert model_name(model_pb2.ModelVersion(name="models/iris/versions/1")) == "models/iris/versions/1"
+    assert short("datasets/iris/views/main") == "iris/main"
+    with pytest.raises(FlareError, match="DATASET/VIEW"):
+        view_name("iris")
+
+
+def test_json_has_the_names_of_the_contract_and_whole_numbers_as_numbers() -> None:
+    dataset = dataset_pb2.Dataset(name="datasets/iris", row_count=2**40)
+    dataset.create_time.FromSeconds(0)
+    dataset.columns.add(name="a", type=dataset_pb2.COLUMN_TYPE_FLOAT)
+    assert as_json(dataset) == {
+        "name": "datasets/iris",
+        "row_count": 2**40,
+        "columns": [{"name": "a", "type": "COLUMN_TYPE_FLOAT"}],
+        "create_time": "1970-01-01T00:00:00Z",
+    }
+
+
+def test_the_blocking_client_is_made_from_the_asynchronous_one() -> None:
+    script = ROOT / "tools" / "make_sync_client.py"
+    made = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+def test_the_client_needs_neither_pandas_nor_torch_until_they_are_used() -> None:
+    code = "import sys, flare_client, flare_client.aio; print({'pandas', 'torch', 'rich'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

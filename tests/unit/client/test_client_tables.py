@@ -1,0 +1,117 @@
+"""Tables of every common form become columns, and predictions become tables."""
+
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from flare.ml.v1 import prediction_service_pb2 as pb
+from flare_client import FlareError
+from flare_client.tables.columns import CELLS_OF_A_REQUEST, Rows, column_tables
+from flare_client.tables.predictions import prediction_frame
+
+
+def only(rows: Rows) -> dict[str, pb.ColumnValues]:
+    """The columns of rows that fit into one request."""
+    (table,) = column_tables(rows)
+    return {column.name: column for column in table.columns}
+
+
+def test_a_frame_keeps_the_types_of_its_columns() -> None:
+    columns = only(
+        pd.DataFrame(
+            {
+                "whole": [1, 2],
+                "number": [0.5, float("nan")],
+                "flag": [True, False],
+                "text": ["a", None],
+                "class": pd.Categorical(["x", None]),
+                "when": pd.to_datetime(pd.Series(["2024-01-02T03:04:05.000006", None])),
+                "there": pd.to_datetime(pd.Series(["2024-01-02T01:00:00+01:00", None])),
+            }
+        )
+    )
+    assert list(columns["whole"].integers.values) == [1, 2]
+    assert columns["number"].numbers.values[0] == 0.5
+    assert np.isnan(columns["number"].numbers.values[1])
+    assert list(columns["flag"].booleans.values) == [True, False]
+    assert (list(columns["text"].texts.values), list(columns["text"].missing_rows)) == (["a", ""], [1])
+    assert (list(columns["class"].texts.values), list(columns["class"].missing_rows)) == (["x", ""], [1])
+    moment = int(datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp() * 1e6)
+    assert (list(columns["when"].integers.values), list(columns["when"].missing_rows)) == ([moment, 0], [1])
+    assert columns["there"].integers.values[0] == int(datetime(2024, 1, 2, tzinfo=UTC).timestamp() * 1e6)
+
+
+def test_nullable_columns_keep_their_type_around_missing_values() -> None:
+    columns = only(
+        pd.DataFrame(
+            {
+                "whole": pd.array([1, None], dtype="Int64"),
+                "flag": pd.array([None, True], dtype="boolean"),
+                "text": pd.array([None, "a"], dtype="string"),
+                "number": pd.array([None, 1.5], dtype="Float64"),
+            }
+        )
+    )
+    assert (list(columns["whole"].integers.values), list(columns["whole"].missing_rows)) == ([1, 0], [1])
+    assert (list(columns["flag"].booleans.values), list(columns["flag"].missing_rows)) == ([False, True], [0])
+    assert (list(columns["text"].texts.values), list(columns["text"].missing_rows)) == (["", "a"], [0])
+    assert np.isnan(columns["number"].numbers.values[0])
+
+
+def test_rows_by_name_are_columns_with_missing_values_where_a_name_is_absent() -> None:
+    columns = only([{"a": 1, "b": "x"}, {"a": None}, {"a": 3, "c": date(2024, 1, 2)}])
+    assert (list(columns["a"].integers.values), list(columns["a"].missing_rows)) == ([1, 0, 3], [1])
+    assert list(columns["b"].missing_rows) == [1, 2]
+    assert columns["c"].texts.values[2] == "2024-01-02"
+
+
+def test_numbers_of_both_kinds_in_one_column_are_numbers() -> None:
+    assert list(only({"a": [1, 2.5]})["a"].numbers.values) == [1.0, 2.5]
+
+
+def test_columns_may_be_arrays() -> None:
+    columns = only({"a": np.array([1, 2], dtype=np.uint8), "b": np.array([0.5, 1.5], dtype=np.float32)})
+    assert list(columns["a"].integers.values) == [1, 2]
+    assert list(columns["b"].numbers.values) == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"a": [1, 2], "b": [1]}, "'b' has 1 values where 'a' has 2"),
+        ({"a": []}, "no rows"),
+        ([], "no rows"),
+        ({"a": [object()]}, "'a', row 0"),
+        ({"a": [[1]]}, "'a', row 0"),
+        ({"a": [2**63]}, "64 bits"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are called 'a'"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_its_place(rows: Rows, message: str) -> None:
+    with pytest.raises(FlareError, match=message) as raised:
+        list(column_tables(rows))
+    assert raised.value.reason == "VALUE_INVALID"
+
+
+def test_a_table_that_is_too_large_for_a_message_becomes_several_in_order() -> None:
+    rows = CELLS_OF_A_REQUEST + 10
+    tables = list(column_tables({"a": np.arange(rows), "b": np.zeros(rows)}))
+    assert len(tables) == 3
+    assert [value for table in tables for value in table.columns[0].integers.values] == list(range(rows))
+    assert max(table.ByteSize() for table in tables) < 16 << 20
+
+
+def test_predictions_are_a_table_with_a_probability_for_each_class() -> None:
+    response = pb.PredictResponse(version="models/iris/versions/2", digest="d", row_count=2)
+    response.targets.add(target="size").regression.values.extend([1.5, 2.5])
+    classes = response.targets.add(target="kind").classification
+    classes.labels.extend(["b", "a"])
+    classes.classes.extend(["a", "b"])
+    classes.probabilities.extend([0.25, 0.75, 0.9, 0.1])
+    frame = prediction_frame([response, response])
+    assert list(frame.columns) == ["size", "kind", "kind_probability_a", "kind_probability_b"]
+    assert list(frame["kind"]) == ["b", "a", "b", "a"]
+    assert list(frame["kind_probability_b"]) == [0.75, 0.1, 0.75, 0.1]
+    assert list(frame.index) == [0, 1, 2, 3]
+    assert frame.attrs["version"] == "models/iris/versions/2"
