@@ -125,4 +125,5 @@ def _column_message(column: ViewColumn) -> pb.ViewColumn:
         type=COLUMN_TYPE[column.type],
         missing=MISSING_POLICY[column.missing],
         fill_value=column.fill_value,
+        category_count=column.category_count,
     )

@@ -12,23 +12,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scraper_server.tables.arrow import Array, Scalar, kernels, plain
-from scraper_server.tables.schema import Column, arrow_schema
+from scraper_server.tables.schema import Column, ColumnType, arrow_schema
 from scraper_server.views.batches import BatchWriter
 from scraper_server.views.casting import Cast, cast_for
 from scraper_server.views.filling import fill_text, given_fill, learned_fill
 from scraper_server.views.resolution import (
     PlannedColumn,
+    finished_column,
     fractions_of,
     planned_columns,
     split_column,
     split_field,
-    with_fill,
 )
 from scraper_server.views.spec import PARTS, ColumnRole, MissingPolicy, ResolvedView, SplitMethod, ViewColumn, ViewSpec
 from scraper_server.views.splits import LEFT_OUT, TRAIN, Parts, parts_of
 from servicekit.errors import InvalidArgument, Reason
 
 READ_ROWS = 65_536
+CATEGORY_TYPES = (ColumnType.BOOLEAN, ColumnType.CATEGORICAL, ColumnType.TEXT)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -61,7 +62,7 @@ def make_view(
         keep = (parts != LEFT_OUT) & ~making.dropped
         _check_parts(spec, parts, keep)
         making.check_nothing_missing(keep)
-        making.learn_fills(keep & (parts == TRAIN))
+        making.learn(keep & (parts == TRAIN))
         resolved = ResolvedView(
             columns=making.view_columns,
             row_counts=_counts(parts[keep]),
@@ -84,14 +85,15 @@ class _Making:
         self._row_count: int = file.metadata.num_rows
         self._casts: list[Cast] = []
         self._fills: list[Scalar | None] = [given_fill(each) for each in planned]
+        self._category_counts = [0] * len(planned)
         self.dropped: Mask = np.zeros(self._row_count, np.bool_)
 
     @property
     def view_columns(self) -> tuple[ViewColumn, ...]:
         """The columns with their fillings."""
         return tuple(
-            with_fill(each, None if fill is None else fill_text(fill))
-            for each, fill in zip(self._planned, self._fills, strict=True)
+            finished_column(each, None if fill is None else fill_text(fill), count)
+            for each, fill, count in zip(self._planned, self._fills, self._category_counts, strict=True)
         )
 
     def check_values(self) -> None:
@@ -129,13 +131,21 @@ class _Making:
                 field = f"{each.field}.missing"
                 raise InvalidArgument(Reason.VALUES_MISSING, message, field=field, column=name, row=str(first))
 
-    def learn_fills(self, training: Mask) -> None:
-        """Finds what missing values become, from the rows that train."""
+    def learn(self, training: Mask) -> None:
+        """Finds what missing values become, and how many categories there are, from the rows that train."""
         rows = pa.array(training)
         for at, each in enumerate(self._planned):
-            if each.column.missing.fills and self._fills[at] is None:
-                values = kernels.filter(self._values(each.column.source_column), rows)
-                self._fills[at] = learned_fill(each, self._casts[at](values))
+            needs_fill = each.column.missing.fills and self._fills[at] is None
+            has_categories = each.column.type in CATEGORY_TYPES
+            if not needs_fill and not has_categories:
+                continue
+            values = self._casts[at](kernels.filter(self._values(each.column.source_column), rows))
+            if needs_fill:
+                self._fills[at] = learned_fill(each, values)
+            if has_categories:
+                fill = self._fills[at]
+                filled = values if fill is None else kernels.fill_null(values, fill)
+                self._category_counts[at] = kernels.count_distinct(filled).as_py()
 
     def write(self, directory: Path, parts: Parts) -> None:
         """Writes the parts' files, in the order of the rows."""

@@ -142,6 +142,6 @@ def _check_roles(planned: list[PlannedColumn]) -> None:
         raise InvalidArgument(Reason.ROLE_MISSING, message, field="view.columns")
 
 
-def with_fill(planned: PlannedColumn, fill: str | None) -> ViewColumn:
-    """The finished column."""
-    return replace(planned.column, fill_value=fill)
+def finished_column(planned: PlannedColumn, fill: str | None, category_count: int) -> ViewColumn:
+    """The column with what its training rows told."""
+    return replace(planned.column, fill_value=fill, category_count=category_count)

@@ -97,6 +97,8 @@ class ViewColumn:
     missing: MissingPolicy
     fill_value: str | None = None
     """What missing values become, as text, if the policy fills: learned from the training rows alone."""
+    category_count: int = 0
+    """Different values among the training rows, for boolean, categorical and text columns; 0 for others."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The download of one file: streamed, gone on with after a cut, checked, and taken out of its archive."""
 
 import errno
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,8 +122,8 @@ class Download:
             case 200:
                 part.start(Announced.by(response, self._file.size_bytes))
                 self._check_limit(part)
-            case 206 if self._continues(part, response):
-                pass
+            case 206 if part.announced and (joined := part.announced.joined(response, part.size)):
+                part.go_on(joined)
             case 206 | 416:
                 part.start(None)
                 raise self._unavailable("did not go on where the download had stopped")
@@ -133,12 +132,6 @@ class Download:
                 raise self._unavailable(f"storage refused the address of the file (HTTP status {status})")
             case _:
                 raise refusal(self._question, response)
-
-    def _continues(self, part: Partial, response: requests.Response) -> bool:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if span is None or part.announced is None or int(span.group(1)) != part.size:
-            return False
-        return span.group(2) == "*" or part.announced.total_bytes in (0, int(span.group(2)))
 
     def _next_chunk(self, response: requests.Response) -> bytes:
         """What has arrived by now, at most a chunk; empty at the end."""

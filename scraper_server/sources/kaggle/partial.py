@@ -38,12 +38,26 @@ class Announced:
         weak = etag.startswith("W/")  # names what looks alike, not what is equal byte for byte
         length = response.headers.get("Content-Length", "")
         is_marked = "chunked" in response.headers.get("Transfer-Encoding", "")
-        md5 = re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", response.headers.get("X-Goog-Hash", ""))
+        md5 = _md5_in(response)
         return Announced(
             validator=response.headers.get("Last-Modified", "") if weak or not etag else etag,
             total_bytes=int(length) if length.isdecimal() else (0 if md5 or is_marked else listed_bytes),
-            md5=md5.group(1) if md5 else "",
+            md5=md5,
         )
+
+    def joined(self, response: requests.Response, size: int) -> "Announced | None":
+        """This, and what an answer with the bytes from `size` on says of the whole; None if that is of another object.
+
+        The answer before may have said less, so a checksum is taken from whichever answer has one.
+        """
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if span is None or int(span.group(1)) != size:
+            return None
+        total = int(span.group(2)) if span.group(2) != "*" else self.total_bytes
+        md5 = _md5_in(response) or self.md5
+        if self.total_bytes not in (0, total) or self.md5 not in ("", md5):
+            return None
+        return Announced(self.validator, total, md5)
 
 
 class Partial:
@@ -76,11 +90,11 @@ class Partial:
         """Forgets what is there; the bytes of what is announced now follow, if anything is."""
         self._out.truncate(0)
         self.size = 0
-        self.announced = announced
-        if announced is None:
-            self._notes.unlink(missing_ok=True)
-        else:
-            self._notes.write_text(json.dumps({"identity": self._identity, **asdict(announced)}))
+        self._note(announced)
+
+    def go_on(self, announced: Announced) -> None:
+        """The bytes that follow what is there come next, of the whole that is announced."""
+        self._note(announced)
 
     def append(self, chunk: bytes) -> None:
         """Adds bytes that arrived."""
@@ -115,6 +129,13 @@ class Partial:
         self._notes.unlink(missing_ok=True)
         return target
 
+    def _note(self, announced: Announced | None) -> None:
+        self.announced = announced
+        if announced is None:
+            self._notes.unlink(missing_ok=True)
+        else:
+            self._notes.write_text(json.dumps({"identity": self._identity, **asdict(announced)}))
+
     def _read_notes(self) -> Announced | None:
         try:
             notes = json.loads(self._notes.read_text())
@@ -122,6 +143,11 @@ class Partial:
             return Announced(**notes) if same and notes["validator"] else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _md5_in(response: requests.Response) -> str:
+    md5 = re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", response.headers.get("X-Goog-Hash", ""))
+    return md5.group(1) if md5 else ""
 
 
 def _corrupt(subject: str, difference: str) -> DataLoss:
