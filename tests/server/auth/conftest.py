@@ -29,6 +29,7 @@ class AuthServer:
 
     service: AuthService
     directory: Path
+    address: str
     channel: grpc.aio.Channel
     http_url: str
     auth: "auth_service_pb2_grpc.AuthServiceAsyncStub" = field(init=False)
@@ -77,8 +78,9 @@ async def server(tmp_path: Path) -> AsyncIterator[AuthServer]:
     service = AuthService(settings(tmp_path), CHEAP_HASHER, CollectorRegistry())
     await service.prepare()
     port = await service.rpc.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield AuthServer(service, tmp_path, channel, f"http://127.0.0.1:{service.http.port}")
+    address = f"127.0.0.1:{port}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield AuthServer(service, tmp_path, address, channel, f"http://127.0.0.1:{service.http.port}")
     await service.rpc.drain()
     await service.close()
 

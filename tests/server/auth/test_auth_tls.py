@@ -1,5 +1,6 @@
 """The HTTP side with TLS: served with the certificate of the settings, also after it was replaced."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from auth_server.composition import AuthService
 from auth_server.http.tls import HttpTls
+from servicekit import probe
 from tests.server.auth.conftest import CHEAP_HASHER, settings
 
 
@@ -55,7 +57,9 @@ async def test_keys_are_served_with_the_certificate(tmp_path: Path) -> None:
     values = settings(tmp_path / "data", tls_certificate_file=certificate, tls_key_file=key)
     service = AuthService(values, CHEAP_HASHER, CollectorRegistry())
     await service.prepare()
-    await service.rpc.start()
+    address = f"127.0.0.1:{await service.rpc.start()}"
+    assert await asyncio.to_thread(probe.problem, address, certificate, 3.0) is None
+    assert await asyncio.to_thread(probe.problem, address, None, 3.0) is not None
     assert await keys_over_tls(service.http.port, certificate) == 1
     with pytest.raises(aiohttp.ClientError):
         async with aiohttp.ClientSession() as session:
