@@ -203,6 +203,7 @@ class Tabular(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         numbers, codes = x[:, :6], x[:, 6:].long()
         positions = self.position(self.ids)[None].expand(x.shape[0], -1, -1).sum(1)
+        positions = positions + torch.arange(3)  # a tensor that forward makes
         features = [self.norm(numbers), self.city(codes[:, 0]), self.kind(codes[:, 1]), positions + numbers[:, :1]]
         value: Tensor = self.fc(torch.cat(features, dim=1)).squeeze(-1)
         return value

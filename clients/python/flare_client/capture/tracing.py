@@ -4,6 +4,7 @@ import copy
 import inspect
 import linecache
 import traceback
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from flare_client.capture.errors import CaptureError
 
 ROOT = "module"
 """The name of the user's module inside of the traced wrapper."""
+
+_MADE_IN_FORWARD = "_tensor_constant"
+"""How torch.fx names tensors that forward makes of nothing, such as torch.arange(8)."""
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)
@@ -67,13 +71,15 @@ def traced(module: nn.Module) -> tuple[Wrapper, fx.Graph]:
     _refuse_hooks(root)
     in_training = _trace(root.train())
     graph = _trace(root.eval())
-    for node, other in zip(graph.nodes, in_training.nodes, strict=False):
-        if _essence(node) != _essence(other):
+    order: dict[fx.Node, int] = {}
+    for node, other in zip_longest(graph.nodes, in_training.nodes):
+        if node is None or other is None or not _are_alike(root, node, other, order):
             raise CaptureError(
-                place_of(node),
+                place_of(node or other),
                 "forward does something else in training mode than in evaluation mode",
                 "leave the difference to nn.Dropout and normalisation modules",
             )
+        order[node] = order[other] = len(order) // 2
     return root, graph
 
 
@@ -122,10 +128,20 @@ def _refuse_hooks(root: Wrapper) -> None:
             raise CaptureError(place, "it has forward hooks", "write what they compute into forward")
 
 
-def _essence(node: fx.Node) -> tuple[str, str, str]:
-    """What has to be alike in both modes: all but the flag and the chance of functional dropout."""
-    arguments = "" if node.target is F.dropout else f"{node.args}{node.kwargs}"
-    return node.op, str(node.target), arguments
+def _are_alike(root: Wrapper, node: fx.Node, other: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """True if both do the same with what the same earlier nodes gave."""
+    if node.op != other.op or [order[a] for a in node.all_input_nodes] != [order[a] for a in other.all_input_nodes]:
+        return False
+    if node.op == "get_attr" and str(node.target).startswith(_MADE_IN_FORWARD):
+        return torch.equal(getattr(root, str(node.target)), getattr(root, str(other.target)))
+    if node.target is F.dropout and other.target is F.dropout:
+        return True  # its flag is what the modes differ in
+    return node.target == other.target and _arguments(node, order) == _arguments(other, order)
+
+
+def _arguments(node: fx.Node, order: dict[fx.Node, int]) -> str:
+    """The arguments in writing, with the nodes by their place."""
+    return str(fx.map_arg((node.args, node.kwargs), lambda argument: f"%{order[argument]}"))
 
 
 def _last_line(stack_trace: str | None) -> str:
