@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scraper_server.tables.arrow import Array, Scalar, kernels, plain
+from scraper_server.tables.arrow import Array, Scalar, kernels, plain, reductions
 from scraper_server.tables.schema import Column, ColumnType, arrow_schema
 from scraper_server.views.batches import BatchWriter
 from scraper_server.views.casting import Cast, cast_for
@@ -145,7 +145,7 @@ class _Making:
             if has_categories:
                 fill = self._fills[at]
                 filled = values if fill is None else kernels.fill_null(values, fill)
-                self._category_counts[at] = kernels.count_distinct(filled).as_py()
+                self._category_counts[at] = int(reductions.count_distinct(filled).as_py())
 
     def write(self, directory: Path, parts: Parts) -> None:
         """Writes the parts' files, in the order of the rows."""
