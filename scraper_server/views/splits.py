@@ -70,7 +70,8 @@ def _in_order(order: npt.NDArray[np.intp], fractions: Fractions) -> Parts:
 
 
 def _stratified(codes: npt.NDArray[np.int64], seed: int, fractions: Fractions) -> Parts:
-    """Each class is cut where its share of the whole is, so that classes and parts both come out right to a row.
+    """Classes are cut where they stand in the whole, so that roundings of many small ones do not add up: each class has
+    its share of the training and test rows to one row, and so has the whole.
 
     A class never lacks in the training rows only because it is small.
     """

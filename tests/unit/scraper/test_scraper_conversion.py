@@ -225,7 +225,7 @@ def test_parquet_of_others_becomes_the_six_types(converted: Convert, tmp_path: P
             "small": pd.array([1, 2, None], "Int8"),
             "half": pd.Series([0.5, float("nan"), float("inf")], dtype="float32"),
             "kind": pd.Categorical(["x", "y", "x"]),
-            "day": pd.to_datetime(["2024-01-01", "2024-01-02", None]),
+            "day": pd.Series(["2024-01-01", "2024-01-02", None], dtype="datetime64[ns]"),
             "with.dot": [True, False, None],
         }
     )
