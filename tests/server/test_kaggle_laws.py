@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
@@ -32,6 +32,7 @@ faults = st.lists(refusals | damages.filter(lambda fault: fault.length_delta > -
 
 
 @settings(max_examples=60, deadline=None)
+@example(faults=[Fault(cut_after=1, without_hash=True), Fault(flip_at=0)], zipped=False)
 @given(faults=faults, zipped=st.booleans())
 def test_a_download_brings_the_file_or_an_error(faults: list[Fault], zipped: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
