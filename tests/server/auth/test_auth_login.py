@@ -1,5 +1,6 @@
 """Logging in, renewing, logging out, and every way in which that is refused."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -56,8 +57,8 @@ async def test_guesser_is_told_to_wait(server: AuthServer) -> None:
     refused = await refusal(server.login())
     assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ATTEMPTS")
     assert refused.retry_seconds is not None
-    assert 3 < refused.retry_seconds <= 5
-    assert "too many failed logins as 'admin': wait 5 s" in refused.text
+    assert 1 <= refused.retry_seconds <= 5
+    assert re.match(r"too many failed logins as 'admin': wait [1-5] s", refused.text)
 
 
 async def test_disabled_account_can_neither_log_in_nor_renew(server: AuthServer) -> None:
