@@ -1,14 +1,10 @@
 """Small real data sets that come with scikit-learn, as they were measured."""
 
 import asyncio
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import pandas as pd
-
+from scraper_server.sources.sample_tables import SAMPLES, Sample, sample_table
 from scraper_server.sources.source import (
     FilePage,
     FileRequest,
@@ -22,82 +18,6 @@ from scraper_server.sources.source import (
 from servicekit.errors import NotFound, Reason
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A data set and how it is made into a table whose last column is what one would predict."""
-
-    ref: str
-    title: str
-    subtitle: str
-    tags: tuple[str, ...]
-    license: str
-    loader: str
-    """The function of `sklearn.datasets` that loads it."""
-    target: str
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def path(self) -> str:
-        """The one file that it has."""
-        return f"{self.ref}.parquet"
-
-    @property
-    def url(self) -> str:
-        """Where a person can read about it."""
-        return f"https://scikit-learn.org/stable/modules/generated/sklearn.datasets.{self.loader}.html"
-
-
-_CC_BY = "CC BY 4.0"
-SAMPLES = (
-    Sample(
-        "breast-cancer",
-        "Breast cancer Wisconsin (diagnostic)",
-        "569 tumours, 30 measures of their cell nuclei, and whether each is malignant or benign",
-        ("classification", "medicine", "table"),
-        _CC_BY,
-        "load_breast_cancer",
-        "diagnosis",
-    ),
-    Sample(
-        "diabetes",
-        "Diabetes progression",
-        "442 patients, age, sex, body mass, blood pressure and six serum values, and how their disease went on",
-        ("regression", "medicine", "table"),
-        "",
-        "load_diabetes",
-        "progression",
-        (("scaled", False),),
-    ),
-    Sample(
-        "digits",
-        "Handwritten digits",
-        "1797 images of 8 x 8 pixels, one column each, brightness 0 to 16, and the digit that each shows",
-        ("classification", "image", "table"),
-        _CC_BY,
-        "load_digits",
-        "digit",
-    ),
-    Sample(
-        "iris",
-        "Iris flowers",
-        "150 flowers of three species, length and width of their sepals and petals",
-        ("classification", "biology", "table"),
-        _CC_BY,
-        "load_iris",
-        "species",
-    ),
-    Sample(
-        "wine",
-        "Wine recognition",
-        "178 wines of three cultivars, 13 chemical measures",
-        ("classification", "chemistry", "table"),
-        _CC_BY,
-        "load_wine",
-        "cultivar",
-    ),
-)
 
 
 class SamplesSource:
@@ -162,19 +82,4 @@ def _page(rows: list[T], limit: int, cursor: str) -> tuple[tuple[T, ...], str]:
 
 
 def _write(sample: Sample, path: Path) -> None:
-    # scikit-learn takes a second to import, which only those who take a sample should pay.
-    load: Callable[..., Any] = getattr(importlib.import_module("sklearn.datasets"), sample.loader)
-    bunch = load(**dict(sample.options))
-    columns: dict[str, Any] = {
-        str(name): _whole(bunch.data[:, position]) for position, name in enumerate(bunch.feature_names)
-    }
-    labels = getattr(bunch, "target_names", None)
-    # Classes have names, not numbers: a model must not take class 2 for twice class 1.
-    columns[sample.target] = bunch.target if labels is None else [str(labels[code]) for code in bunch.target]
-    pd.DataFrame(columns).to_parquet(path, index=False)
-
-
-def _whole(values: Any) -> Any:
-    """Measures that are all whole numbers become integers, which the loaders have as floats."""
-    whole = values.astype("int64")
-    return whole if (whole == values).all() else values
+    sample_table(sample).to_parquet(path, index=False)
