@@ -110,7 +110,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.patches = nn.Conv2d(1, 12, 2, stride=2)
         self.token = nn.Parameter(torch.randn(1, 1, 12))
-        steps = torch.arange(17)[:, None] * torch.exp(torch.arange(12)[None, :] * (-math.log(1000.0) / 12))
+        steps = torch.arange(20)[:, None] * torch.exp(torch.arange(12)[None, :] * (-math.log(1000.0) / 12))
         self.register_buffer("positions", torch.sin(steps))
         self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
         self.norm = nn.LayerNorm(12)
@@ -119,7 +119,9 @@ class VisionTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(x.size(0), -1, -1), x], dim=1)
-        x = self.norm(x + self.positions)
+        if x.dim() != 3 or x.size(1) > self.positions.size(0):
+            raise ValueError("too many patches")
+        x = self.norm(x + self.positions[: x.size(1)])
         attended, _ = self.attention(x, x, x, need_weights=False)
         logits: Tensor = self.head((x + attended)[:, 0])
         return logits
@@ -163,12 +165,14 @@ class SmallResNet(nn.Module):
 
 
 class AttentionPair(nn.Module):
-    """Cross attention with its weights used, and attention from its parts."""
+    """Cross attention with its weights used, learned queries, and attention from its parts."""
 
     def __init__(self) -> None:
         super().__init__()
         self.query = nn.Linear(8, 8)
         self.cross = nn.MultiheadAttention(8, 2, dropout=0.1)
+        self.latent = nn.MultiheadAttention(8, 4, bias=False, batch_first=True)
+        self.queries = nn.Parameter(torch.randn(3, 8))
         self.qkv = nn.Linear(8, 24, bias=False)
         self.fc = nn.Linear(8 * 8 + 3 * 8, 2)
 
@@ -176,7 +180,8 @@ class AttentionPair(nn.Module):
         steps = x.transpose(0, 1)
         short = self.query(steps[:3])
         attended, weights = self.cross(short, steps, steps)
-        x = x + attended.transpose(0, 1).mean(1, keepdim=True)
+        learned, _ = self.latent(self.queries.unsqueeze(0).repeat(x.size(0), 1, 1), x, x)
+        x = x + attended.transpose(0, 1).mean(1, keepdim=True) + learned.mean(1, keepdim=True)
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q, k, v = (part.view(x.size(0), 8, 2, 4).transpose(1, 2) for part in (q, k, v))
         scores = (q @ k.transpose(-2, -1)) / math.sqrt(4)

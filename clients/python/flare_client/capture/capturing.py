@@ -12,7 +12,8 @@ from flare_client.capture.function_rules import function_rule, method_rule
 from flare_client.capture.graph_builder import INPUT, GraphBuilder
 from flare_client.capture.items import BATCH, ConstantTensor, Item, Result
 from flare_client.capture.module_rules import module_rule
-from flare_client.capture.observation import Observations, Origin, observe
+from flare_client.capture.observation import Observations, observe
+from flare_client.capture.sample_run import Origin
 from flare_client.capture.step import Step
 from flare_client.capture.tracing import Wrapper, module_path, owner_of, place_of, takes_one_input, traced
 
@@ -39,7 +40,7 @@ def capture(module: nn.Module, input_shape: Sequence[int]) -> CapturedModule:
             type(module).__name__, "its forward takes more than one input", "take one tensor, and divide it in forward"
         )
     shape = tuple(int(size) for size in input_shape)
-    root, graph = traced(module)
+    root, graph = traced(module, shape)
     translation = _Translation(root, graph, observe(root, graph, shape), GraphBuilder(shape))
     return translation.run()
 

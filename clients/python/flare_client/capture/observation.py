@@ -1,29 +1,15 @@
 """Runs a traced module for two sizes of batch, to know the shape of each value and what decides it."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from flare_client.capture.errors import CaptureError
 from flare_client.capture.items import BATCH, VARYING, ConstantTensor, Item, Shape
+from flare_client.capture.sample_run import BATCH_SIZES, Origin, SampleRun, origin_of
 from flare_client.capture.tracing import Wrapper, place_of
-
-BATCH_SIZES = (2, 3)
-
-_METADATA = ("shape", "size", "dim", "ndim", "dtype", "device", "ndimension", "numel", "new_zeros", "new_ones")
-_OF_SHAPE = (torch.zeros_like, torch.ones_like)
-"""What looks at the shape and the kind of a tensor, but not at its values."""
-
-
-class Origin(IntEnum):
-    """What decides a value; the greatest of its arguments' origins."""
-
-    CONSTANT = 0
-    WEIGHTS = 1
-    INPUT = 2
 
 
 @dataclass
@@ -78,82 +64,32 @@ class Observations:
 
 
 def observe(root: Wrapper, graph: fx.Graph, input_shape: Shape) -> Observations:
-    """Runs the graph, without gradients, for both sizes of batch.
+    """Runs the graph for both sizes of batch.
 
     Raises:
         CaptureError: The module fails on inputs of this shape; says where.
     """
-    runs = [_Recorder(root, graph) for _ in BATCH_SIZES]
-    for run, batch in zip(runs, BATCH_SIZES, strict=True):
-        with torch.no_grad():
-            run.run(torch.zeros(batch, *input_shape))
-    observations = Observations(overwrites=runs[0].overwrites)
+    first, second = (SampleRun(root, graph, batch, input_shape) for batch in BATCH_SIZES)
+    for run in (first, second):
+        _run(run)
+    observations = Observations(overwrites=first.overwrites)
     for node in graph.nodes:
-        observations.values[node] = (runs[0].recorded[node], runs[1].recorded[node])
-        observations.origins[node] = _origin(node, root, observations.origins)
+        observations.values[node] = (first.env[node], second.env[node])
+        observations.origins[node] = origin_of(node, root, observations.origins.__getitem__)
     return observations
 
 
-class _Recorder(fx.Interpreter):
-    def __init__(self, root: Wrapper, graph: fx.Graph) -> None:
-        super().__init__(fx.GraphModule(root, graph), garbage_collect_values=False)
-        # The interpreter runs a copy of the graph; both list their nodes in the same order.
-        self.originals = dict(zip(self.module.graph.nodes, graph.nodes, strict=True))  # type: ignore[union-attr, arg-type]
-        self.recorded: dict[fx.Node, Any] = {}
-        self.overwrites: dict[fx.Node, list[fx.Node]] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        versions = {source: _version(self.env[source]) for source in n.all_input_nodes}
-        try:
-            value = super().run_node(n)
-        except Exception as error:  # the user's module may fail in any way
-            given = [tuple(value.shape) for value in self.map_nodes_to_values(n.args, n) if isinstance(value, Tensor)]  # type: ignore[union-attr]
-            raise CaptureError(
-                place_of(self.originals[n]),
-                f"it fails on inputs of shapes {given}: {str(error).splitlines()[0] if str(error) else error!r}",
-                "check input_shape, which is the shape of one row without the batch dimension",
-            ) from error
-        changed = [source for source, version in versions.items() if _version(self.env[source]) != version]
-        if changed:
-            self.overwrites[self.originals[n]] = [self.originals[source] for source in changed]
-        self.recorded[self.originals[n]] = value
-        return value
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(self.fetch_attr(target), nn.Embedding):  # a network's input is a tensor of floats
-            args = tuple(value.long() if isinstance(value, Tensor) else value for value in args)
-        return super().call_module(target, args, kwargs)
-
-
-def _origin(node: fx.Node, root: Wrapper, origins: dict[fx.Node, Origin]) -> Origin:
-    if node.op == "placeholder":
-        return Origin.INPUT
-    if node.op == "get_attr":
-        tensor = _attribute(root, str(node.target))
-        return Origin.WEIGHTS if isinstance(tensor, nn.Parameter) and tensor.requires_grad else Origin.CONSTANT
-    if _is_metadata(node):
-        return Origin.CONSTANT
-    own = Origin.WEIGHTS if node.op == "call_module" and _has_weights(root, str(node.target)) else Origin.CONSTANT
-    return max([own, *(origins[source] for source in node.all_input_nodes)])
-
-
-def _is_metadata(node: fx.Node) -> bool:
-    if node.op == "call_method":
-        return node.target in _METADATA
-    if node.target is getattr:
-        return node.args[1] in _METADATA
-    return node.target in _OF_SHAPE
-
-
-def _attribute(root: nn.Module, path: str) -> Any:
-    value: Any = root
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value
-
-
-def _has_weights(root: nn.Module, path: str) -> bool:
-    return any(True for _ in root.get_submodule(path).parameters())
+def _run(run: SampleRun) -> None:
+    try:
+        run.run_all()
+    except Exception as error:  # the user's module may fail in any way
+        node = next(node for node in run.graph.nodes if node not in run.env)
+        given = [tuple(run.env[source].shape) for source in node.all_input_nodes if isinstance(run.env[source], Tensor)]
+        raise CaptureError(
+            place_of(node),
+            f"it fails on inputs of shapes {given}: {str(error).splitlines()[0] if str(error) else error!r}",
+            "check input_shape, which is the shape of one row without the batch dimension",
+        ) from error
 
 
 def _merged(first: torch.Size, second: torch.Size) -> Shape | None:
@@ -199,7 +135,3 @@ def _constant(first: Tensor, second: Tensor, place: str) -> ConstantTensor:
 
 def _memory(value: Any) -> int | None:
     return value.untyped_storage().data_ptr() if isinstance(value, Tensor) and value.numel() else None
-
-
-def _version(value: Any) -> int:
-    return value._version if isinstance(value, Tensor) else 0

@@ -94,8 +94,8 @@ def multihead_attention(
     if need_weights and not average_attn_weights:
         raise step.error("it returns the weights of each head", "leave average_attn_weights=True")
     results = [_batch_first(step, step.result(item), module.batch_first) for item in _distinct(query, key, value)]
-    if len({result.has_batch for result in results}) > 1:
-        raise step.error("some of query, key and value do not depend on the input", "make them of it")
+    with_batch = [result for result in results if result.has_batch]
+    results = [result if result.has_batch else _for_each_row(step, result, with_batch[0]) for result in results]
     operation = pb.MultiheadAttention(
         embed_dim=module.embed_dim,
         num_heads=module.num_heads,
@@ -169,6 +169,16 @@ def _activation_kind(step: Step, activation: Any) -> pb.ActivationKind.ValueType
 def _require_no_mask(step: Step, *masks: Item) -> None:
     if any(mask is not None and mask is not False for mask in masks):
         raise step.error("it is given a mask", "leave masks out: a graph's attention sees all steps")
+
+
+def _for_each_row(step: Step, value: Result, like: Result) -> Result:
+    """Repeats a learned value (1, steps, features) for each row, by adding zeros that are made of the input."""
+    place = step.named("rows")
+    batch = like.shape[0]
+    one_step = place.emit(pb.Narrow(dim=1, length=1), like, shape=(batch, 1, like.shape[2]))
+    one_number = place.emit(pb.Narrow(dim=2, length=1), one_step, shape=(batch, 1, 1))
+    zeros = place.emit(pb.Affine(), one_number, shape=(batch, 1, 1))
+    return place.emit(pb.Add(), value, zeros, shape=(batch, *value.shape[1:]))
 
 
 def _distinct(query: Item, key: Item, value: Item) -> list[Item]:

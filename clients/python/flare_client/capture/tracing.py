@@ -4,6 +4,7 @@ import copy
 import inspect
 import linecache
 import traceback
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch.nn.functional as F  # noqa: N812  # as everyone calls it
 from torch import Tensor, fx, nn
 
 from flare_client.capture.errors import CaptureError
+from flare_client.capture.items import Shape
+from flare_client.capture.sample_run import BATCH_SIZES, Origin, SampleRun, origin_of
 
 ROOT = "module"
 """The name of the user's module inside of the traced wrapper."""
@@ -38,14 +41,55 @@ class Wrapper(nn.Module):
 class ModuleTracer(fx.Tracer):
     """Stops at the modules of PyTorch, and at those that only inherit from them, and remembers source lines."""
 
-    def __init__(self) -> None:
+    proxy_buffer_attributes = True  # so that `self.positions[:, : x.size(1)]` can be traced
+
+    def __init__(self, input_shape: Shape) -> None:
         super().__init__()
         self.record_stack_traces = True
+        self.input_shape = input_shape
+        self._runs: list[SampleRun] = []
+        self._is_running = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential) or type(m) is Wrapper:
             return False
         return super().is_leaf_module(m, module_qualified_name) or inherited_layer(m) is not None
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        """Decides conditions on sizes that are alike for each batch, as in assertions; refuses those on data."""
+        if self._origin(obj.node) is not Origin.CONSTANT:
+            return super().to_bool(obj)
+        answers = {bool(value) for value in self._samples(obj.node)}
+        return answers.pop() if len(answers) == 1 else super().to_bool(obj)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return forward(*args, **kwargs) if self._is_running else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._is_running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def _samples(self, node: fx.Node) -> list[Any]:
+        """The node's values for both sizes of batch, in evaluation mode, so that the run leaves no trace."""
+        if not self._runs:
+            self._runs = [SampleRun(self.root, self.graph, batch, self.input_shape) for batch in BATCH_SIZES]
+        mode = self.root.training
+        self.root.eval()
+        self._is_running = True
+        try:
+            for run in self._runs:
+                run.run_all()
+        finally:
+            self._is_running = False
+            self.root.train(mode)
+        return [run.env[node] for run in self._runs]
+
+    def _origin(self, node: fx.Node) -> Origin:
+        origins: dict[fx.Node, Origin] = {}
+        for earlier in self.graph.nodes:
+            origins[earlier] = origin_of(earlier, self.root, origins.__getitem__)
+        return origins[node]
 
 
 def inherited_layer(module: nn.Module) -> type[nn.Module] | None:
@@ -57,7 +101,7 @@ def inherited_layer(module: nn.Module) -> type[nn.Module] | None:
     return None
 
 
-def traced(module: nn.Module) -> tuple[Wrapper, fx.Graph]:
+def traced(module: nn.Module, input_shape: Shape) -> tuple[Wrapper, fx.Graph]:
     """A wrapped copy of the module, on the CPU in evaluation mode, and its graph.
 
     Raises:
@@ -69,8 +113,8 @@ def traced(module: nn.Module) -> tuple[Wrapper, fx.Graph]:
         remedy = "remove what can't be copied, such as weights that are computed from others"
         raise CaptureError(type(module).__name__, f"it can't be copied: {error}", remedy) from error
     _refuse_hooks(root)
-    in_training = _trace(root.train())
-    graph = _trace(root.eval())
+    in_training = _trace(root.train(), input_shape)
+    graph = _trace(root.eval(), input_shape)
     order: dict[fx.Node, int] = {}
     for node, other in zip_longest(graph.nodes, in_training.nodes):
         if node is None or other is None or not _are_alike(root, node, other, order):
@@ -107,9 +151,9 @@ def module_path(target: str) -> str:
     return target.removeprefix(ROOT).removeprefix(".")
 
 
-def _trace(root: Wrapper) -> fx.Graph:
+def _trace(root: Wrapper, input_shape: Shape) -> fx.Graph:
     try:
-        return ModuleTracer().trace(root)
+        return ModuleTracer(input_shape).trace(root)
     except Exception as error:  # what forward does with a value that is not there yet may fail in any way
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if not frame.filename.startswith((_TORCH, _HERE))]
@@ -117,7 +161,7 @@ def _trace(root: Wrapper) -> fx.Graph:
         raise CaptureError(
             place,
             f"forward can't be traced: {error}",
-            "let neither branches nor loops depend on the values or sizes of tensors; take sizes from the constructor",
+            "let no branch depend on the values of tensors and no loop on their sizes; take sizes from the constructor",
         ) from error
 
 
