@@ -1,19 +1,17 @@
-"""Holds the contracts against buf's rules: lint, format, and nothing that breaks those who use main's."""
+"""Holds the contracts against buf's rules: lint, format, and nothing that breaks those who use main."""
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tools.make_protos import ROOT, VENV, prepare_venv
+
 BASE = "main"
 
 
 def main() -> int:
     """Runs buf's checks; prints what it finds."""
-    sys.path.insert(0, str(ROOT))
-    from tools.make_protos import ensure_environment
-
-    buf = str(ensure_environment() / "buf")
+    prepare_venv()
+    buf = str(VENV / "bin" / "buf")
     checks = [["lint"], ["format", "--diff", "--exit-code", "protos"]]
     if _has_base():
         checks.append(["breaking", "protos", "--against", f".git#branch={BASE},subdir=protos"])
@@ -22,7 +20,7 @@ def main() -> int:
     failed = [check[0] for check in checks if subprocess.run([buf, *check], cwd=ROOT, check=False).returncode]
     for name in failed:
         print(f"buf {name} failed", file=sys.stderr)
-    return bool(failed)
+    return int(bool(failed))
 
 
 def _has_base() -> bool:

@@ -108,10 +108,12 @@ class CreateAccountRequest(_message.Message):
     account_id: _builtins.str
     """The user name."""
     password: _builtins.str
-    """Its first password, at least 12 characters."""
+    """Its first password: at least 12 characters, 5 of them different, and the user name not in it."""
     @_builtins.property
     def account(self) -> _account_pb2.Account:
-        """Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin`."""
+        """Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin` and
+        `auth.delegate`.
+        """
 
     def __init__(
         self,
@@ -191,7 +193,7 @@ class ChangePasswordRequest(_message.Message):
     current_password: _builtins.str
     """The password so far."""
     new_password: _builtins.str
-    """The password from now on, at least 12 characters."""
+    """The password from now on: at least 12 characters, 5 of them different, and the user name not in it."""
     def __init__(
         self,
         *,
@@ -217,7 +219,7 @@ class ResetPasswordRequest(_message.Message):
     name: _builtins.str
     """`accounts/{account}`."""
     new_password: _builtins.str
-    """The password from now on, at least 12 characters."""
+    """The password from now on: at least 12 characters, 5 of them different, and the user name not in it."""
     def __init__(
         self,
         *,

@@ -126,7 +126,8 @@ class AccountServiceServicer(object):
 
     def UpdateAccount(self, request, context):
         """Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-        Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+        Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+        FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +135,8 @@ class AccountServiceServicer(object):
 
     def DeleteAccount(self, request, context):
         """Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+        Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+        left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +152,7 @@ class AccountServiceServicer(object):
 
     def ResetPassword(self, request, context):
         """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+        Returns NOT_FOUND if there is no such account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +175,7 @@ class AccountServiceServicer(object):
 
     def RotateServiceIdentitySecret(self, request, context):
         """Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+        Returns NOT_FOUND if there is no such identity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +183,7 @@ class AccountServiceServicer(object):
 
     def DeleteServiceIdentity(self, request, context):
         """Deletes a service identity. Tokens issued before stay valid until they end.
+        Returns NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

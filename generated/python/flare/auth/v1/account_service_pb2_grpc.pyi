@@ -43,16 +43,22 @@ class AccountServiceStub:
     """Makes an account. Returns ALREADY_EXISTS (NAME_TAKEN) if the user name is taken."""
     UpdateAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_pb2.Account]
     """Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-    Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+    Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+    FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
     """
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _empty_pb2.Empty]
-    """Deletes an account and revokes its refresh tokens. Its data in the other services stays."""
+    """Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+    Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+    left.
+    """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _empty_pb2.Empty]
     """Sets the caller's own password and revokes its refresh tokens.
     Returns UNAUTHENTICATED (CREDENTIALS_REJECTED) if the current password is wrong.
     """
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _empty_pb2.Empty]
-    """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens."""
+    """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+    Returns NOT_FOUND if there is no such account.
+    """
     ListServiceIdentities: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListServiceIdentitiesRequest, _account_service_pb2.ListServiceIdentitiesResponse]
     """Lists service identities by name."""
     CreateServiceIdentity: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateServiceIdentityRequest, _account_pb2.ServiceIdentity]
@@ -60,9 +66,13 @@ class AccountServiceStub:
     Returns ALREADY_EXISTS (NAME_TAKEN) if the id is taken.
     """
     RotateServiceIdentitySecret: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RotateServiceIdentitySecretRequest, _account_pb2.ServiceIdentity]
-    """Replaces a service identity's secret and returns the new one, this once. The old one stops at once."""
+    """Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+    Returns NOT_FOUND if there is no such identity.
+    """
     DeleteServiceIdentity: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.DeleteServiceIdentityRequest, _empty_pb2.Empty]
-    """Deletes a service identity. Tokens issued before stay valid until they end."""
+    """Deletes a service identity. Tokens issued before stay valid until they end.
+    Returns NOT_FOUND if there is none.
+    """
     RotateSigningKey: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.RotateSigningKeyRequest, _account_service_pb2.RotateSigningKeyResponse]
     """Signs with a new key from now on. The old ones stay in the key set until the last token they signed has ended."""
 
@@ -79,16 +89,22 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """Makes an account. Returns ALREADY_EXISTS (NAME_TAKEN) if the user name is taken."""
     UpdateAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.UpdateAccountRequest, _account_pb2.Account]  # type: ignore[assignment]
     """Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-    Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+    Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+    FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
     """
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeleteAccountRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes an account and revokes its refresh tokens. Its data in the other services stays."""
+    """Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+    Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+    left.
+    """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ChangePasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Sets the caller's own password and revokes its refresh tokens.
     Returns UNAUTHENTICATED (CREDENTIALS_REJECTED) if the current password is wrong.
     """
     ResetPassword: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ResetPasswordRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens."""
+    """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+    Returns NOT_FOUND if there is no such account.
+    """
     ListServiceIdentities: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListServiceIdentitiesRequest, _account_service_pb2.ListServiceIdentitiesResponse]  # type: ignore[assignment]
     """Lists service identities by name."""
     CreateServiceIdentity: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateServiceIdentityRequest, _account_pb2.ServiceIdentity]  # type: ignore[assignment]
@@ -96,9 +112,13 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Returns ALREADY_EXISTS (NAME_TAKEN) if the id is taken.
     """
     RotateServiceIdentitySecret: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RotateServiceIdentitySecretRequest, _account_pb2.ServiceIdentity]  # type: ignore[assignment]
-    """Replaces a service identity's secret and returns the new one, this once. The old one stops at once."""
+    """Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+    Returns NOT_FOUND if there is no such identity.
+    """
     DeleteServiceIdentity: _aio.UnaryUnaryMultiCallable[_account_service_pb2.DeleteServiceIdentityRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a service identity. Tokens issued before stay valid until they end."""
+    """Deletes a service identity. Tokens issued before stay valid until they end.
+    Returns NOT_FOUND if there is none.
+    """
     RotateSigningKey: _aio.UnaryUnaryMultiCallable[_account_service_pb2.RotateSigningKeyRequest, _account_service_pb2.RotateSigningKeyResponse]  # type: ignore[assignment]
     """Signs with a new key from now on. The old ones stay in the key set until the last token they signed has ended."""
 
@@ -136,7 +156,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.Account, _abc.Awaitable[_account_pb2.Account]]:
         """Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-        Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+        Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+        FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
         """
 
     @_abc_1.abstractmethod
@@ -145,7 +166,10 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.DeleteAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes an account and revokes its refresh tokens. Its data in the other services stays."""
+        """Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+        Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+        left.
+        """
 
     @_abc_1.abstractmethod
     def ChangePassword(
@@ -163,7 +187,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ResetPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens."""
+        """Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+        Returns NOT_FOUND if there is no such account.
+        """
 
     @_abc_1.abstractmethod
     def ListServiceIdentities(
@@ -189,7 +215,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.RotateServiceIdentitySecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.ServiceIdentity, _abc.Awaitable[_account_pb2.ServiceIdentity]]:
-        """Replaces a service identity's secret and returns the new one, this once. The old one stops at once."""
+        """Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+        Returns NOT_FOUND if there is no such identity.
+        """
 
     @_abc_1.abstractmethod
     def DeleteServiceIdentity(
@@ -197,7 +225,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.DeleteServiceIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a service identity. Tokens issued before stay valid until they end."""
+        """Deletes a service identity. Tokens issued before stay valid until they end.
+        Returns NOT_FOUND if there is none.
+        """
 
     @_abc_1.abstractmethod
     def RotateSigningKey(

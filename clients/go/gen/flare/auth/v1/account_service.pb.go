@@ -197,9 +197,10 @@ type CreateAccountRequest struct {
 
 	// The user name.
 	AccountId string `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
-	// Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin`.
+	// Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin` and
+	// `auth.delegate`.
 	Account *Account `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
-	// Its first password, at least 12 characters.
+	// Its first password: at least 12 characters, 5 of them different, and the user name not in it.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
 }
 
@@ -371,7 +372,7 @@ type ChangePasswordRequest struct {
 
 	// The password so far.
 	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
-	// The password from now on, at least 12 characters.
+	// The password from now on: at least 12 characters, 5 of them different, and the user name not in it.
 	NewPassword string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
 }
 
@@ -429,7 +430,7 @@ type ResetPasswordRequest struct {
 
 	// `accounts/{account}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The password from now on, at least 12 characters.
+	// The password from now on: at least 12 characters, 5 of them different, and the user name not in it.
 	NewPassword string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
 }
 

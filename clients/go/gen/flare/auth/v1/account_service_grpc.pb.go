@@ -25,14 +25,18 @@ type AccountServiceClient interface {
 	// Makes an account. Returns ALREADY_EXISTS (NAME_TAKEN) if the user name is taken.
 	CreateAccount(ctx context.Context, in *CreateAccountRequest, opts ...grpc.CallOption) (*Account, error)
 	// Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-	// Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+	// Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+	// FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
 	UpdateAccount(ctx context.Context, in *UpdateAccountRequest, opts ...grpc.CallOption) (*Account, error)
 	// Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+	// Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+	// left.
 	DeleteAccount(ctx context.Context, in *DeleteAccountRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Sets the caller's own password and revokes its refresh tokens.
 	// Returns UNAUTHENTICATED (CREDENTIALS_REJECTED) if the current password is wrong.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+	// Returns NOT_FOUND if there is no such account.
 	ResetPassword(ctx context.Context, in *ResetPasswordRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Lists service identities by name.
 	ListServiceIdentities(ctx context.Context, in *ListServiceIdentitiesRequest, opts ...grpc.CallOption) (*ListServiceIdentitiesResponse, error)
@@ -40,8 +44,10 @@ type AccountServiceClient interface {
 	// Returns ALREADY_EXISTS (NAME_TAKEN) if the id is taken.
 	CreateServiceIdentity(ctx context.Context, in *CreateServiceIdentityRequest, opts ...grpc.CallOption) (*ServiceIdentity, error)
 	// Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+	// Returns NOT_FOUND if there is no such identity.
 	RotateServiceIdentitySecret(ctx context.Context, in *RotateServiceIdentitySecretRequest, opts ...grpc.CallOption) (*ServiceIdentity, error)
 	// Deletes a service identity. Tokens issued before stay valid until they end.
+	// Returns NOT_FOUND if there is none.
 	DeleteServiceIdentity(ctx context.Context, in *DeleteServiceIdentityRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Signs with a new key from now on. The old ones stay in the key set until the last token they signed has ended.
 	RotateSigningKey(ctx context.Context, in *RotateSigningKeyRequest, opts ...grpc.CallOption) (*RotateSigningKeyResponse, error)
@@ -174,14 +180,18 @@ type AccountServiceServer interface {
 	// Makes an account. Returns ALREADY_EXISTS (NAME_TAKEN) if the user name is taken.
 	CreateAccount(context.Context, *CreateAccountRequest) (*Account, error)
 	// Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-	// Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+	// Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+	// FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
 	UpdateAccount(context.Context, *UpdateAccountRequest) (*Account, error)
 	// Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+	// Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+	// left.
 	DeleteAccount(context.Context, *DeleteAccountRequest) (*emptypb.Empty, error)
 	// Sets the caller's own password and revokes its refresh tokens.
 	// Returns UNAUTHENTICATED (CREDENTIALS_REJECTED) if the current password is wrong.
 	ChangePassword(context.Context, *ChangePasswordRequest) (*emptypb.Empty, error)
 	// Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+	// Returns NOT_FOUND if there is no such account.
 	ResetPassword(context.Context, *ResetPasswordRequest) (*emptypb.Empty, error)
 	// Lists service identities by name.
 	ListServiceIdentities(context.Context, *ListServiceIdentitiesRequest) (*ListServiceIdentitiesResponse, error)
@@ -189,8 +199,10 @@ type AccountServiceServer interface {
 	// Returns ALREADY_EXISTS (NAME_TAKEN) if the id is taken.
 	CreateServiceIdentity(context.Context, *CreateServiceIdentityRequest) (*ServiceIdentity, error)
 	// Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+	// Returns NOT_FOUND if there is no such identity.
 	RotateServiceIdentitySecret(context.Context, *RotateServiceIdentitySecretRequest) (*ServiceIdentity, error)
 	// Deletes a service identity. Tokens issued before stay valid until they end.
+	// Returns NOT_FOUND if there is none.
 	DeleteServiceIdentity(context.Context, *DeleteServiceIdentityRequest) (*emptypb.Empty, error)
 	// Signs with a new key from now on. The old ones stay in the key set until the last token they signed has ended.
 	RotateSigningKey(context.Context, *RotateSigningKeyRequest) (*RotateSigningKeyResponse, error)

@@ -110,14 +110,15 @@ export type CreateAccountRequest = Message<"flare.auth.v1.CreateAccountRequest">
   accountId: string;
 
   /**
-   * Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin`.
+   * Display name and scopes; empty scopes give those of an ordinary person: everything but `auth.admin` and
+   * `auth.delegate`.
    *
    * @generated from field: flare.auth.v1.Account account = 2;
    */
   account?: Account | undefined;
 
   /**
-   * Its first password, at least 12 characters.
+   * Its first password: at least 12 characters, 5 of them different, and the user name not in it.
    *
    * @generated from field: string password = 3;
    */
@@ -194,7 +195,7 @@ export type ChangePasswordRequest = Message<"flare.auth.v1.ChangePasswordRequest
   currentPassword: string;
 
   /**
-   * The password from now on, at least 12 characters.
+   * The password from now on: at least 12 characters, 5 of them different, and the user name not in it.
    *
    * @generated from field: string new_password = 2;
    */
@@ -222,7 +223,7 @@ export type ResetPasswordRequest = Message<"flare.auth.v1.ResetPasswordRequest">
   name: string;
 
   /**
-   * The password from now on, at least 12 characters.
+   * The password from now on: at least 12 characters, 5 of them different, and the user name not in it.
    *
    * @generated from field: string new_password = 2;
    */
@@ -436,7 +437,8 @@ export const AccountService: GenService<{
   },
   /**
    * Changes an account's display name, scopes or disabled flag. Tokens issued before keep their scopes until they end.
-   * Returns ABORTED (ETAG_MISMATCH) if `account.etag` is set and old.
+   * Returns NOT_FOUND if there is none, ABORTED (ETAG_MISMATCH) if `account.etag` is set and old, and
+   * FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be left.
    *
    * @generated from rpc flare.auth.v1.AccountService.UpdateAccount
    */
@@ -447,6 +449,8 @@ export const AccountService: GenService<{
   },
   /**
    * Deletes an account and revokes its refresh tokens. Its data in the other services stays.
+   * Returns NOT_FOUND if there is none, and FAILED_PRECONDITION (RESOURCE_IN_USE) if nobody with `auth.admin` would be
+   * left.
    *
    * @generated from rpc flare.auth.v1.AccountService.DeleteAccount
    */
@@ -468,6 +472,7 @@ export const AccountService: GenService<{
   },
   /**
    * Sets another account's password, for somebody who forgot it, and revokes its refresh tokens.
+   * Returns NOT_FOUND if there is no such account.
    *
    * @generated from rpc flare.auth.v1.AccountService.ResetPassword
    */
@@ -499,6 +504,7 @@ export const AccountService: GenService<{
   },
   /**
    * Replaces a service identity's secret and returns the new one, this once. The old one stops at once.
+   * Returns NOT_FOUND if there is no such identity.
    *
    * @generated from rpc flare.auth.v1.AccountService.RotateServiceIdentitySecret
    */
@@ -509,6 +515,7 @@ export const AccountService: GenService<{
   },
   /**
    * Deletes a service identity. Tokens issued before stay valid until they end.
+   * Returns NOT_FOUND if there is none.
    *
    * @generated from rpc flare.auth.v1.AccountService.DeleteServiceIdentity
    */
