@@ -21,7 +21,7 @@ Report = Callable[..., None]
 
 # Imported once by the server that the processes are forked from. It is started fresh and never runs gRPC or Arrow's
 # threads, which a fork would break. What a process needs and is not here, each process would import for itself.
-PRELOADED = ["__main__", "scraper_server.processes", "scraper_server.tables.conversion", "scraper_server.views.making"]
+PRELOADED = ["scraper_server.processes", "scraper_server.tables.conversion", "scraper_server.views.making"]
 REPORTS_A_SECOND = 20
 
 
