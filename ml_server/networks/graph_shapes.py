@@ -33,6 +33,18 @@ _OVER_ROWS = (
 )
 """Operations that take dimension 0 for the batch."""
 
+_KEEPS_SHAPE = (
+    operations.BatchNorm,
+    operations.LayerNorm,
+    operations.GroupNorm,
+    operations.Activation,
+    operations.Dropout,
+    operations.TransformerEncoderLayer,
+    operations.Affine,
+)
+"""Operations whose result is shaped like their input once it is as they expect. Frequent ones go by rule, since a run
+on the meta device takes milliseconds for each."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -161,6 +173,10 @@ class _NodeCheck:
 
     def _ran(self, layer: nn.Module, tensors: list[Tensor]) -> tuple[Tensor, ...]:
         operation = self.node.operation
+        if isinstance(operation, _KEEPS_SHAPE):
+            return (tensors[0],)
+        if isinstance(operation, operations.Linear):
+            return (tensors[0].new_empty(*tensors[0].shape[:-1], operation.out_features),)
         if isinstance(operation, operations.Lstm | operations.Gru):
             return _recurrent_results(operation, tensors[0])
         if isinstance(operation, operations.MultiheadAttention):
@@ -214,7 +230,7 @@ _LAST_DIMENSION = ("in_features", "input_size", "embed_dim", "d_model")
 
 
 def _recurrent_results(operation: operations.Lstm | operations.Gru, steps: Tensor) -> tuple[Tensor, ...]:
-    """By rule: run, even without memory they would take time for each step."""
+    """By rule: a run would take time for each step, even without memory."""
     directions = 2 if operation.bidirectional else 1
     batch, count, _ = steps.shape
     outputs = steps.new_empty(batch, count, operation.hidden_size * directions)

@@ -69,7 +69,8 @@ def check_shapes(
     config = ModelConfig(specification=specification, layout=FeatureLayout(dense=features), outputs=outputs or 1)
     model = _built_without_memory(config)
     budget.spend(model, f"specification.{architecture.kind}", "all its layers")
-    _check_run(model, config)
+    if isinstance(architecture, RegisteredModuleSpecification):
+        _check_run(model, config)
     return ModelSize(budget.spent, features, config.outputs)
 
 
@@ -88,22 +89,22 @@ def _built_without_memory(config: ModelConfig) -> ManageableModel:
 
 
 def _check_run(model: ManageableModel, config: ModelConfig) -> None:
-    """Runs the network for two batch sizes: whatever it is, (N, features) must give (N, outputs)."""
-    kind = config.specification.architecture.kind
+    """Runs the operator's module for two batch sizes: (N, features) must give (N, outputs)."""
+    field = "specification.registered_module"
     model.eval()
     for batch in BATCH_SIZES:
         given = torch.empty(batch, config.layout.columns, device="meta")
         try:
             with torch.no_grad():
                 result = model(given)
-        except Exception as error:  # a registered module is the operator's code and may raise anything
+        except Exception as error:  # the operator's code may raise anything
             message = f"the network fails on an input of shape {tuple(given.shape)}: {type(error).__name__}: {error}"
-            raise InvalidArgument(Reason.SHAPE_MISMATCH, message, field=f"specification.{kind}") from error
+            raise InvalidArgument(Reason.SHAPE_MISMATCH, message, field=field) from error
         expected = (batch, config.outputs)
         if not isinstance(result, Tensor) or tuple(result.shape) != expected:
             shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             message = f"the network gives {shape} for an input of shape {tuple(given.shape)} but must give {expected}"
-            raise InvalidArgument(Reason.SHAPE_MISMATCH, message, field=f"specification.{kind}")
+            raise InvalidArgument(Reason.SHAPE_MISMATCH, message, field=field)
 
 
 def _product(sizes: tuple[int, ...]) -> int:
