@@ -76,36 +76,11 @@ def history_frame(epochs: Sequence[Epoch]) -> pd.DataFrame:
 def plot_history(histories: Mapping[str, pd.DataFrame], path: str | Path | None = None) -> Figure:
     """Draws loss and accuracy (or the first metric there is) of one or more trainings, by their titles.
 
-    Writes the picture to `path` if there is one. Nothing is shown: a notebook shows the figure that is returned.
+    Writes the picture to `path` if there is one, in the format of its ending. A notebook shows the figure returned.
     """
-    from matplotlib.figure import Figure
+    from flare_client.curves import learning_curves
 
-    figure = Figure(figsize=(5.0 * len(histories), 6.0), layout="constrained")
-    axes = figure.subplots(2, len(histories), squeeze=False, sharex="col")
-    for (title, frame), (losses, metrics) in zip(histories.items(), axes.T, strict=True):
-        losses.plot(frame.index, frame["train_loss"], label="train")
-        losses.plot(frame.index, frame["validation_loss"], label="validation")
-        best = frame["validation_loss"].idxmin() if len(frame) else None
-        if best is not None:
-            losses.axvline(best, linestyle=":", color="grey", label=f"best epoch {best}")
-        losses.set(title=title, ylabel="loss")
-        losses.legend()
-        name = metric_to_show(frame)
-        if name is not None:
-            metrics.plot(frame.index, frame[name], color="tab:green")
-            metrics.set(ylabel=f"validation {name}")
-        metrics.set(xlabel="epoch")
+    figure = learning_curves(histories)
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure
-
-
-def metric_to_show(frame: pd.DataFrame) -> str | None:
-    """The metric that says most to a person: an accuracy, else an r2, else the first."""
-    fixed = {"train_loss", "validation_loss", "learning_rate", "seconds", "samples_per_second", "loss"}
-    names = [str(name) for name in frame.columns if name not in fixed]
-    for wanted in ("accuracy", "r2"):
-        for name in names:
-            if name.startswith(wanted):
-                return name
-    return names[0] if names else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Column: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
-Rows: TypeAlias = "pd.DataFrame | Mapping[str, Column] | Sequence[Mapping[str, Any]]"
+Rows: TypeAlias = "pd.DataFrame | Mapping[str, Column] | Sequence[Mapping[Any, Any]]"
 
 # Below the message limit of 16 MiB by enough for the widest text that a cell commonly holds.
 CELLS_OF_A_REQUEST = 250_000

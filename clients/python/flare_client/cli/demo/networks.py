@@ -7,18 +7,20 @@ from torch import Tensor, nn
 
 
 class RowReader(nn.Module):
-    """Reads an image row by row with an LSTM and says from its last output what it saw."""
+    """Reads an image as a sequence of its rows with a transformer encoder."""
 
-    def __init__(self, row_width: int = 8, hidden_size: int = 64, classes: int = 10) -> None:
+    def __init__(self, rows: int = 8, row_width: int = 8, width: int = 64, classes: int = 10) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(row_width, hidden_size, batch_first=True)
-        self.norm = nn.LayerNorm(hidden_size)
-        self.classify = nn.Linear(hidden_size, classes)
+        self.embed = nn.Linear(row_width, width)
+        self.place = nn.Parameter(torch.randn(rows, width) * 0.02)
+        self.encode = nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=128, dropout=0.2, batch_first=True)
+        self.drop = nn.Dropout(0.2)
+        self.classify = nn.Linear(rows * width, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, rows, row_width) to logits (N, classes)."""
-        outputs, _ = self.lstm(image)
-        logits: Tensor = self.classify(self.norm(outputs[:, -1]))
+        encoded = self.encode(self.embed(image) + self.place)
+        logits: Tensor = self.classify(self.drop(encoded.flatten(1)))
         return logits
 
 

@@ -114,13 +114,12 @@ class Steps:
         )
         return view
 
-    def train(self, model: str, kind: str, view: dataset_view_pb2.DatasetView, **plan: object) -> Trained:
+    def train(self, model: str, kind: str, view: dataset_view_pb2.DatasetView, plan: PlanOptions) -> Trained:
         """Trains a model while showing how it goes."""
         began = time.monotonic()
         options = [part for key, value in plan.items() for part in (f"--{key.replace('_', '-')}", str(value))]
         self._tell.command("train", model, short(view.name), *options)
-        options_of_plan: PlanOptions = plan  # type: ignore[assignment]  # the story writes them out
-        job = self._flare.train(model, view, **options_of_plan)
+        job = self._flare.train(model, view, **plan)
         version = follow_training(job, console=self._tell.console)
         return Trained(model, kind, version, job.history(), time.monotonic() - began)
 

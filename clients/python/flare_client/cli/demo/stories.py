@@ -11,43 +11,56 @@ from flare_client import Flare, FlareError, block, cnn, mlp
 from flare_client.cli.demo.narrator import Narrator
 from flare_client.cli.demo.steps import Steps, Trained
 from flare_client.names import short
+from flare_client.plans import PlanOptions
 
 SMALLEST_IMAGE = 8
 
 
 def tell_of_samples(flare: Flare, narrator: Narrator, prefix: str) -> list[Trained]:
-    """A perceptron on a table, then a CNN and a captured LSTM on images."""
+    """A perceptron on a table, then a CNN and a captured transformer on images."""
+    import torch
+
     from flare_client.cli.demo.networks import RowReader
 
     steps = Steps(flare, narrator)
     steps.log_in()
     steps.search("classification", "samples")
     tumours = steps.import_dataset("breast-cancer", f"{prefix}breast-cancer", "samples")
-    tumour_view = steps.make_view(tumours, "diagnosis", drop=["mean fractal dimension"])
+    tumour_view = steps.make_view(tumours, "diagnosis", drop=["mean fractal dimension"], seed=2)
     digits = steps.import_dataset("digits", f"{prefix}digits", "samples")
-    digit_view = steps.make_view(digits, "digit", cast={"digit": "categorical"})
+    digit_view = steps.make_view(digits, "digit", cast={"digit": "categorical"}, seed=3)
 
     narrator.step("A perceptron learns to tell tumours")
     perceptron = f"{prefix}tumours-mlp"
     narrator.command(
-        "models", "create", perceptron, "--mlp", "32,16", "--dropout", "0.2", "--view", short(tumour_view.name)
+        *("models", "create", perceptron, "--mlp", "32,16", "--dropout", "0.3", "--view", short(tumour_view.name))
     )
-    flare.models.create(perceptron, mlp([32, 16], dropout=0.2), view=tumour_view)
-    trained = [steps.train(perceptron, "mlp", tumour_view, epochs=40, batch_size=32, learning_rate=0.003, seed=1)]
+    flare.models.create(perceptron, mlp([32, 16], dropout=0.3), view=tumour_view)
+    plan: PlanOptions = {"epochs": 30, "batch_size": 32, "optimizer": "adamw", "weight_decay": 0.1}
+    trained = [steps.train(perceptron, "mlp", tumour_view, {**plan, "learning_rate": 0.002, "patience": 5, "seed": 1})]
     steps.predict(trained[-1], tumour_view)
 
     narrator.step("A convolutional network learns to read digits")
     convolutions = f"{prefix}digits-cnn"
-    narrator.command("models", "create", convolutions, "--cnn", "1x8x8", "--block", "16", "--block", "32:pool")
-    flare.models.create(convolutions, cnn((1, 8, 8), [block(16), block(32, pooling="max")]), view=digit_view)
-    trained.append(steps.train(convolutions, "cnn", digit_view, epochs=10, learning_rate=0.003, seed=1))
+    narrator.command(
+        *("models", "create", convolutions, "--cnn", "1x8x8", "--block", "16", "--block", "32:pool"),
+        *("--head", "64", "--dropout", "0.3", "--view", short(digit_view.name)),
+    )
+    image_network = cnn((1, 8, 8), [block(16), block(32, pooling="max")], head=[64], head_dropout=0.3)
+    flare.models.create(convolutions, image_network, view=digit_view)
+    trained.append(steps.train(convolutions, "cnn", digit_view, {"epochs": 8, "learning_rate": 0.003, "seed": 1}))
     steps.predict(trained[-1], digit_view)
 
-    narrator.step("Your own torch.nn.Module, an LSTM, learns the same")
-    captured = f"{prefix}digits-lstm"
-    narrator.command("models", "capture", captured, "networks.py:RowReader", "--input-shape", "8,8")
+    narrator.step("A torch.nn.Module of your own, a transformer encoder over the rows, learns the same")
+    captured = f"{prefix}digits-transformer"
+    narrator.command(
+        *("models", "capture", captured, "networks.py:RowReader", "--input-shape", "8,8"),
+        *("--view", short(digit_view.name)),
+    )
+    torch.manual_seed(1)  # its first weights go with it
     flare.models.create_from_module(captured, RowReader(), (8, 8), view=digit_view)
-    trained.append(steps.train(captured, "torch_graph", digit_view, epochs=20, learning_rate=0.005, seed=1))
+    plan = {"epochs": 15, "optimizer": "adamw", "weight_decay": 0.1, "learning_rate": 0.003, "schedule": "cosine"}
+    trained.append(steps.train(captured, "torch_graph", digit_view, {**plan, "seed": 1}))
     steps.predict(trained[-1], digit_view)
     return trained
 
@@ -56,6 +69,8 @@ def tell_of_kaggle(
     flare: Flare, narrator: Narrator, prefix: str, ref: str, file: str, target: str, drop: list[str]
 ) -> list[Trained]:
     """A perceptron and a captured transformer on the table; a CNN too where its columns are a square image."""
+    import torch
+
     from flare_client.cli.demo.networks import ColumnReader
 
     steps = Steps(flare, narrator)
@@ -67,7 +82,7 @@ def tell_of_kaggle(
     perceptron = f"{prefix}table-mlp"
     narrator.command("models", "create", perceptron, "--mlp", "64,32", "--dropout", "0.1", "--view", short(view.name))
     size = flare.models.create(perceptron, mlp([64, 32], dropout=0.1), view=view).size
-    trained = [steps.train(perceptron, "mlp", view, epochs=40, patience=8, seed=1)]
+    trained = [steps.train(perceptron, "mlp", view, {"epochs": 40, "patience": 8, "seed": 1})]
     steps.predict(trained[-1], view)
 
     side = math.isqrt(size.feature_count)
@@ -80,17 +95,18 @@ def tell_of_kaggle(
             "models", "create", convolutions, "--cnn", f"1x{side}x{side}", "--block", "16", "--block", "32:pool"
         )
         flare.models.create(convolutions, cnn((1, side, side), [block(16), block(32, pooling="max")]), view=view)
-        trained.append(steps.train(convolutions, "cnn", view, epochs=10, patience=4, seed=1))
+        trained.append(steps.train(convolutions, "cnn", view, {"epochs": 10, "patience": 4, "seed": 1}))
 
-    narrator.step("Your own torch.nn.Module, a transformer over the columns, learns it")
+    narrator.step("A torch.nn.Module of your own, a transformer encoder over the columns, learns it")
     captured = f"{prefix}table-transformer"
+    torch.manual_seed(1)
     module = ColumnReader(features=size.feature_count, outputs=size.output_count)
     narrator.command(
         *("models", "capture", captured, "networks.py:ColumnReader", "--input-shape", str(size.feature_count)),
         *("--argument", f"features={size.feature_count}", "--argument", f"outputs={size.output_count}"),
     )
     flare.models.create_from_module(captured, module, (size.feature_count,), view=view)
-    trained.append(steps.train(captured, "torch_graph", view, epochs=20, patience=5, seed=1))
+    trained.append(steps.train(captured, "torch_graph", view, {"epochs": 20, "patience": 5, "seed": 1}))
     steps.predict(trained[-1], view)
     return trained
 
