@@ -3,10 +3,13 @@
 import copy
 import inspect
 import linecache
+import os
+import sys
 import traceback
 from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,8 +26,11 @@ ROOT = "module"
 _MADE_IN_FORWARD = "_tensor_constant"
 """How torch.fx names tensors that forward makes of nothing, such as torch.arange(8)."""
 
-_TORCH = str(Path(torch.__file__).parent)
-_HERE = str(Path(__file__).parent)
+_LINE = "flare_line"
+"""The key of a node's metadata that holds its line of source."""
+
+_TORCH = str(Path(torch.__file__).parent) + os.sep
+_HERE = str(Path(__file__).parent) + os.sep
 
 
 class Wrapper(nn.Module):
@@ -45,7 +51,6 @@ class ModuleTracer(fx.Tracer):
 
     def __init__(self, input_shape: Shape) -> None:
         super().__init__()
-        self.record_stack_traces = True
         self.input_shape = input_shape
         self._runs: list[SampleRun] = []
         self._is_running = False
@@ -54,6 +59,11 @@ class ModuleTracer(fx.Tracer):
         if isinstance(m, nn.Sequential) or type(m) is Wrapper:
             return False
         return super().is_leaf_module(m, module_qualified_name) or inherited_layer(m) is not None
+
+    def create_node(self, *arguments: Any, **named: Any) -> fx.Node:
+        node = super().create_node(*arguments, **named)
+        node.meta[_LINE] = _line(sys._getframe(1))
+        return node
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Decides conditions on sizes that are alike for each batch, as in assertions; refuses those on data."""
@@ -131,7 +141,7 @@ def place_of(node: fx.Node) -> str:
     """Where a traced operation comes from: its module, or its line of source."""
     if node.op == "call_module":
         return f"module '{module_path(str(node.target))}'"
-    line = _last_line(node.stack_trace)
+    line = node.meta.get(_LINE, "")
     owner = owner_of(node)
     within = f" in module '{owner}'" if owner else ""
     return f"{line}{within}" if line else f"operation '{node.name}'{within}"
@@ -155,9 +165,8 @@ def _trace(root: Wrapper, input_shape: Shape) -> fx.Graph:
     try:
         return ModuleTracer(input_shape).trace(root)
     except Exception as error:  # what forward does with a value that is not there yet may fail in any way
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if not frame.filename.startswith((_TORCH, _HERE))]
-        place = f"line '{own[-1].line}' ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else "the module"
+        last = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        place = _line(last) or "the module"
         raise CaptureError(
             place,
             f"forward can't be traced: {error}",
@@ -188,15 +197,16 @@ def _arguments(node: fx.Node, order: dict[fx.Node, int]) -> str:
     return str(fx.map_arg((node.args, node.kwargs), lambda argument: f"%{order[argument]}"))
 
 
-def _last_line(stack_trace: str | None) -> str:
-    """The innermost line of the user's own code in a formatted stack: `line 'x = f(x)' (net.py:12)`."""
-    for entry in reversed((stack_trace or "").split('File "')[1:]):
-        filename, _, rest = entry.partition('", line ')
-        if filename.startswith((_TORCH, _HERE)):
-            continue
-        number = int(rest.split(",")[0].split("\n")[0])
-        return f"line '{linecache.getline(filename, number).strip()}' ({Path(filename).name}:{number})"
-    return ""
+def _line(frame: FrameType | None) -> str:
+    """The innermost line of the user's own code: `line 'x = f(x)' (net.py:12)`; empty if there is none."""
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _HERE)):
+        if frame.f_code is Wrapper.forward.__code__:
+            return ""
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    filename, number = frame.f_code.co_filename, frame.f_lineno
+    return f"line '{linecache.getline(filename, number).strip()}' ({Path(filename).name}:{number})"
 
 
 def takes_one_input(module: nn.Module) -> bool:
