@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing.connection import Connection
 
 import numpy
@@ -70,7 +70,7 @@ def main(connection: Connection, task: TrainingTask) -> None:
             connection.send(Broke(traceback.format_exc()))
 
 
-def run(task: TrainingTask, stop: threading.Event) -> Iterator[Told | Finished]:
+def run(task: TrainingTask, stop: threading.Event) -> Generator[Told | Finished, None, None]:
     """Trains, and leaves the version in `task.output`. Raises StopRequested between two steps once `stop` is set."""
     device = resolve_device(task.plan.device)
     prepared = prepare(task)

@@ -270,10 +270,14 @@ async def test_an_idle_follower_hears_heartbeats_and_is_told_when_the_server_dra
     assert await anext(messages) == Heartbeat(1)
     wakeups.close()
     with pytest.raises(Unavailable) as caught:
-        while True:
-            await anext(messages)
+        await _exhausted(messages)
     assert caught.value.reason is Reason.SHUTTING_DOWN
     assert caught.value.metadata == {"after_sequence": "1"}
+
+
+async def _exhausted(messages: AsyncIterator[Job | Event | Heartbeat]) -> None:
+    async for _ in messages:
+        pass
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -285,7 +289,7 @@ async def test_both_stores_tell_the_same_story(tmp_path_factory: pytest.TempPath
     database = Database(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('twin')}/jobs.db")
     async with database.write() as connection:
         await connection.run_sync(metadata.create_all)
-    stories = []
+    stories: list[tuple[object, ...]] = []
     try:
         for clock in (Clock(), Clock()):
             stores: list[JobStore] = [

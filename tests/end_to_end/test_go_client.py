@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import FlareServices
     from tests.end_to_end.conftest import CheckExample
+    from tests.services import FlareServices
 
 CLIENT = Path(__file__).parents[2] / "clients" / "go"
 DEBIAN_GRPC = Path("/usr/share/gocode/src/google.golang.org/grpc")

@@ -16,7 +16,7 @@ from flare_client import Flare, FlareError
 from flare_client import aio as flare_aio
 from nbclient import NotebookClient
 
-from tests.conftest import FlareServices
+from tests.services import FlareServices
 
 ROOT = Path(__file__).parents[2]
 

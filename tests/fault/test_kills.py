@@ -10,11 +10,12 @@ from uuid import uuid4
 import flare_client
 import psutil
 import pytest
-from conftest import FlareServices, start_services, stop_services
 from flare.common.v1 import job_pb2
 from flare.ml.v1 import training_job_pb2
 from flare_client.sync.flare import Flare
 from flare_client.sync.training_jobs import TrainingJobHandle
+
+from tests.services import FlareServices, start_services, stop_services
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 

@@ -21,7 +21,7 @@ from scraper_server.settings import Settings
 from tests.kaggle_emulator import EmulatedFile, Fault, KaggleEmulator, RequestKind, passengers_csv, small_catalogue
 
 if TYPE_CHECKING:
-    from tests.conftest import TokenIssuer
+    from tests.tokens import TokenIssuer
 
 TITANIC = "yasserh/titanic-dataset"
 KAGGLE = source_pb2.SOURCE_KIND_KAGGLE

@@ -13,7 +13,7 @@ from scraper_server.settings import Settings
 from tests.server.scraper.scraper_calls import Caller, Server
 
 if TYPE_CHECKING:
-    from tests.conftest import TokenIssuer
+    from tests.tokens import TokenIssuer
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

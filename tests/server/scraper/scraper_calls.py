@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 if TYPE_CHECKING:
-    from tests.conftest import TokenIssuer
+    from tests.tokens import TokenIssuer
 
 PASSENGERS = """id,survived,class,sex,age,fare,port
 1,no,3,male,22,7.25,S

@@ -22,7 +22,7 @@ from tests.server.scraper.scraper_calls import (
 )
 
 if TYPE_CHECKING:
-    from tests.conftest import TokenIssuer
+    from tests.tokens import TokenIssuer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

@@ -202,7 +202,7 @@ def mixed_table() -> Callable[[int], pa.Table]:
         price = 3 * size + (colour == "red") * 2 + random.normal(scale=0.1, size=rows)
         return pa.table(
             {
-                "size": pa.array(np.where(random.random(rows) < 0.1, None, size).tolist(), pa.float64()),
+                "size": pa.array(size, mask=random.random(rows) < 0.1),
                 "colour": pa.array(colour.tolist()),
                 "city": pa.array(city.tolist()),
                 "day": pa.array(day.astype("datetime64[us]")),
