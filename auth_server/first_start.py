@@ -20,7 +20,7 @@ PASSWORD_BYTES = 18
 SHORTEST_SECRET = 32
 
 
-class BadSecretFileError(Exception):
+class BadSecretFileError(ValueError):
     """A service's secret file holds something that could be guessed."""
 
 

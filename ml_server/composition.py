@@ -44,11 +44,12 @@ class MlService:
     def __init__(
         self, settings: Settings, verifier: TokenVerifier | None = None, registry: CollectorRegistry = REGISTRY
     ) -> None:
-        """Opens nothing yet. Without a `verifier`, tokens are checked with the keys of the settings' issuer."""
+        """Connects to nothing yet. Without a `verifier`, tokens are checked with the keys of the settings' issuer."""
         directory = settings.data_directory.absolute()
         self._directory = directory
         self._database = Database(settings.database("ml"))
         self._verifier = verifier or TokenVerifier(settings.token_issuer, settings.token_audience, settings.jwks_url)
+        self._channel = _scraper_channel(settings)
         self._settings = settings
         self._registry = registry
 
@@ -56,7 +57,6 @@ class MlService:
         """Brings the database up to date and builds the server. Calls of others may already fail or wait after that."""
         self._directory.mkdir(parents=True, exist_ok=True)
         await self._database.migrate("ml_server:migrations")
-        self._channel = _scraper_channel(self._settings)
         self.rpc = self._build()
 
     async def close(self) -> None:

@@ -45,7 +45,7 @@ def run_service(name: str, settings_type: type[SettingsType], build: Callable[[S
     configure_logs(settings, name)
     try:
         asyncio.run(_serve(settings, build))
-    except (FlareError, OSError) as error:
+    except (FlareError, OSError, ValueError) as error:
         _complain(name, str(error))
         return 1
     return 0

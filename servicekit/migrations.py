@@ -2,7 +2,9 @@
 
 from alembic import command, context
 from alembic.config import Config
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, text
+
+LOCK_KEY = 0x464C415245  # any number that is ours; the lock goes with the connection
 
 
 def upgrade(connection: Connection, scripts: str) -> None:
@@ -10,6 +12,8 @@ def upgrade(connection: Connection, scripts: str) -> None:
     config = Config()
     config.set_main_option("script_location", scripts)
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":  # servers that start at once on one database take turns
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
     command.upgrade(config, "head")
     connection.commit()
 

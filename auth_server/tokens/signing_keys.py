@@ -15,7 +15,7 @@ from servicekit.key_sets import VerificationKey
 ALGORITHM = "EdDSA"
 
 
-class KeyFileError(Exception):
+class KeyFileError(ValueError):
     """The key file does not open the signing keys in the database."""
 
 
