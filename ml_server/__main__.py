@@ -6,5 +6,11 @@ from ml_server.composition import MlService
 from ml_server.settings import Settings
 from servicekit.entry import run_service
 
+
+def main() -> int:
+    """Serves until SIGTERM or Ctrl-C; the exit status."""
+    return run_service("ml", Settings, MlService)
+
+
 if __name__ == "__main__":
-    sys.exit(run_service("ml", Settings, MlService))
+    sys.exit(main())

@@ -6,5 +6,11 @@ from scraper_server.composition import ScraperService
 from scraper_server.settings import Settings
 from servicekit.entry import run_service
 
+
+def main() -> int:
+    """Serves until SIGTERM or Ctrl-C; the exit status."""
+    return run_service("scraper", Settings, ScraperService)
+
+
 if __name__ == "__main__":
-    sys.exit(run_service("scraper", Settings, ScraperService))
+    sys.exit(main())

@@ -4,7 +4,7 @@ from alembic import command, context
 from alembic.config import Config
 from sqlalchemy import Connection, MetaData, text
 
-LOCK_KEY = 0x464C415245  # any number that is ours; the lock goes with the connection
+LOCK_KEY = 0x464C415245  # any number that is ours; the lock ends with the transaction
 
 
 def upgrade(connection: Connection, scripts: str) -> None:
@@ -13,7 +13,7 @@ def upgrade(connection: Connection, scripts: str) -> None:
     config.set_main_option("script_location", scripts)
     config.attributes["connection"] = connection
     if connection.dialect.name == "postgresql":  # servers that start at once on one database take turns
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     command.upgrade(config, "head")
     connection.commit()
 
