@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import shutil
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from servicekit.errors import NotFound, Reason
-from servicekit.files import staged_directory
+from servicekit.errors import AlreadyExists, NotFound, Reason
+from servicekit.files import staging_directory
 
 
 class ArtifactStore(Protocol):
@@ -47,16 +46,9 @@ class FolderArtifacts:
     @asynccontextmanager
     async def staged(self, key: str) -> AsyncIterator[Path]:
         """As ArtifactStore says."""
-        directory = self._path(key)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        filled = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-        try:
-            with staged_directory(filled) as staging:
+        with contextlib.suppress(AlreadyExists):  # somebody stored the same content first
+            async with staging_directory(self._path(key)) as staging:
                 yield staging
-            with contextlib.suppress(OSError):  # somebody stored the same content first
-                filled.rename(directory)
-        finally:
-            shutil.rmtree(filled, ignore_errors=True)
 
     async def fetch(self, key: str) -> Path:
         """As ArtifactStore says."""

@@ -1,10 +1,11 @@
 """Writes that are whole or absent, whatever happens in between."""
 
+import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from servicekit.errors import AlreadyExists, Reason
@@ -21,21 +22,23 @@ def staged_directory(directory: Path) -> Iterator[Path]:
     """
     if directory.exists():
         raise _taken(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.part")
-    staging.mkdir()
+    staging = _new_staging(directory)
     try:
         yield staging
-        _sync_tree(staging)
-        try:
-            staging.rename(directory)
-        except OSError as error:
-            if directory.exists():
-                raise _taken(directory) from error
-            raise
-        _sync(directory.parent)
+        _publish(staging, directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@asynccontextmanager
+async def staging_directory(directory: Path) -> AsyncIterator[Path]:
+    """As `staged_directory`, without its check beforehand, and with the waiting for the disk off the event loop."""
+    staging = await asyncio.to_thread(_new_staging, directory)
+    try:
+        yield staging
+        await asyncio.to_thread(_publish, staging, directory)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
 
 
 @contextmanager
@@ -64,6 +67,24 @@ def write_secret(path: Path, secret: str) -> None:
 def folder_bytes(directory: Path) -> int:
     """Bytes of all files directly in a folder."""
     return sum(file.stat().st_size for file in directory.iterdir())
+
+
+def _new_staging(directory: Path) -> Path:
+    staging = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.part")
+    staging.mkdir(parents=True)
+    return staging
+
+
+def _publish(staging: Path, directory: Path) -> None:
+    """Makes a filled folder visible under its name, once all of it is on the disk."""
+    _sync_tree(staging)
+    try:
+        staging.rename(directory)
+    except OSError as error:
+        if directory.exists():
+            raise _taken(directory) from error
+        raise
+    _sync(directory.parent)
 
 
 def _taken(directory: Path) -> AlreadyExists:

@@ -13,7 +13,7 @@ from pyarrow import ipc
 
 from ml_server.views.values import Part, View
 from servicekit.errors import Unavailable
-from servicekit.files import staged_directory
+from servicekit.files import staging_directory
 
 Progress = Callable[[int, bool], Awaitable[None]]
 
@@ -44,7 +44,7 @@ class FetchedViews:
             if directory.is_dir():
                 await progress(view.total_rows, True)
             else:
-                with staged_directory(directory) as staging:
+                async with staging_directory(directory) as staging:
                     done = 0
                     for part in Part:
                         done = await self._fetch_part(owner, view, part, staging / f"{part}.arrow", done, progress)
