@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 MISSING = -1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class ColumnType(StrEnum):
@@ -63,7 +66,22 @@ def arrow_column(column: "pa.ChunkedArray[Any]", column_type: ColumnType) -> Col
         return TextColumn(encoded.dictionary.to_pylist(), codes)
     if column_type is ColumnType.DATETIME:
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
-    return NumberColumn(column.cast(pa.float64()).to_numpy().astype(np.float64, copy=False))
+    # Unsafe: whole numbers above 2^53 are rounded, as those of a prediction are, instead of refused.
+    return NumberColumn(column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False))
+
+
+def mean_and_deviation(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation of numbers; the deviation of equal ones is 1, so that everybody can divide by it."""
+    if values.min() == values.max():  # rounding leaves a mean beside the value, and a deviation above 0
+        return float(values[0]), 1.0
+    deviation = float(values.std())
+    return float(values.mean()), deviation if deviation > 0 else 1.0
+
+
+def microseconds_of(text: str) -> float:
+    """Microseconds since 1970 of a point in time in ISO 8601, in UTC unless it says otherwise. Raises ValueError."""
+    time = datetime.fromisoformat(text.strip())
+    return float(((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND)
 
 
 def text_of(value: float, column_type: ColumnType) -> str:

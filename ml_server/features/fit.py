@@ -5,7 +5,16 @@ from typing import Literal
 
 import numpy as np
 
-from ml_server.features.columns import MISSING, Column, Columns, ColumnType, NumberColumn, as_text
+from ml_server.features.columns import (
+    MISSING,
+    Column,
+    Columns,
+    ColumnType,
+    NumberColumn,
+    as_text,
+    mean_and_deviation,
+    microseconds_of,
+)
 from ml_server.features.encodings import TIME_PARTS, CategoryEncoding, FittedColumn, NumberEncoding, TimeEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
@@ -107,26 +116,26 @@ def _default(column: InputColumn, numeric: Encoding) -> _Choice:
 def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
     is_number = column.type in (ColumnType.INTEGER, ColumnType.FLOAT, ColumnType.BOOLEAN)
     is_time = column.type is ColumnType.DATETIME
+    # Views count the categories of these types alone, and without a count no shape is known before training.
+    has_categories = column.type.is_textual or column.type is ColumnType.BOOLEAN
     fits = {
         Encoding.STANDARDIZE: is_number or is_time,
         Encoding.PASS_THROUGH: is_number,
         Encoding.MIN_MAX: is_number or is_time,
         Encoding.TIME_PARTS: is_time,
-        Encoding.ONE_HOT: not is_time and column.type is not ColumnType.FLOAT,
-        Encoding.EMBEDDING: not is_time and column.type is not ColumnType.FLOAT,
+        Encoding.ONE_HOT: has_categories,
+        Encoding.EMBEDDING: has_categories,
     }
     if not fits[encoding]:
-        possible = ", ".join(each.name for each, good in fits.items() if good and each is not encoding)
+        possible = ", ".join(each.name for each, good in fits.items() if good)
+        by_category = encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING)
         raise InvalidArgument(
             Reason.COLUMN_UNSUPPORTED,
-            f"column '{column.name}' is {column.type.name} and can't be encoded by {encoding.name}: take "
-            f"{_without(fits, possible)}",
+            f"column '{column.name}' is {column.type.name} and can't be encoded by {encoding.name}: take {possible}"
+            + (", or cast it to CATEGORICAL in the view" if by_category else ""),
             field=field,
+            column=column.name,
         )
-
-
-def _without(fits: dict[Encoding, bool], possible: str) -> str:
-    return possible if any(fits.values()) else "another column"
 
 
 def _fitted(column: InputColumn, choice: _Choice, raw: Column) -> FittedColumn:
@@ -168,8 +177,8 @@ def _scaling(encoding: Encoding, column: NumberColumn) -> tuple[float, float]:
     if encoding is Encoding.MIN_MAX:
         low, high = float(values.min()), float(values.max())
         return low, 1.0 / (high - low) if high > low else 1.0
-    mean, deviation = float(values.mean()), float(values.std())
-    return mean, 1.0 / deviation if deviation > 0 else 1.0
+    mean, deviation = mean_and_deviation(values)
+    return mean, 1.0 / deviation
 
 
 def _number(text: str, column_type: ColumnType) -> float:
@@ -177,7 +186,7 @@ def _number(text: str, column_type: ColumnType) -> float:
     if column_type is ColumnType.BOOLEAN:
         return float(text.lower() in ("true", "1", "1.0"))
     if column_type is ColumnType.DATETIME:
-        return float(np.datetime64(text.rstrip("Z").replace("+00:00", ""), "us").astype(np.int64))
+        return microseconds_of(text)
     return float(text)
 
 

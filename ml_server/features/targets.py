@@ -7,7 +7,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.columns import MISSING, Column, Columns, ColumnType, NumberColumn, as_text
+from ml_server.features.columns import (
+    MISSING,
+    Column,
+    Columns,
+    ColumnType,
+    NumberColumn,
+    as_text,
+    mean_and_deviation,
+)
 from ml_server.networks.values import Value
 from servicekit.errors import InvalidArgument, Reason
 
@@ -108,14 +116,8 @@ def fit_targets(targets: list[TargetColumn], train: Columns) -> FittedTargets:
 def _fitted(target: TargetColumn, column: Column) -> FittedTarget:
     if _task_is_regression(target):
         assert isinstance(column, NumberColumn), target.name
-        deviation = float(column.values.std())
-        return FittedTarget(
-            name=target.name,
-            type=target.type,
-            task=Task.REGRESSION,
-            mean=float(column.values.mean()),
-            deviation=deviation if deviation > 0 else 1.0,
-        )
+        mean, deviation = mean_and_deviation(column.values)
+        return FittedTarget(name=target.name, type=target.type, task=Task.REGRESSION, mean=mean, deviation=deviation)
     text = as_text(column, target.type)
     seen = [text.values[code] for code in np.unique(text.codes[text.codes != MISSING])]
     classes = tuple(sorted(seen, key=_natural))

@@ -1,18 +1,28 @@
 """Raw values of a request as the columns that a version's preprocessing takes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from ml_server.features.columns import MISSING, Column, Columns, ColumnType, NumberColumn, TextColumn
-from ml_server.features.encodings import FittedColumn
+from ml_server.features.columns import (
+    MISSING,
+    Column,
+    Columns,
+    ColumnType,
+    NumberColumn,
+    TextColumn,
+    microseconds_of,
+)
+from ml_server.features.encodings import CategoryEncoding, FittedColumn
 from ml_server.features.features import FittedFeatures
 from servicekit.errors import InvalidArgument, Reason
 
-TRUE_TEXTS = ("true", "1", "yes")
-FALSE_TEXTS = ("false", "0", "no")
+TRUE_TEXTS = ("true", "t", "yes", "y", "1")
+FALSE_TEXTS = ("false", "f", "no", "n", "0")
 
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -77,7 +87,7 @@ def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
 
 
 def _column(fitted: FittedColumn, raw: RawColumn) -> Column:
-    column = _text_column(raw) if fitted.type.is_textual else _number_column(fitted, raw)
+    column = _text_column(fitted, raw) if fitted.type.is_textual else _number_column(fitted, raw)
     if not fitted.accepts_missing:
         assert isinstance(column, NumberColumn), fitted.name
         rows = np.flatnonzero(np.isnan(column.values))
@@ -89,8 +99,9 @@ def _column(fitted: FittedColumn, raw: RawColumn) -> Column:
     return column
 
 
-def _text_column(raw: RawColumn) -> TextColumn:
-    texts = [_category(value) for value in _plain(raw.values)]
+def _text_column(fitted: FittedColumn, raw: RawColumn) -> TextColumn:
+    assert isinstance(fitted.encoding, CategoryEncoding), fitted.name
+    texts = _texts(raw.values, frozenset(fitted.encoding.categories))
     codes = np.arange(len(texts), dtype=np.int64)
     if isinstance(raw.values, np.ndarray) and raw.values.dtype == np.float64:
         codes[np.isnan(raw.values)] = MISSING
@@ -98,30 +109,34 @@ def _text_column(raw: RawColumn) -> TextColumn:
     return TextColumn(texts, codes)
 
 
-def _plain(values: Numbers | Integers | Booleans | Texts) -> Iterable[object]:
-    return values.tolist() if isinstance(values, np.ndarray) else values
-
-
-def _category(value: object) -> str:
-    """A value as the category it means: JSON knows only floating point numbers, so 3.0 is '3'."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _texts(values: Numbers | Integers | Booleans | Texts, known: frozenset[str]) -> Sequence[str]:
+    """Values as the categories that they mean, written as a view writes them that casts them to text."""
+    if not isinstance(values, np.ndarray):
+        return values
+    texts: list[Any] = pa.array(values).cast(pa.string()).to_pylist()
+    if values.dtype != np.float64:
+        return texts
+    # JSON has no whole numbers: 1e10 may mean '10000000000', of a column of such, or '1e+10', of one of fractions.
+    return [
+        whole if value.is_integer() and (whole := str(int(value))) in known else text
+        for value, text in zip(values.tolist(), texts, strict=True)
+    ]
 
 
 def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
     if isinstance(raw.values, np.ndarray):
         values = raw.values.astype(np.float64)
-        if np.isinf(values).any():
-            row = int(np.flatnonzero(np.isinf(values))[0])
-            raise _invalid(fitted, row, "is infinite: give a finite number")
     else:
         values = np.array([_number(fitted, row, text, raw.missing) for row, text in enumerate(raw.values)])
-    if raw.missing:
-        values = values.copy()
-        values[list(raw.missing)] = np.nan
+    values[list(raw.missing)] = np.nan
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        raise _invalid(fitted, int(infinite[0]), "is infinite: give a finite number")
+    if fitted.type is ColumnType.BOOLEAN:
+        others = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
+        if len(others):
+            row = int(others[0])
+            raise _invalid(fitted, row, f"is {values[row]:g}, which is neither true nor false")
     return NumberColumn(values)
 
 
@@ -131,10 +146,7 @@ def _number(fitted: FittedColumn, row: int, text: str, missing: frozenset[int]) 
         return float("nan")
     try:
         if fitted.type is ColumnType.DATETIME:
-            time = np.datetime64(text.strip().removesuffix("Z").removesuffix("+00:00"), "us")
-            if np.isnat(time):
-                raise ValueError(text)
-            return float(time.astype(np.int64))
+            return microseconds_of(text)
         if fitted.type is ColumnType.BOOLEAN and text.lower() in TRUE_TEXTS + FALSE_TEXTS:
             return float(text.lower() in TRUE_TEXTS)
         return float(text)

@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from ml_server.features.features import FittedFeatures
 from ml_server.features.targets import FittedTargets
-from ml_server.networks.manageable_model import CONFIG_FILE, STATE_FILE, ManageableModel
+from ml_server.networks.manageable_model import CONFIG_FILE, STATE_FILE, ManageableModel, ModelConfig
 from ml_server.networks.values import Value
 from ml_server.registry.values import VersionDetails
 from servicekit.errors import InvalidArgument, Reason
@@ -19,6 +20,8 @@ from servicekit.errors import InvalidArgument, Reason
 FEATURES_FILE = "features.json"
 VERSION_FILE = "version.json"
 FILES = (CONFIG_FILE, STATE_FILE, FEATURES_FILE, VERSION_FILE)
+# zipfile has an error of its own for some damages; others, and encryption, come as these.
+_UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
 
 
 class Preprocessing(Value):
@@ -44,6 +47,15 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     preprocessing = Preprocessing(features=bundle.features, targets=bundle.targets)
     (directory / FEATURES_FILE).write_text(preprocessing.model_dump_json(), encoding="utf-8")
     (directory / VERSION_FILE).write_text(bundle.details.model_dump_json(), encoding="utf-8")
+
+
+def read_config(directory: Path) -> ModelConfig:
+    """The shape of the network in a version's folder. Raises InvalidArgument (INVALID_FIELD)."""
+    try:
+        return ModelConfig.model_validate_json((directory / CONFIG_FILE).read_bytes())
+    except ValidationError as error:
+        message = f"{CONFIG_FILE} is not the configuration of a model: {error}"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field="bundle") from error
 
 
 def read_bundle(directory: Path) -> Bundle:
@@ -112,7 +124,7 @@ def unzip_bundle(file: Path, directory: Path, max_bytes: int) -> None:
             for name in FILES:
                 with archive.open(name) as source, (directory / name).open("wb") as sink:
                     left -= _copy(source, sink, left)
-    except (zipfile.BadZipFile, OSError) as error:
+    except _UNZIP_ERRORS as error:
         raise _no_bundle(str(error)) from error
 
 

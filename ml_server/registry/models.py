@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ml_server.features.fit import expected_layout
 from ml_server.features.targets import expected_outputs
+from ml_server.networks.manageable_model import ModelConfig
 from ml_server.networks.shapes import ModelSize, check_shapes
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.weights import check_weights
@@ -90,6 +91,10 @@ class Models:
         layout = _below_model(lambda: expected_layout(list(view.inputs), specification.preprocessing))
         outputs = expected_outputs(list(view.targets))
         return _below_model(lambda: check_shapes(specification, layout, outputs, self._max_parameters))
+
+    def check_config(self, config: ModelConfig) -> None:
+        """Raises InvalidArgument, as `check_shapes`, if a network can't be built, or not within this server's limit."""
+        check_shapes(config.specification, config.layout, config.outputs, self._max_parameters)
 
     async def delete(self, owner: str, model_id: str) -> None:
         """Deletes a model with its versions.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ml_server.registry.bundle import Bundle, read_bundle, unzip_bundle, weights_digest, zip_bundle
+from ml_server.registry.bundle import Bundle, read_bundle, read_config, unzip_bundle, weights_digest, zip_bundle
 from ml_server.registry.models import Models
 from ml_server.registry.onnx_export import export_onnx
 from ml_server.registry.store import ModelStore
@@ -103,13 +103,14 @@ class Transfer:
         """Takes a bundle as a model's next version; makes the model if it is not there.
 
         Raises:
-            InvalidArgument: UPLOAD_INCOMPLETE, WEIGHTS_MISMATCH, INVALID_FIELD.
+            InvalidArgument: UPLOAD_INCOMPLETE, WEIGHTS_MISMATCH, INVALID_FIELD, or a reason of `check_config`.
         """
         with self._scratch() as directory:
             zipped, unzipped = directory / "bundle.zip", directory / "bundle"
             await receive_file(zipped, announced, chunks, self._max_bytes, LIMIT_SETTING)
             unzipped.mkdir()
             await asyncio.to_thread(unzip_bundle, zipped, unzipped, self._max_bytes)
+            self._models.check_config(read_config(unzipped))  # before a small file asks for a lot of memory
             bundle = await asyncio.to_thread(read_bundle, unzipped)
             if weights_digest(bundle.model) != bundle.details.digest:
                 raise InvalidArgument(

@@ -36,6 +36,9 @@ class LoopState:
     best_epoch: int = 0
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    # The last epoch that was better by early stopping's margin, which the best epoch need not be.
+    better_epoch: int = 0
+    better_loss: float = math.inf
 
     @classmethod
     def start(cls, model: nn.Module, plan: TrainingPlan, train_rows: int) -> "LoopState":
@@ -57,6 +60,8 @@ class LoopState:
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
             "best_weights": self.best_weights,
+            "better_epoch": self.better_epoch,
+            "better_loss": self.better_loss,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -72,6 +77,8 @@ class LoopState:
         self.best_epoch = state["best_epoch"]
         self.best_loss = state["best_loss"]
         self.best_weights = state["best_weights"]
+        self.better_epoch = state["better_epoch"]
+        self.better_loss = state["better_loss"]
 
 
 def steps_per_epoch(plan: TrainingPlan, train_rows: int) -> int:
@@ -85,8 +92,8 @@ def train(
 ) -> Iterator[Progress | EpochFinished | EarlyStopped]:
     """Trains from where `state` is to the plan's end. `state.best_weights` are the result.
 
-    When EpochFinished comes, `state` is that of the epoch's end and may be saved. Without validation rows the training
-    loss decides which epoch is best.
+    When EpochFinished comes, `state` is that of the epoch's end and may be saved. Without validation rows whose targets
+    training knows, the training loss decides which epoch is best.
 
     Raises:
         InvalidArgument: TRAINING_DIVERGED, naming epoch and step.
@@ -106,6 +113,7 @@ def train(
             if plan.gradient_clip_norm:
                 nn.utils.clip_grad_norm_(model.parameters(), plan.gradient_clip_norm)
             optimizer.step()
+            learning_rate = float(optimizer.param_groups[0]["lr"])  # before the schedule sets the next step's
             state.schedule.step()
             total += loss.detach() * len(batch)  # stays on the device: .item() here would wait on each batch
             seen += len(batch)
@@ -116,10 +124,10 @@ def train(
                 yield _progress(state, plan, step, steps, mean, seen / (now - began), len(train_rows))
         train_seconds = time.monotonic() - began
         train_loss = _finite(total.item() / seen, epoch, steps)
-        validation_loss, metrics = train_loss, tuple[Metric, ...]()
+        measured, metrics = None, tuple[Metric, ...]()
         if len(validation_rows):
-            validation_loss, metrics = objective.evaluate(model, validation_rows)
-            validation_loss = _finite(validation_loss, epoch, steps)
+            measured, metrics = objective.evaluate(model, validation_rows)
+        validation_loss = train_loss if measured is None else _finite(measured, epoch, steps)
         is_best = _keep_if_best(state, plan, epoch, validation_loss)
         state.finished_epochs = epoch
         yield EpochFinished(
@@ -127,7 +135,7 @@ def train(
             train_loss=train_loss,
             validation_loss=validation_loss,
             validation_metrics=metrics,
-            learning_rate=float(optimizer.param_groups[0]["lr"]),
+            learning_rate=learning_rate,
             seconds=time.monotonic() - began,
             samples_per_second=len(train_rows) / train_seconds,
             is_best=is_best,
@@ -139,12 +147,14 @@ def train(
 def _is_stale(state: LoopState, plan: TrainingPlan) -> bool:
     """True if validation has not got better for as long as the plan allows."""
     stopping = plan.early_stopping
-    return stopping is not None and state.finished_epochs - state.best_epoch >= stopping.patience
+    return stopping is not None and state.finished_epochs - state.better_epoch >= stopping.patience
 
 
 def _keep_if_best(state: LoopState, plan: TrainingPlan, epoch: int, loss: float) -> bool:
     margin = plan.early_stopping.min_delta if plan.early_stopping else 0.0
-    is_best = loss < state.best_loss - margin or not state.best_weights
+    if loss < state.better_loss - margin:
+        state.better_epoch, state.better_loss = epoch, loss
+    is_best = loss < state.best_loss
     if is_best:
         state.best_epoch, state.best_loss = epoch, loss
         state.best_weights = copy.deepcopy(state.model.state_dict())

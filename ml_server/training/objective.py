@@ -34,15 +34,23 @@ class Objective:
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module, rows: Rows) -> tuple[float, tuple[Metric, ...]]:
-        """Loss and metrics over all rows, with the model in evaluation mode; its mode is put back."""
+    def evaluate(self, model: nn.Module, rows: Rows) -> tuple[float | None, tuple[Metric, ...]]:
+        """Loss and metrics over all rows, with the model in evaluation mode; its mode is put back.
+
+        A target whose class training never saw in any of the rows has no loss; None if that is so for all targets.
+        """
         was_training = model.training
         model.eval()
         try:
             outputs = torch.cat([model(batch.features) for batch in rows.batches(EVALUATION_ROWS)])
         finally:
             model.train(was_training)
-        loss = self.loss(outputs, rows.targets).item()
+        losses = [
+            _loss(target, outputs[:, part], truth).item()
+            for (target, part), truth in zip(self._targets.slices, rows.targets, strict=True)
+            if target.task is Task.REGRESSION or bool((truth != UNSEEN).any())
+        ]
+        loss = sum(losses) / len(losses) if losses else None
         metrics = [
             metric
             for (target, part), truth in zip(self._targets.slices, rows.targets, strict=True)
@@ -89,7 +97,8 @@ def _classification_metrics(target: FittedTarget, outputs: Tensor, truth: Tensor
     }
     # The area under the curve is not defined for a class without rows.
     if len(torch.unique(truth[~unseen])) == len(target.classes):
-        probabilities = outputs[~unseen].softmax(dim=1)
+        # In double: a confident network's probabilities would all round to 1 in float32, and ties lose the order.
+        probabilities = outputs[~unseen].double().softmax(dim=1)
         metrics["auroc"] = multiclass_auroc(
             probabilities, truth[~unseen], num_classes=len(target.classes), average="macro"
         ).item()
