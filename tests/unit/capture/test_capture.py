@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  # as everyone calls it
 from flare.ml.v1 import specification_pb2
+from flare.ml.v1 import torch_graph_pb2 as pb
 from flare_client.capture import CapturedModule, capture
+from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from ml_server.networks.feature_layout import FeatureLayout
@@ -201,6 +203,7 @@ class Tabular(nn.Module):
         self.city = nn.Embedding(7, 3)
         self.kind = nn.Embedding(4, 2)
         self.position = nn.Embedding(5, 3)
+        self.shift = nn.Parameter(torch.randn(1, 3))
         self.register_buffer("ids", torch.arange(5))
         self.norm = nn.BatchNorm1d(6)
         self.fc = nn.Linear(6 + 3 + 2 + 3, 1)
@@ -209,6 +212,7 @@ class Tabular(nn.Module):
         numbers, codes = x[:, :6], x[:, 6:].long()
         positions = self.position(self.ids)[None].expand(x.shape[0], -1, -1).sum(1)
         positions = positions + torch.arange(3)  # a tensor that forward makes
+        positions = positions + self.shift.expand(x.shape[0], 3)[-1]
         features = [self.norm(numbers), self.city(codes[:, 0]), self.kind(codes[:, 1]), positions + numbers[:, :1]]
         value: Tensor = self.fc(torch.cat(features, dim=1)).squeeze(-1)
         return value
@@ -395,6 +399,85 @@ def test_gradients_are_those_of_the_module(name: str) -> None:
     total = sum(float(p.grad.abs().sum()) for p in module.parameters() if p.grad is not None)
     served_total = sum(float(p.grad.abs().sum()) for p in model.parameters() if p.grad is not None)
     assert served_total == pytest.approx(total, rel=1e-4)
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], Message]] = {
+    "linear": (nn.Linear(4, 3, bias=False), (4,), pb.Linear(in_features=4, out_features=3, without_bias=True)),
+    "convolution": (
+        nn.Conv2d(2, 4, (3, 1), (2, 1), (1, 0), (1, 2), groups=2, bias=False),
+        (2, 5, 5),
+        pb.Convolution(
+            in_channels=2,
+            out_channels=4,
+            kernel_size=[3, 1],
+            stride=[2, 1],
+            padding=[1, 0],
+            dilation=[1, 2],
+            groups=2,
+            without_bias=True,
+        ),
+    ),
+    "batch norm": (
+        nn.BatchNorm1d(4, eps=1e-3, momentum=0.3, affine=False),
+        (4,),
+        pb.BatchNorm(num_features=4, eps=1e-3, momentum=0.3, without_affine=True),
+    ),
+    "layer norm": (
+        nn.LayerNorm(4, eps=1e-3, elementwise_affine=False),
+        (3, 4),
+        pb.LayerNorm(normalized_shape=[4], eps=1e-3, without_affine=True),
+    ),
+    "group norm": (
+        nn.GroupNorm(2, 4, eps=1e-3, affine=False),
+        (4, 3),
+        pb.GroupNorm(num_groups=2, num_channels=4, eps=1e-3, without_affine=True),
+    ),
+    "dropout": (nn.Dropout(0.3), (4,), pb.Dropout(probability=0.3)),
+    "average pooling": (
+        nn.AvgPool2d(3, stride=2, padding=1),
+        (1, 5, 5),
+        pb.Pooling(kind=pb.POOLING_KIND_AVERAGE, kernel_size=[3, 3], stride=[2, 2], padding=[1, 1]),
+    ),
+    "lstm": (
+        nn.LSTM(4, 5, 2, batch_first=True, dropout=0.3, bidirectional=True),
+        (3, 4),
+        pb.Lstm(input_size=4, hidden_size=5, num_layers=2, bidirectional=True, dropout=0.3),
+    ),
+    "gru": (
+        nn.GRU(4, 5, 2, batch_first=True, dropout=0.3),
+        (3, 4),
+        pb.Gru(input_size=4, hidden_size=5, num_layers=2, dropout=0.3),
+    ),
+    "transformer encoder layer": (
+        nn.TransformerEncoderLayer(4, 2, 8, dropout=0.3, activation=nn.GELU(), batch_first=True, norm_first=True),
+        (3, 4),
+        pb.TransformerEncoderLayer(
+            d_model=4, num_heads=2, dim_feedforward=8, dropout=0.3, activation=pb.ACTIVATION_KIND_GELU, norm_first=True
+        ),
+    ),
+}
+
+
+class Flattened(nn.Module):
+    """A layer, and the first of its results as a row."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.is_recurrent = isinstance(layer, nn.RNNBase)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = self.layer(x)
+        rows: Tensor = result[0] if self.is_recurrent else result
+        return rows.flatten(1)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_decides_training_is_captured_too(name: str) -> None:
+    """Chances and momenta do not show in evaluation mode."""
+    layer, shape, expected = LAYERS[name]
+    node = capture(Flattened(layer), shape).graph.nodes[0]
+    assert getattr(node, str(node.WhichOneof("operation"))) == expected
 
 
 def test_ids_come_from_the_paths_of_modules() -> None:

@@ -261,6 +261,17 @@ ALL_OPERATIONS: dict[str, tuple[list[int], list[Node], tuple[int, ...]]] = {
         [("x", ["input"], {**CONVOLUTION, "stride": [2, 1], "padding": [1, 0], "dilation": [1, 2]})],
         (4, 5, 5),
     ),
+    "convolution whose window just fits": (
+        [1, 1],
+        [
+            (
+                "x",
+                ["input"],
+                {"op": "convolution", "in_channels": 1, "out_channels": 1, "kernel_size": [3], "padding": [1]},
+            )
+        ],
+        (1, 1),
+    ),
     "max pooling 1d": ([4, 9], [("x", ["input"], {"op": "pooling", "kind": "max", "kernel_size": [3]})], (4, 3)),
     "average pooling 2d": (
         [4, 9, 9],
