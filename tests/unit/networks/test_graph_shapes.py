@@ -261,7 +261,7 @@ ALL_OPERATIONS: dict[str, tuple[list[int], list[Node], tuple[int, ...]]] = {
         [("x", ["input"], {**CONVOLUTION, "stride": [2, 1], "padding": [1, 0], "dilation": [1, 2]})],
         (4, 5, 5),
     ),
-    "convolution whose window just fits": (
+    "window that just fits": (
         [1, 1],
         [
             (

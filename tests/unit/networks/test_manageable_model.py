@@ -202,6 +202,17 @@ def test_weights_may_lack_the_embeddings_of_columns() -> None:
     assert torch.equal(model.weights()["keys.weight"], torch.ones(2, 4))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_weights_are_checked_without_a_view_as_far_as_the_specification_decides(name: str) -> None:
+    model = build_model(CONFIGS[name])
+    weights = dict(model.weights())
+    check_weights(model.config.specification, weights)
+    last = list(weights)[-1]
+    weights["another"] = weights.pop(last)
+    with pytest.raises(InvalidArgument, match=f"'{last}' missing.*'another' unexpected"):
+        check_weights(model.config.specification, weights)
+
+
 def test_weights_that_do_not_fit_name_each_tensor_and_change_nothing() -> None:
     model = build_model(CONFIGS["graph"])
     before = {key: tensor.clone() for key, tensor in model.weights().items()}
