@@ -78,16 +78,21 @@ class Models:
     async def check(self, new: NewModel) -> ModelSize:
         """What a model weighs, on its view if it names one. Raises as `fit_to_view`."""
         if not new.view:
-            return _below_model(lambda: check_shapes(new.specification, max_parameters=self._max_parameters))
+            return await asyncio.to_thread(
+                lambda: _below_model(lambda: check_shapes(new.specification, max_parameters=self._max_parameters))
+            )
         view = await self._views.get(new.view)
-        return self.fit_to_view(new.specification, view)
+        return await self.fit_to_view(new.specification, view)
 
-    def fit_to_view(self, specification: ModelSpecification, view: View) -> ModelSize:
-        """What a model of a specification weighs on a view.
+    async def fit_to_view(self, specification: ModelSpecification, view: View) -> ModelSize:
+        """What a model of a specification weighs on a view. In a thread: a large graph takes seconds.
 
         Raises:
             InvalidArgument: With the reason of `check_shapes`, `expected_layout` or `expected_outputs`.
         """
+        return await asyncio.to_thread(self._fitted, specification, view)
+
+    def _fitted(self, specification: ModelSpecification, view: View) -> ModelSize:
         layout = _below_model(lambda: expected_layout(list(view.inputs), specification.preprocessing))
         outputs = expected_outputs(list(view.targets))
         return _below_model(lambda: check_shapes(specification, layout, outputs, self._max_parameters))

@@ -64,7 +64,7 @@ class TrainingJobs:
         """Raises what `create` would, and starts nothing."""
         model = await self._models.get(owner, new.model_id)
         view = await self._views.get(new.view)
-        self._rules.fit_to_view(model.specification, view)
+        await self._rules.fit_to_view(model.specification, view)
         resolve_device(new.plan.device)
         return TrainingSpec(
             model_id=model.id, model_uid=model.uid, view=view.name, view_digest=view.digest, plan=new.plan
