@@ -76,8 +76,9 @@ def error_of_call(error: grpc.RpcError, service: str, address: str) -> FlareErro
         return error_of_status(status)
     code, details = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE:
+        cause = details.rpartition(": ")[2]  # "failed to connect to all addresses; last error: ...: Connection refused"
         details = (
-            f"no answer from the {service} service at {address} ({details}): "
+            f"no answer from the {service} service at {address} ({cause}): "
             "is it running? `flare up --data-dir DIR` starts all services"
         )
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:

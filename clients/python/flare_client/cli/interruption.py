@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from flare_client.cli.main import INTERRUPTED
 from flare_client.cli.output import stderr
-
-INTERRUPTED = 130
 
 
 @contextmanager
