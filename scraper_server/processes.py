@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from scraper_server.disk import full_disk_told
 from servicekit.errors import FlareError, Internal, Reason, Unavailable
 
 log = structlog.get_logger()
@@ -62,10 +63,10 @@ class Processes:
                 answer = await _answer(ours, report)
             finally:
                 theirs.close()
-                ours.close()
                 if process.pid is not None:
-                    process.kill()
+                    process.kill()  # before our end is closed, which a thread may be reading
                     await asyncio.shield(asyncio.to_thread(process.join))
+                ours.close()
         if answer is None:
             message = "the process that read the table ended without a word: it may need more memory than there is"
             raise Unavailable(Reason.DEPENDENCY_UNAVAILABLE, message, retry_after_seconds=5)
@@ -121,7 +122,9 @@ def _work(connection: Connection, work: Callable[..., Any], arguments: tuple[Any
             connection.send(("report", values))
 
     try:
-        connection.send(("result", work(*arguments, report) if reports else work(*arguments)))
+        with full_disk_told():
+            result = work(*arguments, report) if reports else work(*arguments)
+        connection.send(("result", result))
     except FlareError as error:
         connection.send(("refused", error.to_json()))
     except Exception:

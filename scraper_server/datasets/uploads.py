@@ -12,6 +12,7 @@ from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.names import DatasetNames
 from scraper_server.datasets.store import DatasetStore
 from scraper_server.datasets.values import Dataset, UploadOrigin
+from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
 from scraper_server.tables.conversion import convert
 from scraper_server.tables.formats import FileFormat, checked
@@ -80,12 +81,13 @@ class Uploads:
         table_directory = directory / "table"
         await asyncio.to_thread(table_directory.mkdir, parents=True)
         try:
-            file = directory / f"file{PurePosixPath(name).suffix}"
-            sha256 = await _received(file, header, chunks)
-            table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
-            origin = UploadOrigin(name, header.size_bytes, sha256)
-            new = NewDataset(owner, dataset_id, header.display_name or name, origin)
-            return await self._datasets.keep(new, table, table_directory, request)
+            with full_disk_told():
+                file = directory / f"file{PurePosixPath(name).suffix}"
+                sha256 = await _received(file, header, chunks)
+                table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
+                origin = UploadOrigin(name, header.size_bytes, sha256)
+                new = NewDataset(owner, dataset_id, header.display_name or name, origin)
+                return await self._datasets.keep(new, table, table_directory, request)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -12,6 +12,7 @@ from scraper_server.datasets.ids import random_word
 from scraper_server.datasets.placing import place
 from scraper_server.datasets.store import ArtifactGone, DatasetStore, view_name_taken
 from scraper_server.datasets.values import DatasetView, view_key
+from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
 from scraper_server.views.batches import PartFile
 from scraper_server.views.making import make_view, part_file
@@ -92,7 +93,8 @@ class Views:
                 create_time=datetime.now(UTC),
             )
             if not validate_only:
-                await self._keep(view, directory, request)
+                with full_disk_told():
+                    await self._keep(view, directory, request)
             return view
         finally:
             shutil.rmtree(directory, ignore_errors=True)

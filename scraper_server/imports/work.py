@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.values import Dataset, SourceOrigin
+from scraper_server.disk import full_disk_told
 from scraper_server.imports.meter import Meter, reported
 from scraper_server.imports.spec import DATASET_CREATED, ImportPhase, ImportResult, ImportSpec
 from scraper_server.processes import Processes
@@ -50,7 +51,8 @@ class ImportWork:
         directory = self._directory / run.job.id
         try:
             dataset = await self._made_before(run)
-            result = await (self._make(run, directory) if dataset is None else self._told(run, dataset))
+            with full_disk_told():
+                result = await (self._make(run, directory) if dataset is None else self._told(run, dataset))
         except asyncio.CancelledError:
             if await self._is_cancelled(run):
                 shutil.rmtree(directory, ignore_errors=True)

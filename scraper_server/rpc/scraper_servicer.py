@@ -174,9 +174,10 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         return Empty()
 
     async def StreamView(self, request: pb.StreamViewRequest, context: Context) -> AsyncIterator[pb.StreamViewResponse]:
-        view, file = await self._views.part(_owner(), *view_ids(request.name), PART_OF[request.part], request.digest)
+        part = PART_OF[request.part]
+        view, file = await self._views.part(_owner(), *view_ids(request.name), part, request.digest)
         batches = file.encoded(request.start_batch)
-        yield view_messages.stream_header(view, file)
+        yield view_messages.stream_header(view, part, file)
         async for batch in batches:
             yield view_messages.stream_batch(batch)
 

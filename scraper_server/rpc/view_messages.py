@@ -14,7 +14,7 @@ from scraper_server.rpc.enums import (
 )
 from scraper_server.tables.schema import Column, arrow_schema
 from scraper_server.views.batches import EncodedBatch, PartFile
-from scraper_server.views.spec import ColumnRole, ColumnSelection, Split, SplitMethod, ViewColumn, ViewSpec
+from scraper_server.views.spec import PARTS, ColumnRole, ColumnSelection, Part, Split, SplitMethod, ViewColumn, ViewSpec
 from servicekit.rpc.jobs import timestamp_message
 
 
@@ -45,13 +45,13 @@ def view_message(view: DatasetView) -> pb.DatasetView:
     )
 
 
-def stream_header(view: DatasetView, file: PartFile) -> scraper_service_pb2.StreamViewResponse:
+def stream_header(view: DatasetView, part: Part, file: PartFile) -> scraper_service_pb2.StreamViewResponse:
     """What a row stream begins with."""
     schema = arrow_schema(tuple(Column(each.name, each.type) for each in view.resolved.columns))
     return scraper_service_pb2.StreamViewResponse(
         header=scraper_service_pb2.StreamViewHeader(
             columns=[_column_message(each) for each in view.resolved.columns],
-            row_count=file.row_count,
+            row_count=view.resolved.row_counts[PARTS.index(part)],
             batch_count=file.batch_count,
             digest=view.resolved.digest,
             arrow_schema=schema.serialize().to_pybytes(),

@@ -38,45 +38,56 @@ def as_text(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Reading:
-    """A way to read text as values of a type. `read` raises ArrowInvalid at the first cell that does not fit."""
+    """A way to read text as values of a type.
+
+    `parse` raises ArrowInvalid at the first cell that does not fit. Cells that it would read and should not, since they
+    match `refused` or do not match `required`, are found by `fits`; so `parse` is for cells that were found to fit.
+    """
 
     name: str
     type: ColumnType
-    read: Callable[[Array], Array]
+    parse: Callable[[Array], Array]
+    refused: str = ""
+    required: str = ""
+
+    def fits(self, strings: Array) -> bool:
+        """True if every cell can be read so. Nulls always can."""
+        if self.refused and _any(kernels.match_substring_regex(strings, self.refused)):
+            return False
+        if self.required and _any(kernels.invert(kernels.match_substring_regex(strings, self.required))):
+            return False
+        try:
+            self.parse(strings)
+        except pa.ArrowInvalid:
+            return False
+        return True
 
 
 def _integers(strings: Array) -> Array:
-    # 00123 is a code and 0x1F a name, though Arrow would read both as numbers.
-    _refuse(strings, r"^[+-]?0[0-9xX]")
-    return kernels.cast(_without_plus(strings), pa.int64())
+    return kernels.cast(kernels.replace_substring_regex(strings, r"^\+", ""), pa.int64())
 
 
 def _floats(strings: Array) -> Array:
-    # As above; and whole numbers too long for an integer are identifiers, which a float would blur.
-    _refuse(strings, r"^[+-]?(0[0-9]+|[0-9]{19,})$")
     return finite(kernels.cast(strings, pa.float64()))
 
 
 def _booleans(strings: Array) -> Array:
-    _refuse(strings, r"^(?i:true|false)$", wanted=True)
     return kernels.equal(kernels.utf8_lower(strings), "true")
 
 
 def _iso_times(strings: Array) -> Array:
-    naive = kernels.cast(_to_microseconds(strings), pa.timestamp("us"))
-    return kernels.assume_timezone(naive, "UTC")
+    return kernels.assume_timezone(kernels.cast(_to_microseconds(strings), pa.timestamp("us")), "UTC")
 
 
 def _zoned_times(strings: Array) -> Array:
     return kernels.cast(_to_microseconds(strings), ARROW_TYPES[ColumnType.DATETIME])
 
 
-def _formatted_times(shape: str, pattern: str) -> Callable[[Array], Array]:
-    def read(strings: Array) -> Array:
-        _refuse(strings, shape, wanted=True)
+def _formatted_times(pattern: str) -> Callable[[Array], Array]:
+    def parse(strings: Array) -> Array:
         return kernels.assume_timezone(kernels.strptime(strings, format=pattern, unit="us"), "UTC")
 
-    return read
+    return parse
 
 
 _DAY = r"^[0-9]{1,2}%s[0-9]{1,2}%s[0-9]{4}"
@@ -90,15 +101,16 @@ _TIME_FORMATS = {
     "%d.%m.%Y %H:%M": _DAY % (r"\.", r"\.") + _CLOCK + "$",
 }
 
-# In the order of preference, for columns that several fit.
+# In the order of preference, for columns that several fit. 00123 is a code and 0x1F a name, though Arrow would read
+# both as numbers; and whole numbers too long for an integer are identifiers, which a float would blur.
 READINGS = (
-    Reading("integer", ColumnType.INTEGER, _integers),
-    Reading("float", ColumnType.FLOAT, _floats),
-    Reading("boolean", ColumnType.BOOLEAN, _booleans),
+    Reading("integer", ColumnType.INTEGER, _integers, refused=r"^[+-]?0[0-9xX]"),
+    Reading("float", ColumnType.FLOAT, _floats, refused=r"^[+-]?(0[0-9]+|[0-9]{19,})$"),
+    Reading("boolean", ColumnType.BOOLEAN, _booleans, required=r"^(?i:true|false)$"),
     Reading("iso", ColumnType.DATETIME, _iso_times),
     Reading("zoned", ColumnType.DATETIME, _zoned_times),
     *(
-        Reading(pattern, ColumnType.DATETIME, _formatted_times(shape, pattern))
+        Reading(pattern, ColumnType.DATETIME, _formatted_times(pattern), required=shape)
         for pattern, shape in _TIME_FORMATS.items()
     ),
 )
@@ -109,15 +121,6 @@ AMBIGUOUS = ({"%m/%d/%Y", "%d/%m/%Y"}, {"%m/%d/%Y %H:%M", "%d/%m/%Y %H:%M"})
 def finite(floats: Array) -> Array:
     """The same numbers, with null for those that are not finite: no mean and no model survives them."""
     return kernels.if_else(kernels.is_finite(floats), floats, pa.scalar(None, pa.float64()))
-
-
-def fits(reading: Reading, strings: Array) -> bool:
-    """True if every cell can be read so. Nulls always can."""
-    try:
-        reading.read(strings)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def parsed(strings: Array, wanted: ColumnType) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -145,14 +148,8 @@ def parsed(strings: Array, wanted: ColumnType) -> tuple[Array, npt.NDArray[np.bo
     return pa.array(whole, mask=~good), ~good & ~missing
 
 
-def _refuse(strings: Array, pattern: str, *, wanted: bool = False) -> None:
-    matched = kernels.match_substring_regex(strings, pattern)
-    if reductions.any(kernels.invert(matched) if wanted else matched, min_count=0).as_py():
-        raise pa.ArrowInvalid(f"a cell {'does not match' if wanted else 'matches'} {pattern}")
-
-
-def _without_plus(strings: Array) -> Array:
-    return kernels.replace_substring_regex(strings, r"^\+", "")
+def _any(booleans: Array) -> bool:
+    return bool(reductions.any(booleans, min_count=0).as_py())
 
 
 def _to_microseconds(strings: Array) -> Array:

@@ -163,7 +163,7 @@ def _profiled(path: Path, columns: tuple[Column, ...], progress: PhaseProgress) 
         for at, done in enumerate(itertools.accumulate(sizes)):
             column = columns[at]
             values = _column(file, at)
-            yield replace(column, statistics=column_statistics(column.type, values))
+            yield replace(column, statistics=column_statistics(column.type, values, len(columns)))
             progress(ConversionPhase.PROFILING, done, sum(sizes))
 
 

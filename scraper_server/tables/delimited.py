@@ -15,7 +15,7 @@ from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import Column, arrow_schema
 
 # No row can be longer than a block.
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 16 << 20
 
 BytesDone = Callable[[int], None]
 
@@ -59,7 +59,7 @@ class DelimitedFile:
         columns = tuple(Column(name, reading.type) for name, reading in zip(self.names, readings, strict=True))
         schema = arrow_schema(columns)
         for block in self._strings(done):
-            arrays = [reading.read(cells) for reading, cells in zip(readings, block.columns, strict=True)]
+            arrays = [reading.parse(cells) for reading, cells in zip(readings, block.columns, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _strings(self, done: BytesDone) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,7 @@
 """Finds out what type a column of text has, from all of its cells, chunk by chunk."""
 
 from scraper_server.tables.arrow import Array, kernels
-from scraper_server.tables.cells import AMBIGUOUS, READINGS, Reading, fits
+from scraper_server.tables.cells import AMBIGUOUS, READINGS, Reading
 from scraper_server.tables.schema import ColumnType
 
 # A column of strings is categorical with at most so many distinct ones ...
@@ -49,8 +49,8 @@ class ColumnInference:
         """Takes the next cells, cleaned."""
         self._count += len(strings) - strings.null_count
         # Most readings fail at the first few cells: trying those alone first spares the rest.
-        first = tuple(reading for reading in self._fitting if fits(reading, strings[:FIRST_CELLS]))
-        self._fitting = tuple(reading for reading in first if fits(reading, strings))
+        first = tuple(reading for reading in self._fitting if reading.fits(strings[:FIRST_CELLS]))
+        self._fitting = tuple(reading for reading in first if reading.fits(strings))
         self._strings.see(strings)
 
     @property

@@ -83,19 +83,14 @@ class ParquetFile:
         return found
 
 
-def open_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """A writer of Parquet that makes each batch a row group. Floats are not dictionary coded.
+def write_table(batches: Iterator[pa.RecordBatch], path: Path) -> None:
+    """Writes batches of one schema to a Parquet file, a row group each. Floats are not dictionary coded.
 
     Measurements rarely repeat, and their dictionaries cost more than they save.
     """
-    coded: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    return pq.ParquetWriter(path, schema, use_dictionary=coded, compression="zstd")
-
-
-def write_table(batches: Iterator[pa.RecordBatch], path: Path) -> None:
-    """Writes batches of one schema to a Parquet file, a row group each."""
     first = next(batches)
-    with open_writer(path, first.schema) as writer:
+    coded: Any = [field.name for field in first.schema if not pa.types.is_floating(field.type)]
+    with pq.ParquetWriter(path, first.schema, use_dictionary=coded, compression="zstd") as writer:
         writer.write_batch(first)
         for batch in batches:
             writer.write_batch(batch)

@@ -26,10 +26,14 @@ HISTOGRAM_BINS = 20
 MOST_FREQUENT = 20
 # Longer values are cut in the list of the most frequent ones: it is there to be looked at.
 VALUE_CHARACTERS = 200
+# Of tables that are wider than this the lists are shorter: a data set and its statistics must fit into one message.
+WIDE_COLUMNS = 1000
+WIDE_MOST_FREQUENT = 3
+WIDE_VALUE_CHARACTERS = 40
 
 
-def column_statistics(kind: ColumnType, values: Array) -> ColumnStatistics:
-    """The statistics of a whole column; `values` are of the Arrow type that belongs to `kind`."""
+def column_statistics(kind: ColumnType, values: Array, width: int) -> ColumnStatistics:
+    """The statistics of a whole column of a table of `width`; `values` have the Arrow type that belongs to `kind`."""
     present = kernels.drop_null(values)
     counts = kernels.value_counts(present)
     return ColumnStatistics(
@@ -38,7 +42,7 @@ def column_statistics(kind: ColumnType, values: Array) -> ColumnStatistics:
         distinct_count=len(counts),
         numeric=_numeric(present) if len(present) and (kind.is_numeric or kind is ColumnType.BOOLEAN) else None,
         time=_time(present) if len(present) and kind is ColumnType.DATETIME else None,
-        most_frequent=() if kind is ColumnType.FLOAT else _most_frequent(cast(pa.StructArray, counts)),
+        most_frequent=() if kind is ColumnType.FLOAT else _most_frequent(cast(pa.StructArray, counts), width),
     )
 
 
@@ -85,13 +89,13 @@ def _time(present: Array) -> TimeStatistics:
     return TimeStatistics(reductions.min(present).as_py(), reductions.max(present).as_py())
 
 
-def _most_frequent(counts: pa.StructArray) -> tuple[ValueCount, ...]:
+def _most_frequent(counts: pa.StructArray, width: int) -> tuple[ValueCount, ...]:
     """Equal counts are ordered by value, so that the list is the same every time."""
+    is_wide = width > WIDE_COLUMNS
+    most, longest = (WIDE_MOST_FREQUENT, WIDE_VALUE_CHARACTERS) if is_wide else (MOST_FREQUENT, VALUE_CHARACTERS)
     ranked = pa.table({"value": counts.field("values"), "count": counts.field("counts")})
     order = [("count", "descending"), ("value", "ascending")]
-    top = ranked.take(kernels.select_k_unstable(ranked, k=MOST_FREQUENT, sort_keys=order))
+    top = ranked.take(kernels.select_k_unstable(ranked, k=most, sort_keys=order))
     texts = as_text(plain(top["value"])).to_pylist()
     numbers = plain(top["count"]).to_pylist()
-    return tuple(
-        ValueCount(str(text)[:VALUE_CHARACTERS], int(str(count))) for text, count in zip(texts, numbers, strict=True)
-    )
+    return tuple(ValueCount(str(text)[:longest], int(str(count))) for text, count in zip(texts, numbers, strict=True))

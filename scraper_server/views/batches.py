@@ -1,4 +1,7 @@
-"""The rows of a view's part as a Parquet file whose row groups are the batches that are streamed.
+"""The rows of a view's part as an Arrow file whose batches are those that are streamed.
+
+Such a file is written and read several times as fast as Parquet, above all with thousands of columns, and each of its
+batches is found at once.
 
 Where the batches end hangs on the rows alone, so a stream that was cut goes on at any batch, exactly.
 """
@@ -13,10 +16,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scraper_server.tables.arrow import Array, concatenated, kernels
-from scraper_server.tables.parquet import open_writer
 from servicekit.errors import OutOfRange, Reason
 
 # What a batch may take as an Arrow IPC message, and what its head takes of it for each column.
@@ -35,12 +36,12 @@ class EncodedBatch:
 
 
 class BatchWriter(AbstractContextManager["BatchWriter"]):
-    """Cuts rows into batches of at most BATCH_BYTES, but at least a row, and writes each as a row group."""
+    """Cuts rows into batches of at most BATCH_BYTES, but at least a row, and writes each."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Creates the file."""
         self._schema = schema
-        self._writer = open_writer(path, schema)
+        self._writer = pa.ipc.new_file(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
         self._waiting: list[pa.RecordBatch] = []
         self._budget = max(BATCH_BYTES - COLUMN_HEAD_BYTES * len(schema), BATCH_BYTES // 2)
 
@@ -74,14 +75,12 @@ class PartFile:
 
     def __init__(self, path: Path) -> None:
         """Reads the footer."""
-        self._file = pq.ParquetFile(path)
-        self.row_count: int = self._file.metadata.num_rows
-        # A part without rows has one row group of none.
-        self.batch_count: int = self._file.metadata.num_row_groups if self.row_count else 0
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self.batch_count: int = self._file.num_record_batches
 
     def batch(self, number: int) -> pa.RecordBatch:
         """The batch of a number from 0."""
-        return concatenated(self._file.read_row_group(number).to_batches())
+        return self._file.get_batch(number)
 
     async def encoded(self, start: int) -> AsyncIterator[EncodedBatch]:
         """The batches from a number on, as Arrow IPC messages. One is read ahead, in a thread.

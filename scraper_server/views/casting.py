@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scraper_server.tables.arrow import Array, kernels
-from scraper_server.tables.cells import AMBIGUOUS, READINGS, as_text, fits, parsed
+from scraper_server.tables.cells import AMBIGUOUS, READINGS, as_text, parsed
 from scraper_server.tables.schema import ARROW_TYPES, ColumnType
 from scraper_server.views.resolution import PlannedColumn
 from servicekit.errors import InvalidArgument, Reason
@@ -52,8 +52,8 @@ def cast_for(planned: PlannedColumn, values: Array) -> Cast:
 def _reading_for(planned: PlannedColumn, strings: Array) -> Cast:
     wanted = planned.column.type
     for reading in READINGS:
-        if reading.type is wanted and reading.name not in _AMBIGUOUS_NAMES and fits(reading, strings):
-            return reading.read
+        if reading.type is wanted and reading.name not in _AMBIGUOUS_NAMES and reading.fits(strings):
+            return reading.parse
     _, unfit = parsed(strings, wanted)
     if unfit.any():
         raise _failed(planned, strings, unfit)

@@ -36,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 
 def part_file(directory: Path, part: str) -> Path:
     """Where a part's rows lie in a view's folder."""
-    return directory / f"{part}.parquet"
+    return directory / f"{part}.arrow"
 
 
 def make_view(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 
 from scraper_server.tables.conversion import TABLE_FILE, ConvertedTable, convert
@@ -30,6 +30,10 @@ BY_PART = Split(SplitMethod.COLUMN, column="part")
 PART_COLUMN = ColumnSelection("part", ColumnRole.IGNORED)
 
 
+def rows_of(path: Path) -> dict[str, list[Any]]:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all().to_pydict()
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of a test, and views of it."""
@@ -43,7 +47,7 @@ class Table:
         target.mkdir()
         spec = ViewSpec(columns, split=split, **more)
         view = make_view(self.folder / TABLE_FILE, self.known.digest, self.known.columns, spec, target)
-        return view, [pq.read_table(part_file(target, part)).to_pydict() for part in PARTS]
+        return view, [rows_of(part_file(target, part)) for part in PARTS]
 
     def refusal(self, *columns: ColumnSelection, split: Split = BY_PART, **more: Any) -> InvalidArgument:
         """Why the view is refused; nothing is written."""
