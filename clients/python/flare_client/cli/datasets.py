@@ -10,6 +10,7 @@ from flare.scraper.v1 import dataset_pb2, source_pb2
 
 import flare_client
 from flare_client.choices import short_name
+from flare_client.cli.fitting import fitted
 from flare_client.cli.import_display import follow_import
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.progress import ByteProgress
@@ -186,11 +187,8 @@ def preview(
     if output is OutputFormat.JSON:
         print_json(frame.to_dict(orient="records"))
         return
-    print_table(
-        ["", *map(str, frame.columns)],
-        ([index, *("" if value is None else value for value in values)] for index, *values in frame.itertuples()),
-        empty="No rows there.",
-    )
+    table = [[str(index), *("" if value is None else value for value in row)] for index, *row in frame.itertuples()]
+    print_table(*fitted(["", *map(str, frame.columns)], table), empty="No rows there.")
 
 
 @app.command()
