@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-SECONDS = 100
+SECONDS = 200
+
+pytestmark = pytest.mark.timeout(300)  # the first test also waits for the services to start
 
 
 class Reader:
