@@ -148,8 +148,9 @@ class RemoteKeySet:
         async with aiohttp.ClientSession(timeout=self._timeout) as session:
             while True:
                 began = time.monotonic()
-                self._asked.clear()
                 await self._fetch_and_answer(session)
+                if not self._questions:  # who asked meanwhile is content with this fetch
+                    self._asked.clear()
                 await asyncio.sleep(max(0, began + self._least_interval_seconds - time.monotonic()))
                 if self._keys:
                     with contextlib.suppress(TimeoutError):
