@@ -70,26 +70,31 @@ def _in_order(order: npt.NDArray[np.intp], fractions: Fractions) -> Parts:
 
 
 def _stratified(codes: npt.NDArray[np.int64], seed: int, fractions: Fractions) -> Parts:
-    """Classes are cut where they stand in the whole, so that roundings of many small ones do not add up: each class has
-    its share of the training and test rows to one row, and so has the whole.
+    """Rows are lined up class by class, by chance within each, and taken at even distances along the line: first those
+    that train, then of the rest those that validate. So each class has its share of each part to a row or so, and the
+    roundings of many small classes do not add up.
 
     A class never lacks in the training rows only because it is small.
     """
-    sizes = np.bincount(codes)
-    ends = np.cumsum(sizes)
-    bounds = np.array([_bounds(fractions, int(end)) for end in ends])
-    cuts = np.diff(bounds, axis=0, prepend=np.zeros((1, 2), np.int64))  # per class: train, train + validation
-    train = np.maximum(cuts[:, 0], 1) if fractions[0] > 0 else cuts[:, 0]
     order = np.lexsort((_draws(seed, len(codes)), codes))
-    position = np.arange(len(codes)) - np.repeat(ends - sizes, sizes)
-    ranked = codes[order]
-    parts = np.full(len(codes), TEST, np.int8)
-    parts[order] = np.where(
-        position < train[ranked],
-        TRAIN,
-        np.where(position < np.maximum(cuts[:, 1], train)[ranked], VALIDATION, TEST),
-    )
+    trains = _even_steps(len(codes), fractions[0])
+    sizes = np.bincount(codes)
+    starts = np.cumsum(sizes) - sizes
+    if fractions[0] > 0:
+        trains[starts[np.add.reduceat(trains, starts) == 0]] = True
+    rest = np.flatnonzero(~trains)
+    others = fractions[1] + fractions[2]
+    along = np.full(len(codes), TRAIN, np.int8)
+    along[rest] = np.where(_even_steps(len(rest), fractions[1] / others if others else 0.0), VALIDATION, TEST)
+    parts = np.empty(len(codes), np.int8)
+    parts[order] = along
     return parts
+
+
+def _even_steps(count: int, share: float) -> npt.NDArray[np.bool_]:
+    """Marks a share of `count` places, rounded half up, at even distances."""
+    marked: npt.NDArray[np.bool_] = np.diff(np.floor(np.arange(count + 1) * share + 0.5)) > 0
+    return marked
 
 
 def _by_group(codes: npt.NDArray[np.int64], seed: int | None, fractions: Fractions) -> Parts:
