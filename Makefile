@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check protos sync-client lock fault bench clean
+.PHONY: help demo test check protos lock fault bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,13 +34,13 @@ check: $(READY) ## Style, types, contracts, generated code
 	$(BIN)/python -m tools.check_protos
 	$(BIN)/python tools/make_protos.py --check
 	$(BIN)/python tools/make_sync_client.py --check
+	$(BIN)/python -m tools.settings_page --check
 	@echo "all checks passed"
 
-protos: $(READY) ## Remake all generated code and the reference from protos/
+protos: $(READY) ## Remake all that is generated: code, synchronous client, reference, settings page
 	$(BIN)/python tools/make_protos.py
-
-sync-client: $(READY) ## Remake the synchronous Python client from the asynchronous one
 	$(BIN)/python tools/make_sync_client.py
+	$(BIN)/python -m tools.settings_page
 
 lock: ## Resolve the newest versions that pyproject.toml allows into requirements.lock
 	$(PYTHON) tools/make_lock.py

@@ -55,8 +55,8 @@ class Models:
         self._max_parameters = max_parameters
         self._is_training = is_training
 
-    async def create(self, owner: str, new: NewModel, request: RequestKey | None) -> tuple[Model, ModelSize]:
-        """Makes a model whose shapes fit, and says what it weighs.
+    async def create(self, owner: str, new: NewModel, request: RequestKey | None) -> tuple[Model, ModelSize | None]:
+        """Makes a model whose shapes fit, and says what it weighs on its view if it names one.
 
         Raises:
             InvalidArgument: The shapes do not fit, see `fit_to_view`.
@@ -66,7 +66,7 @@ class Models:
         model = await self._store.create(owner, new.id, new.display_name, new.specification, request)
         return model, size
 
-    async def check_only(self, owner: str, new: NewModel) -> ModelSize:
+    async def check_only(self, owner: str, new: NewModel) -> ModelSize | None:
         """Raises what `create` would, and makes nothing."""
         size = await self.check(new)
         try:
@@ -75,12 +75,13 @@ class Models:
             return size
         raise model_taken(new.id)
 
-    async def check(self, new: NewModel) -> ModelSize:
-        """What a model weighs, on its view if it names one. Raises as `fit_to_view`."""
+    async def check(self, new: NewModel) -> ModelSize | None:
+        """What a model weighs on its view, None if it names none. Raises as `fit_to_view`."""
         if not new.view:
-            return await asyncio.to_thread(
+            await asyncio.to_thread(
                 lambda: _below_model(lambda: check_shapes(new.specification, max_parameters=self._max_parameters))
             )
+            return None
         view = await self._views.get(new.view)
         return await self.fit_to_view(new.specification, view)
 

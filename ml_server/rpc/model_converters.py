@@ -60,13 +60,13 @@ def model_message(model: Model, size: ModelSize | None = None) -> model_pb2.Mode
     )
 
 
-def unsaved_model_message(new: NewModel, size: ModelSize) -> model_pb2.Model:
+def unsaved_model_message(new: NewModel, size: ModelSize | None) -> model_pb2.Model:
     """The model as it would be, for a request that only checks."""
     return model_pb2.Model(
         name=f"models/{new.id}",
         display_name=new.display_name,
         specification=model_specification_message(new.specification),
-        size=size_message(size),
+        size=size_message(size) if size else None,
     )
 
 
