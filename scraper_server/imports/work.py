@@ -69,7 +69,8 @@ class ImportWork:
         async with reported(run) as meter:
             file = await source.resolve(FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path))
             path = await self._downloaded(source, file, directory, meter)
-            table_directory = directory / "table"
+            # A process of a killed server may still write into the folder of its attempt.
+            table_directory = directory / f"table-{run.attempt}"
             table = await self._converted(path, file.path, spec, table_directory, meter)
         origin = SourceOrigin(spec.origin.source, file.ref, file.version, file.path)
         new = NewDataset(run.job.owner, spec.dataset_id, spec.display_name or file.title, origin, run.job.id)
