@@ -62,13 +62,13 @@ class Child:
         return True
 
     def describe_end(self) -> str:
-        """Says how it ended, with the last line that it wrote, and where the rest is."""
-        status = self._process.poll()
-        how = f"status {status}" if status is None or status >= 0 else f"signal {signal.Signals(-status).name}"
-        last = self._last_line()
-        return (
-            f"the {self.service} service ended with {how}" + (f": {last}" if last else "") + f" (log: {self.log_file})"
-        )
+        """Says how it ended, and where its log is; with the log's last line if it ended by itself."""
+        status = self._process.poll() or 0
+        if status < 0:
+            cause = f"was ended by {signal.Signals(-status).name}"
+        else:
+            cause = f"ended with status {status}: {self._last_line()}"
+        return f"the {self.service} service {cause} (log: {self.log_file})"
 
     def _last_line(self) -> str:
         with self.log_file.open("rb") as log:

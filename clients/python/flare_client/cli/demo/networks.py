@@ -24,18 +24,18 @@ class RowReader(nn.Module):
         return logits
 
 
-class ColumnReader(nn.Module):
-    """Lets the columns of a table attend to each other: every feature is a token of its own."""
+class TableReader(nn.Module):
+    """Makes a few summaries of a table's row and lets them attend to each other with a transformer encoder."""
 
-    def __init__(self, features: int, outputs: int, width: int = 16) -> None:
+    def __init__(self, features: int, outputs: int, summaries: int = 8, width: int = 16) -> None:
         super().__init__()
-        self.embed = nn.Linear(1, width)
-        self.column = nn.Parameter(torch.randn(features, width) * 0.02)
-        self.encode = nn.TransformerEncoderLayer(width, nhead=2, dim_feedforward=2 * width, batch_first=True)
-        self.head = nn.Linear(width, outputs)
+        self.summarise = nn.Linear(features, summaries * width)
+        self.part = nn.Unflatten(1, (summaries, width))
+        self.encode = nn.TransformerEncoderLayer(width, nhead=2, dim_feedforward=32, dropout=0.1, batch_first=True)
+        self.head = nn.Linear(summaries * width, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, features) to (N, outputs)."""
-        tokens = self.embed(features.unsqueeze(-1)) + self.column
-        outputs: Tensor = self.head(self.encode(tokens).mean(dim=1))
+        encoded = self.encode(self.part(self.summarise(features)))
+        outputs: Tensor = self.head(encoded.flatten(1))
         return outputs

@@ -20,7 +20,7 @@ def tell_of_samples(flare: Flare, narrator: Narrator, prefix: str) -> list[Train
     """A perceptron on a table, then a CNN and a captured transformer on images."""
     import torch
 
-    from flare_client.cli.demo.networks import RowReader
+    from flare_client.cli.demo import networks
 
     steps = Steps(flare, narrator)
     steps.log_in()
@@ -54,11 +54,11 @@ def tell_of_samples(flare: Flare, narrator: Narrator, prefix: str) -> list[Train
     narrator.step("A torch.nn.Module of your own, a transformer encoder over the rows, learns the same")
     captured = f"{prefix}digits-transformer"
     narrator.command(
-        *("models", "capture", captured, "networks.py:RowReader", "--input-shape", "8,8"),
+        *("models", "capture", captured, f"{networks.__file__}:RowReader", "--input-shape", "8,8"),
         *("--view", short(digit_view.name)),
     )
     torch.manual_seed(1)  # its first weights go with it
-    flare.models.create_from_module(captured, RowReader(), (8, 8), view=digit_view)
+    flare.models.create_from_module(captured, networks.RowReader(), (8, 8), view=digit_view)
     plan = {"epochs": 15, "optimizer": "adamw", "weight_decay": 0.1, "learning_rate": 0.003, "schedule": "cosine"}
     trained.append(steps.train(captured, "torch_graph", digit_view, {**plan, "seed": 1}))
     steps.predict(trained[-1], digit_view)
@@ -71,7 +71,7 @@ def tell_of_kaggle(
     """A perceptron and a captured transformer on the table; a CNN too where its columns are a square image."""
     import torch
 
-    from flare_client.cli.demo.networks import ColumnReader
+    from flare_client.cli.demo import networks
 
     steps = Steps(flare, narrator)
     steps.log_in()
@@ -97,16 +97,16 @@ def tell_of_kaggle(
         flare.models.create(convolutions, cnn((1, side, side), [block(16), block(32, pooling="max")]), view=view)
         trained.append(steps.train(convolutions, "cnn", view, {"epochs": 10, "patience": 4, "seed": 1}))
 
-    narrator.step("A torch.nn.Module of your own, a transformer encoder over the columns, learns it")
+    narrator.step("A torch.nn.Module of your own, a transformer encoder, learns it")
     captured = f"{prefix}table-transformer"
     torch.manual_seed(1)
-    module = ColumnReader(features=size.feature_count, outputs=size.output_count)
+    module = networks.TableReader(features=size.feature_count, outputs=size.output_count)
     narrator.command(
-        *("models", "capture", captured, "networks.py:ColumnReader", "--input-shape", str(size.feature_count)),
+        *("models", "capture", captured, f"{networks.__file__}:TableReader", "--input-shape", str(size.feature_count)),
         *("--argument", f"features={size.feature_count}", "--argument", f"outputs={size.output_count}"),
     )
     flare.models.create_from_module(captured, module, (size.feature_count,), view=view)
-    trained.append(steps.train(captured, "torch_graph", view, {"epochs": 20, "patience": 5, "seed": 1}))
+    trained.append(steps.train(captured, "torch_graph", view, {"epochs": 30, "patience": 6, "seed": 1}))
     steps.predict(trained[-1], view)
     return trained
 
