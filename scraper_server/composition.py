@@ -81,7 +81,7 @@ class ScraperService:
                 )
             ],
             verifier,
-            components=[*components, processes, uploads, views, kaggle, _Watches(wakeups), runner],
+            components=[*components, processes, uploads, views, kaggle, work, _Watches(wakeups), runner],
             registry=registry,
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -113,6 +114,7 @@ def _nothing() -> None:
 
 def _work(connection: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], reports: bool) -> None:
     """What the process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the server, which ends this process itself
     last = 0.0
 
     def report(*values: Any) -> None:

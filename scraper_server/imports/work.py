@@ -22,6 +22,8 @@ from servicekit.jobs.values import EventDraft, JobState, LostAttempt
 
 # An attempt that is repeated because its job could not be ended has told of its data set among the last few events.
 LATEST_EVENTS = 10
+# In a job's folder, the name of its owner, by whom alone a job can be looked up.
+OWNER_FILE = "owner"
 
 
 class ImportWork:
@@ -42,6 +44,16 @@ class ImportWork:
         self._processes = processes
         self._directory = directory
 
+    async def start(self) -> None:
+        """Removes the folders of jobs that were cancelled while no server ran."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for owner_file in self._directory.glob(f"*/{OWNER_FILE}"):
+            if await self._is_over(owner_file.read_text(), owner_file.parent.name):
+                shutil.rmtree(owner_file.parent, ignore_errors=True)
+
+    async def drain(self) -> None:
+        """Nothing to do: the runner ends the work."""
+
     async def __call__(self, run: JobRun) -> dict[str, object]:
         """Makes the data set and returns the job's result.
 
@@ -54,7 +66,7 @@ class ImportWork:
             with full_disk_told():
                 result = await (self._make(run, directory) if dataset is None else self._told(run, dataset))
         except asyncio.CancelledError:
-            if await self._is_cancelled(run):
+            if await self._is_over(run.job.owner, run.job.id):
                 shutil.rmtree(directory, ignore_errors=True)
             raise
         except Exception:
@@ -68,7 +80,7 @@ class ImportWork:
         source = self._sources.find(spec.origin.source)
         async with reported(run) as meter:
             file = await source.resolve(FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path))
-            path = await self._downloaded(source, file, directory, meter)
+            path = await self._downloaded(run.job.owner, source, file, directory, meter)
             # A process of a killed server may still write into the folder of its attempt.
             table_directory = directory / f"table-{run.attempt}"
             table = await self._converted(path, file.path, spec, table_directory, meter)
@@ -87,13 +99,14 @@ class ImportWork:
             await run.emit(EventDraft(DATASET_CREATED, result.to_json()))
         return result
 
-    async def _downloaded(self, source: Source, file: ResolvedFile, directory: Path, meter: Meter) -> Path:
+    async def _downloaded(self, owner: str, source: Source, file: ResolvedFile, directory: Path, meter: Meter) -> Path:
         def progress(done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase.DOWNLOADING, done_bytes, total_bytes or file.size_bytes)
 
         meter.update(ImportPhase.DOWNLOADING)
         target = directory / "download"
         await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread((directory / OWNER_FILE).write_text, owner)
         return await source.download(file, target, progress)
 
     async def _converted(
@@ -122,9 +135,13 @@ class ImportWork:
             return None
         return dataset if dataset.import_job == run.job.id else None
 
-    async def _is_cancelled(self, run: JobRun) -> bool:
-        job = await self._jobs.get(run.job.owner, run.job.id)
-        return job.state is not JobState.RUNNING
+    async def _is_over(self, owner: str, job_id: str) -> bool:
+        """True if no attempt will go on with the job."""
+        try:
+            job = await self._jobs.get(owner, job_id)
+        except NotFound:
+            return True
+        return job.state is JobState.CANCELLING or job.state.is_final
 
 
 async def _unbroken(steps: Coroutine[None, None, ImportResult]) -> ImportResult:

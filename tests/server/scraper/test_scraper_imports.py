@@ -17,6 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from scraper_server.composition import ScraperService
 from scraper_server.settings import Settings
+from scraper_server.sql_tables import jobs
+from servicekit.database import Database
+from servicekit.jobs.sql import SqlJobStore
+from servicekit.jobs.wakeups import Wakeups
 from tests.kaggle_emulator import Catalogue, EmulatedDataset, EmulatedFile, Fault, KaggleEmulator, RequestKind
 from tests.server.scraper.scraper_calls import Caller, Server, eventually, files_below
 
@@ -182,6 +186,22 @@ async def test_a_drained_import_goes_on_after_the_restart_and_its_watch_with_it(
         assert [attempt.number for attempt in ended.attempts] == [1, 2]
         assert (await ann.call("GetDataset", pb.GetDatasetRequest(name=ended.dataset))).row_count == 20_000
         assert len(files_below(tmp_path)) == 1
+
+
+async def test_a_job_cancelled_between_two_servers_leaves_nothing(
+    kaggle: KaggleEmulator, token_issuer: "TokenIssuer", tmp_path: Path
+) -> None:
+    async with kaggle_server(kaggle, token_issuer, tmp_path) as (ann, service):
+        kaggle.inject(RequestKind.STORAGE, Fault(stall_after=100_000))
+        job = await ann.call("ImportDataset", pb.ImportDatasetRequest(kaggle=KAGGLE_NUMBERS))
+        await kaggle.arrived(RequestKind.STORAGE)
+        await service.rpc.drain()
+    assert any("download" in name for name in files_below(tmp_path))
+    store = SqlJobStore(Database(f"sqlite+aiosqlite:///{tmp_path}/scraper.db"), jobs, "importJobs", Wakeups())
+    await store.request_cancel("accounts/ann", job.name.removeprefix("importJobs/"))
+    async with kaggle_server(kaggle, token_issuer, tmp_path) as (ann, _):
+        assert (await finished(ann, job.name)).state == job_pb2.JOB_STATE_CANCELLED
+        assert files_below(tmp_path) == []
 
 
 async def test_a_file_that_is_no_table_fails_the_job_with_the_reason(
