@@ -57,7 +57,10 @@ class SqlDatasetStore:
             except IntegrityError as error:
                 raise dataset_name_taken(dataset.id) from error
             await refer(connection, self._artifacts, table_key(dataset.table.digest))
-            await remember(connection, requests, request, dataset.id)
+            try:
+                await remember(connection, requests, request, dataset.id)
+            except IntegrityError as error:  # the same request made it, a moment ago
+                raise dataset_name_taken(dataset.id) from error
 
     async def get(self, owner: str, dataset_id: str) -> Dataset:
         """As DatasetStore says."""
@@ -117,7 +120,10 @@ class SqlDatasetStore:
             except IntegrityError as error:
                 raise view_name_taken(view.dataset_id, view.id) from error
             await refer(connection, self._artifacts, view_key(view.resolved.digest))
-            await remember(connection, requests, request, f"{view.dataset_id}/{view.id}")
+            try:
+                await remember(connection, requests, request, f"{view.dataset_id}/{view.id}")
+            except IntegrityError as error:  # the same request made it, a moment ago
+                raise view_name_taken(view.dataset_id, view.id) from error
 
     async def get_view(self, owner: str, dataset_id: str, view_id: str) -> DatasetView:
         """As DatasetStore says."""

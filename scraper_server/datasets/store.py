@@ -28,7 +28,7 @@ class DatasetStore(Protocol):
         """Keeps a data set whose artifact is stored.
 
         Raises:
-            AlreadyExists: NAME_TAKEN.
+            AlreadyExists: NAME_TAKEN; also if the same request has made another one, which `remembered` then knows.
             ArtifactGone: The artifact is not there.
         """
         ...
@@ -58,7 +58,7 @@ class DatasetStore(Protocol):
         """Keeps a view whose artifact is stored.
 
         Raises:
-            AlreadyExists: NAME_TAKEN.
+            AlreadyExists: NAME_TAKEN; also if the same request has made another one, which `remembered` then knows.
             NotFound: Its data set was deleted.
             ArtifactGone: The artifact is not there.
         """

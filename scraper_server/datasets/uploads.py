@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
@@ -14,9 +14,9 @@ from scraper_server.datasets.store import DatasetStore
 from scraper_server.datasets.values import Dataset, UploadOrigin
 from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
-from scraper_server.tables.conversion import convert
+from scraper_server.tables.conversion import ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, checked
-from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
+from servicekit.errors import AlreadyExists, InvalidArgument, Reason, ResourceExhausted
 from servicekit.idempotency import RequestKey
 
 
@@ -87,9 +87,29 @@ class Uploads:
                 table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
                 origin = UploadOrigin(name, header.size_bytes, sha256)
                 new = NewDataset(owner, dataset_id, header.display_name or name, origin)
-                return await self._datasets.keep(new, table, table_directory, request)
+                return await self._kept(new, header, table, table_directory, request)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+    async def _kept(
+        self,
+        new: NewDataset,
+        header: UploadHeader,
+        table: ConvertedTable,
+        directory: Path,
+        request: RequestKey | None,
+    ) -> Dataset:
+        """Keeps the data set, though another upload may have taken the id or answered the request meanwhile."""
+        while True:
+            try:
+                return await self._datasets.keep(new, table, directory, request)
+            except AlreadyExists:
+                known = await self._store.remembered(request)
+                if known is not None:
+                    return await self._datasets.get(new.owner, known)
+                if header.dataset_id:
+                    raise
+                new = replace(new, id=await self._names.chosen(new.owner, "", new.id))
 
     def _check_size(self, header: UploadHeader) -> None:
         if header.size_bytes > self._max_bytes:

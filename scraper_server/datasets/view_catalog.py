@@ -18,7 +18,7 @@ from scraper_server.views.batches import PartFile
 from scraper_server.views.making import make_view, part_file
 from scraper_server.views.spec import Part, ViewSpec
 from servicekit.artifacts import ArtifactStore
-from servicekit.errors import Aborted, Reason
+from servicekit.errors import Aborted, AlreadyExists, Reason
 from servicekit.idempotency import RequestKey
 
 RANDOM_ID_CHARACTERS = 8
@@ -92,10 +92,10 @@ class Views:
                 dataset_digest=dataset.table.digest,
                 create_time=datetime.now(UTC),
             )
-            if not validate_only:
-                with full_disk_told():
-                    await self._keep(view, directory, request)
-            return view
+            if validate_only:
+                return view
+            with full_disk_told():
+                return await self._kept(view, directory, request)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -137,7 +137,8 @@ class Views:
         directory = await self._artifacts.fetch(view_key(view.resolved.digest))
         return view, await asyncio.to_thread(PartFile, part_file(directory, part))
 
-    async def _keep(self, view: DatasetView, directory: Path, request: RequestKey | None) -> None:
+    async def _kept(self, view: DatasetView, directory: Path, request: RequestKey | None) -> DatasetView:
+        """Keeps the view; or returns the one that the same request has made meanwhile."""
         while True:
             async with self._artifacts.staged(view_key(view.resolved.digest)) as staging:
                 await asyncio.to_thread(place, directory, staging)
@@ -145,4 +146,9 @@ class Views:
                 await self._store.add_view(view, request)
             except ArtifactGone:  # the last other owner of an equal view deleted it just now
                 continue
-            return
+            except AlreadyExists:
+                known = await self._store.remembered(request)
+                if known is None:
+                    raise
+                return await self._store.get_view(view.owner, *known.split("/"))
+            return view

@@ -1,5 +1,6 @@
 """Import jobs as their owners see them: asked for, followed, cancelled."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -33,6 +34,7 @@ class Imports:
         self._names = names
         self._store = store
         self._sources = sources
+        self._creating = asyncio.Lock()  # an id that was found free is in use before the next one is looked for
 
     async def create(
         self,
@@ -50,13 +52,14 @@ class Imports:
             InvalidArgument: INVALID_FIELD for a format that can't be.
             NotFound: SOURCE_NOT_FOUND, the server does not have this source.
         """
-        known = await self._store.remembered(request)
-        if known is not None:
-            return await self._jobs.get(owner, known)
         self._sources.find(origin.source)
-        chosen = await self._names.chosen(owner, dataset_id, origin.ref.rsplit("/", 1)[-1])
-        spec = ImportSpec(origin, chosen, display_name, checked(wanted))
-        return await self._jobs.create(uuid.uuid4().hex[:20], owner, spec.to_json(), MAX_ATTEMPTS, request)
+        async with self._creating:
+            known = await self._store.remembered(request)
+            if known is not None:
+                return await self._jobs.get(owner, known)
+            chosen = await self._names.chosen(owner, dataset_id, origin.ref.rsplit("/", 1)[-1])
+            spec = ImportSpec(origin, chosen, display_name, checked(wanted))
+            return await self._jobs.create(uuid.uuid4().hex[:20], owner, spec.to_json(), MAX_ATTEMPTS, request)
 
     async def get(self, owner: str, job_id: str) -> Job:
         """A job. Raises NotFound."""

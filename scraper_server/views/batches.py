@@ -7,7 +7,7 @@ Where the batches end hangs on the rows alone, so a stream that was cut goes on 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,18 +91,16 @@ class PartFile:
         if start > self.batch_count:
             message = f"start_batch {start} lies beyond the {self.batch_count} batches of this part"
             raise OutOfRange(Reason.INVALID_FIELD, message, field="start_batch")
-        ahead = self._reading(start)
+        ahead: asyncio.Task[EncodedBatch] | None = None
         for number in range(start, self.batch_count):
-            batch = await ahead
-            ahead = self._reading(number + 1)
+            batch = await (ahead or self._reading(number))
+            ahead = self._reading(number + 1) if number + 1 < self.batch_count else None
             yield batch
 
-    def _reading(self, number: int) -> Awaitable[EncodedBatch]:
-        return asyncio.ensure_future(asyncio.to_thread(self._encoded, number))
+    def _reading(self, number: int) -> "asyncio.Task[EncodedBatch]":
+        return asyncio.create_task(asyncio.to_thread(self._encoded, number))
 
     def _encoded(self, number: int) -> EncodedBatch:
-        if number >= self.batch_count:
-            return EncodedBatch(number, 0, b"")
         batch = self.batch(number)
         return EncodedBatch(number, len(batch), batch.serialize().to_pybytes())
 

@@ -244,6 +244,13 @@ async def test_a_repeated_request_returns_its_first_job(ann: Caller) -> None:
     assert (await ann.refused("ImportDataset", other)).reason == "REQUEST_ID_REUSED"
 
 
+async def test_imports_at_once_get_names_of_their_own(ann: Caller) -> None:
+    jobs_made = await asyncio.gather(*(imported(ann, "iris") for _ in range(4)))
+    assert len({job.dataset for job in jobs_made}) == 4
+    ended = [await finished(ann, job.name) for job in jobs_made]
+    assert {job.state for job in ended} == {job_pb2.JOB_STATE_SUCCEEDED}
+
+
 async def test_jobs_are_listed_newest_first_to_their_owner(ann: Caller, bob: Caller) -> None:
     names = [(await imported(ann, sample)).name for sample in ("iris", "wine", "diabetes")]
     await imported(bob, "iris")

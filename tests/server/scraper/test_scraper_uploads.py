@@ -137,6 +137,20 @@ async def test_a_repeated_request_returns_its_first_data_set(ann: Caller) -> Non
     assert refusal.fields == ("request_id",)
 
 
+async def test_uploads_at_once_get_ids_of_their_own_or_one_answer(ann: Caller) -> None:
+    content = PASSENGERS.encode()
+    made = await asyncio.gather(*(ann.upload(content) for _ in range(4)))
+    assert len({dataset.name for dataset in made}) == 4
+    request_id = str(uuid.uuid4())
+    same = await asyncio.gather(*(ann.upload(content, request_id=request_id) for _ in range(3)))
+    assert len({dataset.name for dataset in same}) == 1
+    outcomes = await asyncio.gather(
+        *(ann.upload(content, dataset_id="wanted") for _ in range(3)), return_exceptions=True
+    )
+    codes = [outcome.code() for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
+    assert codes == [grpc.StatusCode.ALREADY_EXISTS] * 2
+
+
 async def test_a_file_over_the_limit_is_refused_by_its_announcement(ann: Caller) -> None:
     refusal = await ann.upload_refused(b"", 4_000_001)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
