@@ -97,6 +97,14 @@ def test_missing_values_become_what_the_training_rows_teach(table: Callable[[str
         "joined": "2024-01-01T00:00:00Z",
         "y": None,
     }
+    assert {column.name: column.category_count for column in view.columns} == {
+        "age": 0,
+        "score": 0,
+        "sex": 2,  # "m" and "f"; missing is none
+        "member": 1,
+        "joined": 0,
+        "y": 2,
+    }
     assert train["age"] == [10, 21, 16]
     assert validation == {
         "age": [16],
