@@ -47,6 +47,7 @@ class FakeFlare:
         self.logins = 0
         self.refreshes = 0
         self.login_delay_seconds = 0.0
+        self.predict_delay_seconds = 0.0
         self.valid_tokens: set[str] = set()
         self.refresh_token = ""
         self.failures: dict[str, list[grpc.StatusCode]] = {}
@@ -62,11 +63,11 @@ class FakeFlare:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: grpc.aio.Server | None = None
 
-    def start(self, address: str = "127.0.0.1:0") -> None:
+    def start(self, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None) -> None:
         """Listens; at the same address again after `stop`."""
         if not self._thread.is_alive():
             self._thread.start()
-        self._run(self._start(address))
+        self._run(self._start(address, credentials))
 
     def stop(self) -> None:
         """Cuts every connection."""
@@ -106,15 +107,15 @@ class FakeFlare:
         future: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         future.result(10)
 
-    async def _start(self, address: str) -> None:
+    async def _start(self, address: str, credentials: grpc.ServerCredentials | None) -> None:
         server = grpc.aio.server()
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(FakeAuth(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         training_service_pb2_grpc.add_TrainingServiceServicer_to_server(FakeTraining(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(FakeModels(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(FakePredictions(self), server)
         scraper_service_pb2_grpc.add_ScraperServiceServicer_to_server(FakeScraper(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
-        port = server.add_insecure_port(address)
-        self.address = f"127.0.0.1:{port}"
+        port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        self.address = f"{address.rpartition(':')[0]}:{port}"
         await server.start()
         self._server = server
 
@@ -280,6 +281,7 @@ class FakePredictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: prediction_service_pb2.PredictRequest, context: Context
     ) -> prediction_service_pb2.PredictResponse:
         await self._flare.admit(context, "Predict")
+        await asyncio.sleep(self._flare.predict_delay_seconds)
         return doubled(request)
 
     async def PredictStream(

@@ -2,11 +2,17 @@
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import flare_client
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from flare_client import FlareError
 from flare_client import aio as flare_aio
 from flare_client.profile import ProfileStore
@@ -130,6 +136,17 @@ async def test_a_service_that_does_not_run_is_told_with_its_address(account: Acc
     assert raised.value.code is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_call_that_is_not_answered_ends_in_time(
+    fake: FakeFlare, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flare_client.aio.predictions.PREDICT_SECONDS", 0.3)
+    fake.predict_delay_seconds = 60
+    async with flare_aio.connect(**account) as flare:
+        with pytest.raises(FlareError, match=r"ml service at .* did not answer in time") as raised:
+            await flare.predict("iris", {"x": [1.0]})
+    assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 async def test_a_list_has_the_items_of_all_pages(fake: FakeFlare, account: Account) -> None:
     async with flare_aio.connect(**account) as flare:
         datasets = await flare.datasets.list()
@@ -141,6 +158,44 @@ def test_plain_text_does_not_leave_this_machine_unless_spelled_out(address: str)
     with pytest.raises(FlareError, match="insecure=True"):
         flare_client.connect(ml=address, token="t")
     flare_client.connect(ml=address, token="t", insecure=True).close()
+
+
+def own_authority(folder: Path) -> tuple[Path, grpc.ServerCredentials]:
+    """A certificate for localhost that vouches for itself: its file, and what a server does with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "authority.pem").write_bytes(certificate)
+    return folder / "authority.pem", grpc.ssl_server_credentials([(secret, certificate)])
+
+
+async def test_both_clients_talk_tls_to_a_server_of_an_own_authority(tmp_path: Path) -> None:
+    authority, credentials = own_authority(tmp_path)
+    server = FakeFlare()
+    server.start("localhost:0", credentials)
+    try:
+        addresses = {"auth": server.address, "scraper": server.address, "ml": server.address}
+        account = {**addresses, "username": "ann", "password": "correct horse"}
+        async with flare_aio.connect(**account, ca_certificate=authority) as flare:  # type: ignore[arg-type]
+            assert (await flare.datasets.get("iris")).name == "datasets/iris"
+
+        def blocking() -> str:
+            with flare_client.connect(**account, ca_certificate=authority) as flare:  # type: ignore[arg-type]
+                return flare.datasets.get("iris").name
+
+        assert await asyncio.to_thread(blocking) == "datasets/iris"
+        async with flare_aio.connect(**account, tls=True) as flare:  # type: ignore[arg-type]
+            with pytest.raises(FlareError, match="no answer from the auth service"):
+                await flare.datasets.get("iris")
+    finally:
+        server.close()
 
 
 def test_half_of_an_account_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Streams of the Python client: a watch loses and repeats nothing, whatever happens to its connection."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import flare_client
 import grpc
@@ -126,6 +126,16 @@ async def test_an_asynchronous_prediction_stream_answers_each_table_in_order(fak
         answers = [frame async for frame in flare.predict_stream("iris", frames())]
     assert [list(frame["y"]) for frame in answers] == [[2.0 * n, 2.0 * n + 1] for n in range(10)]
     assert fake.calls.count("PredictStream") == 3
+
+
+async def test_an_asynchronous_prediction_stream_takes_asynchronous_tables(fake: FakeFlare, account: Account) -> None:
+    async def coming() -> AsyncIterator[dict[str, list[float]]]:
+        for table in frames():
+            yield table
+
+    async with flare_aio.connect(**account) as flare:
+        answers = [frame async for frame in flare.predict_stream("iris", coming())]
+    assert [list(frame["y"]) for frame in answers] == [[2.0 * n, 2.0 * n + 1] for n in range(10)]
 
 
 def test_a_blocking_prediction_stream_answers_each_table_in_order(fake: FakeFlare, account: Account) -> None:

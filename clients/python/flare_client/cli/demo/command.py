@@ -104,6 +104,9 @@ def _started(narrator: Narrator, data_dir: Path | None) -> Iterator[Flare]:
                 username="admin",
                 password=supervisor.data.admin_password_file.read_text().strip(),
             )
+    except KeyboardInterrupt:
+        narrator.say("\nInterrupted: the services are being stopped.")
+        raise
     finally:
         if data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
