@@ -31,7 +31,7 @@ async def test_calls_that_start_together_log_in_once(fake: FakeFlare, account: A
     fake.login_delay_seconds = 0.1
     async with flare_aio.connect(**account) as flare:
         await asyncio.gather(*(flare.datasets.get(f"d{n}") for n in range(20)))
-    assert fake.logins == 1
+    assert (fake.logins, fake.refreshes) == (1, 0)
 
 
 def test_threads_that_start_together_log_in_once(fake: FakeFlare, account: Account) -> None:
@@ -42,7 +42,7 @@ def test_threads_that_start_together_log_in_once(fake: FakeFlare, account: Accou
             thread.start()
         for thread in threads:
             thread.join()
-    assert (fake.logins, fake.calls.count("GetDataset")) == (1, 10)
+    assert (fake.logins, fake.refreshes, fake.calls.count("GetDataset")) == (1, 0, 10)
 
 
 async def test_a_token_is_renewed_before_it_ends(fake: FakeFlare, account: Account) -> None:
