@@ -22,10 +22,10 @@ demo: $(READY) ## From two public data sets to three served networks
 	@$(BIN)/flare demo
 
 test: $(READY) ## The everyday tests
-	@$(BIN)/pytest -m "not fault and not bench"
+	@$(BIN)/python -m pytest -m "not fault and not bench"
 
 fault: $(READY) ## Tests that kill, cut and fill things
-	@$(BIN)/pytest -m fault
+	@$(BIN)/python -m pytest -m fault
 
 check: $(READY) ## Style, types, contracts, generated code
 	$(BIN)/ruff check .

@@ -110,7 +110,8 @@ class Transfer:
             await receive_file(zipped, announced, chunks, self._max_bytes, LIMIT_SETTING)
             unzipped.mkdir()
             await asyncio.to_thread(unzip_bundle, zipped, unzipped, self._max_bytes)
-            self._models.check_config(read_config(unzipped))  # before a small file asks for a lot of memory
+            # Before reading it: a small file can ask for a lot of memory.
+            await asyncio.to_thread(self._models.check_config, read_config(unzipped))
             bundle = await asyncio.to_thread(read_bundle, unzipped)
             if weights_digest(bundle.model) != bundle.details.digest:
                 raise InvalidArgument(

@@ -20,9 +20,9 @@ from ml_server.rpc.model_converters import (
 )
 from servicekit.idempotency import request_key
 from servicekit.identity import current_caller
-from servicekit.pages import decode_token, encode_token, page_size
+from servicekit.pages import page_size
 from servicekit.rpc.interceptor import Context
-from servicekit.rpc.pages import newest_first_cursor, newest_first_token
+from servicekit.rpc.pages import next_cursor, number_cursor, number_token, time_cursor, time_token
 from servicekit.rpc.uploads import chunks_of, header_of
 from servicekit.uploads import Announcement
 
@@ -49,9 +49,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         self, request: model_service_pb2.ListModelsRequest, context: Context
     ) -> model_service_pb2.ListModelsResponse:
         limit = page_size(request.page_size)
-        before = newest_first_cursor("models", request.page_token)
+        before = time_cursor("models", request.page_token)
         models = await self._store.page(current_caller().subject, before, limit + 1)
-        more = newest_first_token("models", models, limit, lambda model: (model.create_time, model.uid))
+        more = time_token("models", next_cursor(models, limit, lambda model: (model.create_time, model.uid)))
         return model_service_pb2.ListModelsResponse(models=map(model_message, models[:limit]), next_page_token=more)
 
     async def CreateModel(self, request: model_service_pb2.CreateModelRequest, context: Context) -> model_pb2.Model:
@@ -95,9 +95,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> model_service_pb2.ListModelVersionsResponse:
         model = await self._store.get(current_caller().subject, _id(request.parent))
         limit, listing = page_size(request.page_size), f"versions of {request.parent}"
-        cursor = decode_token(listing, request.page_token)
-        versions = await self._store.versions(model, int(cursor) if cursor else None, limit + 1)
-        more = encode_token(listing, str(versions[limit - 1].number)) if len(versions) > limit else ""
+        before = number_cursor(listing, request.page_token)
+        versions = await self._store.versions(model, before, limit + 1)
+        more = number_token(listing, next_cursor(versions, limit, lambda version: version.number))
         messages = [await self._message(version) for version in versions[:limit]]
         return model_service_pb2.ListModelVersionsResponse(model_versions=messages, next_page_token=more)
 

@@ -18,7 +18,7 @@ from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.store import JobStore
 from servicekit.pages import page_size
 from servicekit.rpc.interceptor import Context
-from servicekit.rpc.pages import newest_first_cursor, newest_first_token
+from servicekit.rpc.pages import next_cursor, time_cursor, time_token
 
 
 class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
@@ -48,9 +48,9 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self, request: training_service_pb2.ListTrainingJobsRequest, context: Context
     ) -> training_service_pb2.ListTrainingJobsResponse:
         limit = page_size(request.page_size)
-        before = newest_first_cursor("trainingJobs", request.page_token)
+        before = time_cursor("trainingJobs", request.page_token)
         jobs = await self._store.page(current_caller().subject, before, limit + 1)
-        more = newest_first_token("trainingJobs", jobs, limit, lambda job: (job.create_time, job.id))
+        more = time_token("trainingJobs", next_cursor(jobs, limit, lambda job: (job.create_time, job.id)))
         return training_service_pb2.ListTrainingJobsResponse(
             training_jobs=map(job_message, jobs[:limit]), next_page_token=more
         )

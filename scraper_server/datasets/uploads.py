@@ -1,7 +1,6 @@
 """Makes data sets of files that callers send."""
 
 import asyncio
-import hashlib
 import shutil
 import uuid
 from collections.abc import AsyncIterator
@@ -16,18 +15,19 @@ from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
 from scraper_server.tables.conversion import ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, checked
-from servicekit.errors import AlreadyExists, InvalidArgument, Reason, ResourceExhausted
+from servicekit.errors import AlreadyExists
 from servicekit.idempotency import RequestKey
+from servicekit.uploads import Announcement, receive_file
+
+LIMIT_SETTING = "FLARE_SCRAPER_MAX_UPLOAD_BYTES"
 
 
 @dataclass(frozen=True)
 class UploadHeader:
-    """What an upload will send. `sha256` is hexadecimal, or empty if the caller does not know it."""
+    """What an upload will send."""
 
     dataset_id: str
-    file_name: str
-    size_bytes: int
-    sha256: str = ""
+    announced: Announcement
     display_name: str = ""
     format: FileFormat = field(default_factory=FileFormat)
 
@@ -73,9 +73,8 @@ class Uploads:
         known = await self._store.remembered(request)
         if known is not None:
             return await self._datasets.get(owner, known)
-        self._check_size(header)
         wanted = checked(header.format)
-        name = PurePosixPath(header.file_name.replace("\\", "/")).name
+        name = PurePosixPath(header.announced.file_name.replace("\\", "/")).name
         dataset_id = await self._names.chosen(owner, header.dataset_id, PurePosixPath(name).stem)
         directory = self._directory / uuid.uuid4().hex
         table_directory = directory / "table"
@@ -83,9 +82,9 @@ class Uploads:
         try:
             with full_disk_told():
                 file = directory / f"file{PurePosixPath(name).suffix}"
-                sha256 = await _received(file, header, chunks)
+                sha256 = await receive_file(file, header.announced, chunks, self._max_bytes, LIMIT_SETTING)
                 table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
-                origin = UploadOrigin(name, header.size_bytes, sha256)
+                origin = UploadOrigin(name, header.announced.size_bytes, sha256)
                 new = NewDataset(owner, dataset_id, header.display_name or name, origin)
                 return await self._kept(new, header, table, table_directory, request)
         finally:
@@ -110,41 +109,6 @@ class Uploads:
                 if header.dataset_id:
                     raise
                 new = replace(new, id=await self._names.chosen(new.owner, "", new.id))
-
-    def _check_size(self, header: UploadHeader) -> None:
-        if header.size_bytes > self._max_bytes:
-            message = (
-                f"file '{header.file_name}' has {header.size_bytes} bytes, more than the {self._max_bytes} that this "
-                "server takes (FLARE_SCRAPER_MAX_UPLOAD_BYTES)"
-            )
-            raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message, limit=str(self._max_bytes))
-
-
-async def _received(path: Path, header: UploadHeader, chunks: AsyncIterator[bytes]) -> str:
-    """Writes the chunks to a file, and returns their sha256.
-
-    Raises:
-        InvalidArgument: UPLOAD_INCOMPLETE, if they are not what the header announced.
-    """
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("wb") as file:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > header.size_bytes:
-                raise _incomplete(header, f"more than the announced {header.size_bytes} bytes arrived")
-            digest.update(chunk)
-            file.write(chunk)
-    if size < header.size_bytes:
-        raise _incomplete(header, f"it ended after {size} of {header.size_bytes} bytes")
-    if header.sha256 and digest.hexdigest() != header.sha256:
-        raise _incomplete(header, f"its sha256 is {digest.hexdigest()}, not the announced {header.sha256}")
-    return digest.hexdigest()
-
-
-def _incomplete(header: UploadHeader, why: str) -> InvalidArgument:
-    message = f"the upload of '{header.file_name}' is not whole: {why}; send it again"
-    return InvalidArgument(Reason.UPLOAD_INCOMPLETE, message, file=header.file_name)
 
 
 def _unheard(*progress: object) -> None:

@@ -10,6 +10,7 @@ from scraper_server.sources.source import SourceKind
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.schema import Column, ColumnStatistics, NumericStatistics
 from servicekit.rpc.jobs import timestamp_message
+from servicekit.uploads import Announcement
 
 
 def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
@@ -69,9 +70,7 @@ def upload_header(message: scraper_service_pb2.UploadHeader) -> UploadHeader:
     """What an upload will send."""
     return UploadHeader(
         dataset_id=message.dataset_id,
-        file_name=message.file_name,
-        size_bytes=message.size_bytes,
-        sha256=message.sha256,
+        announced=Announcement(message.file_name, message.size_bytes, message.sha256),
         display_name=message.display_name,
         format=file_format(message.format),
     )

@@ -18,14 +18,15 @@ from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
-from scraper_server.rpc import dataset_messages, import_messages, pages, view_messages
+from scraper_server.rpc import dataset_messages, import_messages, view_messages
 from scraper_server.rpc.enums import PART_OF, SOURCE_KIND_OF
 from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
-from scraper_server.rpc.upload_stream import chunks_of, header_of
 from scraper_server.sources.catalog import Sources
 from servicekit.idempotency import RequestKey, request_key
 from servicekit.identity import current_caller
 from servicekit.pages import decode_token, encode_token, page_size
+from servicekit.rpc.pages import number_cursor, number_token, time_cursor, time_token
+from servicekit.rpc.uploads import chunks_of, header_of
 
 Context = ServicerContext[Any, Any]
 pb = scraper_service_pb2
@@ -79,11 +80,11 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
 
     async def ListImportJobs(self, request: pb.ListImportJobsRequest, context: Context) -> pb.ListImportJobsResponse:
         listing = f"ListImportJobs {_owner()}"
-        before = pages.job_cursor(listing, request.page_token)
+        before = time_cursor(listing, request.page_token)
         jobs, cursor = await self._imports.page(_owner(), before, page_size(request.page_size))
         return pb.ListImportJobsResponse(
             import_jobs=[import_messages.job_message(job) for job in jobs],
-            next_page_token=pages.job_token(listing, cursor),
+            next_page_token=time_token(listing, cursor),
         )
 
     async def CancelImportJob(self, request: pb.CancelImportJobRequest, context: Context) -> import_job_pb2.ImportJob:
@@ -121,11 +122,11 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         listing = f"ListDatasets {_owner()}"
-        before = pages.number_cursor(listing, request.page_token)
+        before = number_cursor(listing, request.page_token)
         datasets, cursor = await self._datasets.page(_owner(), before, page_size(request.page_size))
         return pb.ListDatasetsResponse(
             datasets=[dataset_messages.dataset_message(dataset) for dataset in datasets],
-            next_page_token=pages.number_token(listing, cursor),
+            next_page_token=number_token(listing, cursor),
         )
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> Empty:
@@ -160,13 +161,13 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         self, request: pb.ListDatasetViewsRequest, context: Context
     ) -> pb.ListDatasetViewsResponse:
         listing = f"ListDatasetViews {_owner()} {request.parent}"
-        before = pages.number_cursor(listing, request.page_token)
+        before = number_cursor(listing, request.page_token)
         views, cursor = await self._views.page(
             _owner(), listed_dataset_id(request.parent), before, page_size(request.page_size)
         )
         return pb.ListDatasetViewsResponse(
             views=[view_messages.view_message(view) for view in views],
-            next_page_token=pages.number_token(listing, cursor),
+            next_page_token=number_token(listing, cursor),
         )
 
     async def DeleteDatasetView(self, request: pb.DeleteDatasetViewRequest, context: Context) -> Empty:

@@ -12,7 +12,7 @@ async def header_of(requests: AsyncIterator[Any]) -> Any:
         if request.WhichOneof("message") == "header":
             return request.header
         break
-    raise InvalidArgument(Reason.INVALID_FIELD, "the first message of an upload must hold its header", field="message")
+    raise InvalidArgument(Reason.INVALID_FIELD, "the first message of an upload must hold its header", field="header")
 
 
 async def chunks_of(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
@@ -20,6 +20,6 @@ async def chunks_of(requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     async for request in requests:
         if request.WhichOneof("message") != "chunk":
             raise InvalidArgument(
-                Reason.INVALID_FIELD, "only the first message of an upload may hold a header", field="message"
+                Reason.INVALID_FIELD, "only the first message of an upload may hold a header", field="header"
             )
         yield request.chunk
