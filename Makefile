@@ -10,11 +10,11 @@ READY := $(VENV)/ready
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-# The lock decides every version. Only a changed lock or pyproject.toml installs anew.
+# The lock names everything, so nothing is left to resolve. Only a changed lock or pyproject.toml installs anew.
 $(READY): requirements.lock pyproject.toml
 	@echo "installing into $(VENV): some minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
