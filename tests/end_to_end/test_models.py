@@ -316,6 +316,7 @@ def test_rows_and_columns_predict_alike(world: World, houses: tuple[str, str, pd
     inputs = test.drop(columns=["price", "kind", "is_dear"]).head(8).reset_index(drop=True)
     inputs["colour"] = inputs["colour"].astype(object)
     inputs.loc[0, "colour"], inputs.loc[1, "colour"] = None, "never seen"
+    inputs.loc[2, "size"] = np.nan
     by_columns = world.flare.predict(model, inputs)
     texts = inputs.assign(built=inputs["built"].map(lambda time: time.isoformat())).astype(object)
     rows = texts.where(texts.notna(), None).to_dict(orient="records")
