@@ -274,6 +274,17 @@ def test_an_error_is_one_line_that_says_what_to_do(flare: Command, arguments: li
     assert message in complaint(flare(*arguments))
 
 
+def test_an_output_that_nobody_reads_on_is_no_error(view: str, environment: dict[str, str], flare: Command) -> None:
+    command = [sys.executable, "-m", "flare_client.cli.main", "views", "describe", view]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_a_wrong_password_is_refused_in_a_line(flare: Command, flare_services: FlareServices, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("wrong\n")
     folder = str(flare_services.data_dir)

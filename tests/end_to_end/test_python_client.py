@@ -59,7 +59,9 @@ def test_an_import_tells_its_progress_and_leaves_a_data_set(flare: Flare) -> Non
     assert events[-1] == "state_changed"
     assert "dataset_created" in events
     assert (dataset.row_count, len(dataset.columns)) == (178, 14)
-    assert flare.jobs.get_import(job.name).state == "succeeded"
+    again = flare.jobs.get_import(job.name)
+    assert again.state == "succeeded"
+    assert [progress.phase for progress in again.progress()]
 
 
 def test_a_frame_comes_back_as_it_was_uploaded(flare: Flare) -> None:

@@ -15,6 +15,7 @@ from flare_client.errors import FlareError
 from flare_client.services.failures import ServicesError
 
 FAILED = 1
+TRACEBACK_VARIABLE = "FLARE_TRACEBACK"
 
 app = typer.Typer(
     name="flare",
@@ -41,16 +42,25 @@ def run(arguments: list[str]) -> int:
     """Runs a command line and returns its exit status: 0, 1 after an error, 130 after Ctrl-C."""
     try:
         status = app(arguments, prog_name="flare", standalone_mode=False)
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read the output has gone: nothing to say
         return FAILED
-    except (FlareError, ServicesError, CommandError, OSError) as error:
+    except (FlareError, ServicesError, CommandError) as error:
         return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except ModuleNotFoundError as error:
+        return _fail(f"this needs the Python package {error.name}: install Flare with the extra that brings it")
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except _COMMAND_LINE_ERROR as error:
         message = _describe_misuse(error)
         return _fail(message) if message else FAILED  # without one the help was shown
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        return _fail(f"{type(error).__name__}: {error} (a fault of this command: {TRACEBACK_VARIABLE}=1 shows where)")
     return status if isinstance(status, int) else 0
 
 

@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Self
 
+from flare_client.connection_settings import DEFAULT_ADDRESSES
 from flare_client.services.failures import StartRefused
 
-DEFAULT_AUTH_ADDRESS = "127.0.0.1:50053"
-DEFAULT_SCRAPER_ADDRESS = "127.0.0.1:50052"
-DEFAULT_ML_ADDRESS = "127.0.0.1:50051"
+DEFAULT_AUTH_ADDRESS = DEFAULT_ADDRESSES["auth"]
+DEFAULT_SCRAPER_ADDRESS = DEFAULT_ADDRESSES["scraper"]
+DEFAULT_ML_ADDRESS = DEFAULT_ADDRESSES["ml"]
 DEFAULT_AUTH_HTTP_ADDRESS = "127.0.0.1:50054"
 
 
