@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path, PurePosixPath
@@ -60,7 +61,7 @@ class FolderArtifacts:
     async def delete(self, key: str) -> None:
         """As ArtifactStore says. A rename takes it out of sight at once; the files go after."""
         directory = self._path(key)
-        doomed = directory.with_name(f".{directory.name}.deleted")
+        doomed = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.deleted")
         try:
             directory.rename(doomed)
         except FileNotFoundError:

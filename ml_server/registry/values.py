@@ -12,7 +12,7 @@ from ml_server.networks.values import Value
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of quality; `target` is empty for the loss over all targets."""
+    """A figure of quality of one target."""
 
     name: str
     target: str

@@ -12,15 +12,6 @@ from ml_server.prediction.predictor import Prediction
 from servicekit.errors import InvalidArgument, Reason
 
 
-def predict_request(message: pb.PredictStreamRequest) -> pb.PredictRequest:
-    """The request that a stream's message holds. Raises InvalidArgument (INVALID_FIELD) if it holds none."""
-    if not message.HasField("request"):
-        raise InvalidArgument(
-            Reason.INVALID_FIELD, "a message of a prediction stream must hold a request: set it", field="request"
-        )
-    return message.request
-
-
 def raw_columns(request: pb.PredictRequest) -> Mapping[str, RawColumn]:
     """The columns of a request, in whichever form it has them.
 

@@ -6,7 +6,7 @@ from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.ml.v1 import prediction_service_pb2_grpc
 
 from ml_server.prediction.predictor import Predictor
-from ml_server.rpc.prediction_converters import predict_request, prediction_message, raw_columns
+from ml_server.rpc.prediction_converters import prediction_message, raw_columns
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
 
@@ -26,4 +26,4 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> AsyncIterator[pb.PredictStreamResponse]:
         # One after another: reply i belongs to request i, and the caller's own pace bounds what waits here.
         async for message in request_iterator:
-            yield pb.PredictStreamResponse(response=await self.Predict(predict_request(message), context))
+            yield pb.PredictStreamResponse(response=await self.Predict(message.request, context))

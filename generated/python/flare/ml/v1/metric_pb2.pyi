@@ -26,9 +26,9 @@ class Metric(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`loss`, `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`."""
+    """`accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`."""
     target: _builtins.str
-    """The target that it measures; empty for the loss over all targets."""
+    """The target that it measures."""
     value: _builtins.float
     """Its value; for regression errors in the target's own unit."""
     def __init__(

@@ -198,7 +198,8 @@ class ModelServiceServicer(object):
         """Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
         it is not there.
         Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-        do not fit each other or the model.
+        do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+        such a network can't be built here.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -75,7 +75,8 @@ class ModelServiceStub:
     """Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
     it is not there.
     Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-    do not fit each other or the model.
+    do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+    such a network can't be built here.
     """
     ListModules: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModulesRequest, _model_service_pb2.ListModulesResponse]
     """Lists the modules that RegisteredModule can name on this server."""
@@ -125,7 +126,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
     it is not there.
     Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-    do not fit each other or the model.
+    do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+    such a network can't be built here.
     """
     ListModules: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModulesRequest, _model_service_pb2.ListModulesResponse]  # type: ignore[assignment]
     """Lists the modules that RegisteredModule can name on this server."""
@@ -244,7 +246,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
         it is not there.
         Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-        do not fit each other or the model.
+        do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+        such a network can't be built here.
         """
 
     @_abc_1.abstractmethod

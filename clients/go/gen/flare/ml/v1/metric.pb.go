@@ -26,9 +26,9 @@ type Metric struct {
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// `loss`, `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`.
+	// `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The target that it measures; empty for the loss over all targets.
+	// The target that it measures.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// Its value; for regression errors in the target's own unit.
 	Value float64 `protobuf:"fixed64,3,opt,name=value,proto3" json:"value,omitempty"`

@@ -52,7 +52,8 @@ type ModelServiceClient interface {
 	// Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
 	// it is not there.
 	// Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-	// do not fit each other or the model.
+	// do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+	// such a network can't be built here.
 	ImportModelVersion(ctx context.Context, opts ...grpc.CallOption) (ModelService_ImportModelVersionClient, error)
 	// Lists the modules that RegisteredModule can name on this server.
 	ListModules(ctx context.Context, in *ListModulesRequest, opts ...grpc.CallOption) (*ListModulesResponse, error)
@@ -294,7 +295,8 @@ type ModelServiceServer interface {
 	// Makes a version of a bundle that ExportModelVersion gave: a header, then its bytes in chunks. The model is made if
 	// it is not there.
 	// Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole or no bundle, (WEIGHTS_MISMATCH) if its parts
-	// do not fit each other or the model.
+	// do not fit each other or the model, (INVALID_FIELD) if one of them is damaged, and with the reasons of CreateModel if
+	// such a network can't be built here.
 	ImportModelVersion(ModelService_ImportModelVersionServer) error
 	// Lists the modules that RegisteredModule can name on this server.
 	ListModules(context.Context, *ListModulesRequest) (*ListModulesResponse, error)

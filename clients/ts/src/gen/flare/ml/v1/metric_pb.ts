@@ -19,14 +19,14 @@ export const file_flare_ml_v1_metric: GenFile = /*@__PURE__*/
  */
 export type Metric = Message<"flare.ml.v1.Metric"> & {
   /**
-   * `loss`, `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`.
+   * `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The target that it measures; empty for the loss over all targets.
+   * The target that it measures.
    *
    * @generated from field: string target = 2;
    */
