@@ -1,14 +1,11 @@
-"""What runs in a worker process: one attempt at one job, from files to a version's files."""
+"""One attempt at one job, from a view's files to a version's files; runs in a worker's process."""
 
 import json
-import os
 import platform
 import shutil
 import threading
 import time
-import traceback
 from collections.abc import Generator, Iterator
-from multiprocessing.connection import Connection
 
 import numpy
 import torch
@@ -37,37 +34,14 @@ from ml_server.training.loop import LoopState, steps_per_epoch, train
 from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
 from ml_server.training.rows import Rows
-from ml_server.training.task import Broke, Failed, Finished, Told, TrainingTask
-from servicekit.errors import FlareError, Reason, ResourceExhausted
+from ml_server.training.task import Finished, Told, TrainingTask
 
 # How often steps are told to the log; the loop itself can be stopped in between.
 TOLD_SECONDS = 0.25
-STOP = b"stop"
-STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
 
 
 class StopRequested(Exception):
     """The server wants this attempt to end now."""
-
-
-def main(connection: Connection, task: TrainingTask) -> None:
-    """Works on a task and sends WorkerMessages; the entry point of the process."""
-    stop = threading.Event()
-    threading.Thread(target=_listen, args=(connection, stop), daemon=True).start()
-    torch.set_num_threads(task.threads)
-    try:
-        for message in run(task, stop):
-            connection.send(message)
-    except StopRequested:
-        os._exit(STOPPED_STATUS)
-    except FlareError as error:
-        connection.send(Failed(error))
-    except Exception as error:
-        # torch has no class of its own for the memory of the CPU
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
-            connection.send(Failed(_out_of_memory(error)))
-        else:
-            connection.send(Broke(traceback.format_exc()))
 
 
 def run(task: TrainingTask, stop: threading.Event) -> Generator[Told | Finished, None, None]:
@@ -189,21 +163,3 @@ def _finish(
     shutil.rmtree(task.output, ignore_errors=True)  # of an attempt that ended after this write and before the next
     write_bundle(task.output, Bundle(model, prepared.features, prepared.targets, details))
     yield Finished(details)
-
-
-def _listen(connection: Connection, stop: threading.Event) -> None:
-    """Sets `stop` when the server says so, and ends the process when the server is gone."""
-    try:
-        while connection.recv_bytes() != STOP:
-            pass
-    except (EOFError, OSError):
-        os._exit(STOPPED_STATUS)
-    stop.set()
-
-
-def _out_of_memory(error: BaseException) -> ResourceExhausted:
-    return ResourceExhausted(
-        Reason.OUT_OF_MEMORY,
-        f"the model or its batches do not fit into memory: take a smaller batch_size or model ({error})",
-        field="training_job.plan.batch_size",
-    )

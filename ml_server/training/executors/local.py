@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerProcess
 
 import structlog
 
-from ml_server.training import worker
+from ml_server.training import worker_process
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import Reason, Unavailable
 from servicekit.jobs.values import LostAttempt
@@ -46,7 +46,7 @@ class LocalExecutor:
     async def run(self, task: TrainingTask) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker.main, args=(theirs, task), daemon=True)
+        process = self._context.Process(target=worker_process.main, args=(theirs, task), daemon=True)
         await asyncio.to_thread(process.start)
         theirs.close()  # so that the end of the worker is the end of the pipe
         log.info("worker_started", pid=process.pid, job=task.provenance.training_job)
@@ -77,7 +77,7 @@ def _receive(connection: Connection) -> WorkerMessage | None:
 def _end(process: ForkServerProcess, connection: Connection) -> None:
     """Waits for the worker's end; one that still works is asked to stop, and then killed."""
     with contextlib.suppress(OSError):
-        connection.send_bytes(worker.STOP)
+        connection.send_bytes(worker_process.STOP)
     process.join(STOP_SECONDS)
     if process.is_alive():
         process.kill()

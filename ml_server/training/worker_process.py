@@ -1,0 +1,58 @@
+"""The process around a worker: what it says to its server, and when it ends.
+
+The server names `main` and runs nothing here, so what only a worker needs is imported inside: TorchMetrics alone brings
+seconds of imports.
+"""
+
+import os
+import threading
+import traceback
+from multiprocessing.connection import Connection
+
+import torch
+
+from ml_server.training.task import Broke, Failed, TrainingTask
+from servicekit.errors import FlareError, Reason, ResourceExhausted
+
+STOP = b"stop"
+STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
+
+
+def main(connection: Connection, task: TrainingTask) -> None:
+    """Works on a task and sends WorkerMessages; the entry point of the process."""
+    from ml_server.training.worker import StopRequested, run
+
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(connection, stop), daemon=True).start()
+    torch.set_num_threads(task.threads)
+    try:
+        for message in run(task, stop):
+            connection.send(message)
+    except StopRequested:
+        os._exit(STOPPED_STATUS)
+    except FlareError as error:
+        connection.send(Failed(error))
+    except Exception as error:
+        # torch has no class of its own for the memory of the CPU
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
+            connection.send(Failed(_out_of_memory(error)))
+        else:
+            connection.send(Broke(traceback.format_exc()))
+
+
+def _listen(connection: Connection, stop: threading.Event) -> None:
+    """Sets `stop` when the server says so, and ends the process when the server is gone."""
+    try:
+        while connection.recv_bytes() != STOP:
+            pass
+    except (EOFError, OSError):
+        os._exit(STOPPED_STATUS)
+    stop.set()
+
+
+def _out_of_memory(error: BaseException) -> ResourceExhausted:
+    return ResourceExhausted(
+        Reason.OUT_OF_MEMORY,
+        f"the model or its batches do not fit into memory: take a smaller batch_size or model ({error})",
+        field="training_job.plan.batch_size",
+    )
