@@ -1,16 +1,19 @@
 """One service's database: SQLite by default, PostgreSQL for several replicas."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import DateTime, Dialect, TypeDecorator, event
+from sqlalchemy import CursorResult, DateTime, Dialect, TypeDecorator, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from servicekit import migrations
+
+Result = TypeVar("Result")
 
 # SQLite waits this long for another writer before it gives up; writes here take milliseconds.
 BUSY_TIMEOUT_MILLISECONDS = 30_000
@@ -36,6 +39,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+async def _uninterrupted(step: Awaitable[Result]) -> Result:
+    """Lets a step end before a cancelled task leaves it.
+
+    A driver's statement runs on, whatever becomes of the task that waits for it. A task that left at once would let go
+    of a connection with an open transaction: nobody would end that, and every other writer would wait for it.
+    """
+    running = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+class _UninterruptedConnection(AsyncConnection):
+    async def execute(self, *args: Any, **kwargs: Any) -> CursorResult[Any]:
+        return await _uninterrupted(super().execute(*args, **kwargs))
+
+
 class Database:
     """A pool of connections; `write` and `read` are one transaction each."""
 
@@ -47,19 +69,33 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction that may write; committed when the block ends, rolled back when it raises."""
-        async with self._engine.connect() as connection:
-            # SQLite's writers take the lock at once: a reader that turns writer midway could only fail.
-            await connection.execution_options(begin_immediate=True)
-            async with connection.begin():
-                yield connection
+        # SQLite's writers take the lock at once: a reader that turns writer midway could only fail.
+        async with self._transaction(begin_immediate=True) as connection:
+            yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """One transaction that sees one state of the database."""
-        async with self._engine.connect() as connection:
-            await connection.execution_options(begin_immediate=False)
-            async with connection.begin():
+        async with self._transaction(begin_immediate=False) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, *, begin_immediate: bool) -> AsyncIterator[AsyncConnection]:
+        connection = _UninterruptedConnection(self._engine)
+        try:
+            await _uninterrupted(connection.start())
+            await connection.execution_options(begin_immediate=begin_immediate)
+            transaction = connection.begin()
+            try:
+                await _uninterrupted(transaction.start())
                 yield connection
+            except BaseException:
+                if transaction.is_active:
+                    await _uninterrupted(transaction.rollback())
+                raise
+            await _uninterrupted(transaction.commit())
+        finally:
+            await _uninterrupted(connection.close())
 
     async def migrate(self, scripts: str) -> None:
         """Brings the schema up to date with the Alembic scripts of a package folder, such as `ml_server:migrations`."""

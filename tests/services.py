@@ -44,6 +44,7 @@ def start_services(data_dir: Path, *arguments: str) -> FlareServices:
             *("--auth-address", "127.0.0.1:0"),
             *("--scraper-address", "127.0.0.1:0"),
             *("--ml-address", "127.0.0.1:0"),
+            *("--auth-http-address", "127.0.0.1:0"),
         )
     log = (data_dir.parent / f"{data_dir.name}-up.log").open("w")
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)

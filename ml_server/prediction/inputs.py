@@ -41,23 +41,23 @@ class RawColumn:
         return len(self.values)
 
 
-def columns_of(features: FittedFeatures, raw: Mapping[str, RawColumn]) -> Columns:
+def columns_of(features: FittedFeatures, raw: Mapping[str, RawColumn], version: str = "the version") -> Columns:
     """The columns in the form that `features` transforms, in any order.
 
     Raises:
         InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming column, row and value.
     """
-    _require_names([column.name for column in features.columns], raw)
+    _require_names([column.name for column in features.columns], raw, version)
     _require_lengths(raw)
     return {column.name: _column(column, raw[column.name]) for column in features.columns}
 
 
-def _require_names(expected: list[str], raw: Mapping[str, RawColumn]) -> None:
+def _require_names(expected: list[str], raw: Mapping[str, RawColumn], version: str) -> None:
     missing = [name for name in expected if name not in raw]
     if missing:
         raise InvalidArgument(
             Reason.COLUMN_MISSING,
-            f"{_columns(missing)} missing: the version was trained on {_listed(expected)}; a value that is not known "
+            f"{_columns(missing)} missing: {version} was trained on {_listed(expected)}; a value that is not known "
             "is sent as missing, not left out",
             field="inputs",
             columns=",".join(missing),
@@ -67,7 +67,7 @@ def _require_names(expected: list[str], raw: Mapping[str, RawColumn]) -> None:
     if unexpected:
         raise InvalidArgument(
             Reason.COLUMN_UNEXPECTED,
-            f"{_columns(unexpected)} not known: the version was trained on {_listed(expected)}; leave out what it does "
+            f"{_columns(unexpected)} not known: {version} was trained on {_listed(expected)}; leave out what it does "
             "not use, the target too",
             field="inputs",
             columns=",".join(unexpected),

@@ -46,15 +46,21 @@ class Predictor:
         rows = len(next(iter(raw.values()), ()))
         async with self._loaded.using(version) as bundle:
             if rows * bundle.details.parameter_count <= INLINE_OPERATIONS:
-                answers = compute(bundle, raw)
+                answers = compute(bundle, raw, version.name)
             else:
-                answers = await asyncio.to_thread(compute, bundle, raw)
+                answers = await asyncio.to_thread(compute, bundle, raw, version.name)
         return Prediction(version, rows, answers)
 
 
 @torch.inference_mode()
-def compute(bundle: Bundle, raw: Mapping[str, RawColumn]) -> list[Answer]:
-    """The answers of a version for raw columns. Raises InvalidArgument as `Predictor.predict`."""
-    features = torch.from_numpy(bundle.features.transform(columns_of(bundle.features, raw)))
+def compute(bundle: Bundle, raw: Mapping[str, RawColumn], name: str) -> list[Answer]:
+    """The answers of a version for raw columns. Raises as `Predictor.predict`; `name` stands in the text."""
+    columns = columns_of(bundle.features, raw, _described(bundle, name))
+    features = torch.from_numpy(bundle.features.transform(columns))
     outputs = torch.cat([bundle.model(part) for part in torch.split(features, BATCH_ROWS)])
     return answers_of(bundle.targets, outputs)
+
+
+def _described(bundle: Bundle, name: str) -> str:
+    """The version with its view, since a name such as `models/iris` may mean one that the caller did not think of."""
+    return f"{name} (view {bundle.details.view})" if bundle.details.view else name

@@ -10,15 +10,24 @@ from typing import Any, Protocol
 
 import structlog
 
+from ml_server.registry.bundle import read_preprocessing
 from ml_server.registry.models import WEIGHTS_FILE
 from ml_server.registry.store import ModelStore, no_such_model
-from ml_server.registry.values import Model, ModelVersion, VersionDetails, version_artifact, weights_artifact
+from ml_server.registry.values import (
+    Model,
+    ModelVersion,
+    VersionDetails,
+    VersionReference,
+    version_artifact,
+    weights_artifact,
+)
 from ml_server.training.events import (
     DataFetched,
     EpochFinished,
     Progress,
     TrainingEvent,
     TrainingStarted,
+    TrainingWarning,
     VersionCreated,
     draft_of,
 )
@@ -133,6 +142,7 @@ class TrainingWork:
 
     async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> ModelVersion:
         task = await self._task(run, spec, model)
+        await self._warn_of_other_columns(run, model, task)
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task)) as messages:
             async for message in messages:
@@ -184,6 +194,19 @@ class TrainingWork:
             provenance=Provenance(run.job.id, view.name, view.digest),
             logged_epochs=run.job.progress["finished_epochs"] if run.job.progress else 0,
         )
+
+    async def _warn_of_other_columns(self, run: JobRun, model: Model, task: TrainingTask) -> None:
+        """Tells who retrains a model on other columns: `models/iris` will mean the new version, and take only these."""
+        if run.attempt > 1 or not model.latest_version:
+            return
+        latest = await self._models.version(run.job.owner, VersionReference(model.id))
+        known = read_preprocessing(await self._artifacts.fetch(latest.artifact)).features.columns
+        if {column.name for column in known} != {column.name for column in task.inputs}:
+            message = (
+                f"{latest.name} takes other input columns (view {latest.details.view}); predictions with "
+                f"'{model.name}' will need those of the new version: name a version or an alias to keep the old ones"
+            )
+            await run.emit(draft_of(TrainingWarning(message)))
 
     async def _keep(self, model: Model, task: TrainingTask, details: VersionDetails) -> ModelVersion:
         """Makes a version of the worker's output: first its files, then its row, so that no row lacks its files."""

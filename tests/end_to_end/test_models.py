@@ -460,3 +460,18 @@ def test_a_view_without_rows_to_validate_or_test_trains_and_says_so(world: World
     warnings = [event.warning.message for event in job.events() if event.HasField("warning")]
     assert warnings == ["the view has no validation rows", "the view has no test rows"]
     assert list(job.wait().test_metrics) == []
+
+
+def test_training_on_other_columns_is_told_and_a_refused_prediction_names_the_version(world: World) -> None:
+    model = world.flare.models.create(unique("moving"), flare_client.mlp([4]), view=world.flowers)
+    world.flare.train(model, world.flowers, epochs=1).wait()
+    dataset = world.flowers.rsplit("/views/", 1)[0]
+    narrow = world.flare.views.create(dataset, "species", drop=["sepal width (cm)"], seed=7)
+    job = world.flare.train(model, narrow, epochs=1)
+    warnings = [event.warning.message for event in job.events() if event.HasField("warning")]
+    assert [f"'{model.name}' will need those of the new version" in warning for warning in warnings] == [True]
+    with pytest.raises(FlareError) as caught:
+        world.flare.predict(model, world.rows)
+    assert caught.value.reason == "COLUMN_MISSING"
+    assert f"{model.name}/versions/2 (view {narrow.name}) was trained on" in caught.value.message
+    assert len(world.flare.predict(f"{model.name}/versions/1", world.rows)) == len(world.rows)

@@ -63,7 +63,7 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
 
 def probabilities(bundle: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     raw = {"size": RawColumn(np.array([0.5, 9.0])), "colour": RawColumn(["red", "green"])}
-    (answer,) = compute(bundle, raw)
+    (answer,) = compute(bundle, raw, "models/iris/versions/1")
     assert isinstance(answer, Classification)
     return answer.probabilities
 

@@ -33,6 +33,7 @@ class TrainingDisplay:
         self._metrics: list[str] | None = None
         self._first_loss = 0.0
         self._losses: list[float] = []
+        self._is_interrupted = False
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -46,6 +47,9 @@ class TrainingDisplay:
 
     def show(self, content: pb.TrainingJob | pb.TrainingEvent) -> None:
         """Shows a message."""
+        if self._is_interrupted:
+            self._is_interrupted = False
+            self._note("[green]connected again[/]")
         if isinstance(content, pb.TrainingJob):
             return
         kind = content.WhichOneof("event")
@@ -59,9 +63,14 @@ class TrainingDisplay:
             self._show_epoch(epoch_of(content.epoch_finished))
 
     def interrupted(self, cause: FlareError) -> None:
-        """Says that the stream broke and is taken up again."""
+        """Says, once, that the stream broke and is taken up again; called for each try."""
+        if not self._is_interrupted:
+            self._is_interrupted = True
+            self._note(f"[yellow]connection lost, going on as soon as possible:[/] {cause}")
+
+    def _note(self, text: str) -> None:
         notes = self._console if self._console.is_terminal else stderr()
-        notes.print(f"[yellow]connection lost, going on as soon as possible:[/] {cause}", soft_wrap=True)
+        notes.print(text, soft_wrap=True)
 
     def _show_epoch(self, epoch: Epoch) -> None:
         if self._metrics is None:
