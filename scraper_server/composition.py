@@ -55,13 +55,14 @@ class ScraperService:
         store = SqlDatasetStore(self._database, artifacts)
         names = DatasetNames(store, jobs)
         processes = Processes(settings.processes)
+        limits = settings.limits()
         options = KaggleOptions(endpoint=settings.kaggle_endpoint, credentials=_kaggle_credentials(settings))
         kaggle = KaggleSource(options)
         sources = _sources(kaggle, options)
         datasets = Datasets(store, artifacts)
-        uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", settings.max_upload_bytes)
+        uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
         views = Views(datasets, store, artifacts, processes, work_directory / "views")
-        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports")
+        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits)
         runner = JobRunner(
             jobs,
             wakeups,

@@ -6,9 +6,8 @@ import socket
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from scraper_server.limits import ArchiveLimits, ImageLimits, Limits, TableLimits
 from servicekit.settings import ServerSettings
-
-GIBIBYTE = 1024**3
 
 
 class Settings(ServerSettings):
@@ -25,8 +24,24 @@ class Settings(ServerSettings):
     """How many processes read files and compute views at a time."""
     job_lease_seconds: PositiveInt = 60
     """A dead runner's job waits at most this long for another runner."""
-    max_upload_bytes: PositiveInt = 4 * GIBIBYTE
-    """The largest file that an upload may have."""
+    max_file_bytes: PositiveInt = Limits.max_file_bytes
+    """The largest file that a download or an upload may have (FILE_TOO_LARGE)."""
+    quota_bytes: PositiveInt = Limits.quota_bytes
+    """What one person's data sets and files under way may take on the disk (QUOTA_EXCEEDED)."""
+    max_rows: PositiveInt = TableLimits.max_rows
+    """The most rows of a table (TOO_MANY_ROWS)."""
+    max_columns: PositiveInt = TableLimits.max_columns
+    """The most columns of a table (TOO_MANY_COLUMNS)."""
+    max_cell_bytes: PositiveInt = TableLimits.max_cell_bytes
+    """The largest cell of a table (CELL_TOO_LARGE)."""
+    max_archive_entries: PositiveInt = ArchiveLimits.max_entries
+    """The most entries of an archive (TOO_MANY_ARCHIVE_ENTRIES)."""
+    max_archive_bytes: PositiveInt = ArchiveLimits.max_bytes
+    """What the wanted files of an archive may unpack to (ARCHIVE_TOO_LARGE)."""
+    max_archive_ratio: PositiveInt = ArchiveLimits.max_ratio
+    """How many times its compressed size a file may have, once it is larger than 64 MiB (ARCHIVE_TOO_DENSE)."""
+    max_image_pixels: PositiveInt = ImageLimits.max_pixels
+    """The most pixels of an image before it is resized (IMAGE_TOO_LARGE)."""
     kaggle_endpoint: str = ""
     """The address of Kaggle's API, such as a test's; Kaggle's own if empty."""
     kaggle_username: str = ""
@@ -35,3 +50,13 @@ class Settings(ServerSettings):
     """An API key of Kaggle."""
     kaggle_token: SecretStr = SecretStr("")
     """An access token of Kaggle; goes before user name and key."""
+
+    def limits(self) -> Limits:
+        """What this server takes of a file, an archive, a table and a person."""
+        return Limits(
+            max_file_bytes=self.max_file_bytes,
+            quota_bytes=self.quota_bytes,
+            table=TableLimits(self.max_rows, self.max_columns, self.max_cell_bytes),
+            archive=ArchiveLimits(self.max_archive_entries, self.max_archive_bytes, self.max_archive_ratio),
+            image=ImageLimits(self.max_image_pixels),
+        )

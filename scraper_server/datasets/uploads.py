@@ -12,6 +12,7 @@ from scraper_server.datasets.names import DatasetNames
 from scraper_server.datasets.store import DatasetStore
 from scraper_server.datasets.values import Dataset, UploadOrigin
 from scraper_server.disk import full_disk_told
+from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.tables.conversion import ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, checked
@@ -19,7 +20,7 @@ from servicekit.errors import AlreadyExists
 from servicekit.idempotency import RequestKey
 from servicekit.uploads import Announcement, receive_file
 
-LIMIT_SETTING = "FLARE_SCRAPER_MAX_UPLOAD_BYTES"
+LIMIT_SETTING = "FLARE_SCRAPER_MAX_FILE_BYTES"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Uploads:
         names: DatasetNames,
         processes: Processes,
         directory: Path,
-        max_bytes: int,
+        limits: Limits,
     ) -> None:
         """`directory` holds files while they arrive; nobody else uses it."""
         self._datasets = datasets
@@ -50,7 +51,7 @@ class Uploads:
         self._names = names
         self._processes = processes
         self._directory = directory
-        self._max_bytes = max_bytes
+        self._limits = limits
 
     async def start(self) -> None:
         """Removes what uploads left that were cut short by the end of the server."""
@@ -82,8 +83,10 @@ class Uploads:
         try:
             with full_disk_told():
                 file = directory / f"file{PurePosixPath(name).suffix}"
-                sha256 = await receive_file(file, header.announced, chunks, self._max_bytes, LIMIT_SETTING)
-                table = await self._processes.run(convert, file, name, wanted, table_directory, report=_unheard)
+                sha256 = await receive_file(file, header.announced, chunks, self._limits.max_file_bytes, LIMIT_SETTING)
+                table = await self._processes.run(
+                    convert, file, name, wanted, self._limits, table_directory, report=_unheard
+                )
                 origin = UploadOrigin(name, header.announced.size_bytes, sha256)
                 new = NewDataset(owner, dataset_id, header.display_name or name, origin)
                 return await self._kept(new, header, table, table_directory, request)

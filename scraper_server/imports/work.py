@@ -11,6 +11,7 @@ from scraper_server.datasets.values import Dataset, SourceOrigin
 from scraper_server.disk import full_disk_told
 from scraper_server.imports.meter import Meter, reported
 from scraper_server.imports.spec import DATASET_CREATED, ImportPhase, ImportResult, ImportSpec
+from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.sources.catalog import Sources
 from scraper_server.sources.source import FileRequest, ResolvedFile, Source
@@ -36,6 +37,7 @@ class ImportWork:
         jobs: JobStore,
         processes: Processes,
         directory: Path,
+        limits: Limits,
     ) -> None:
         """`directory` has a folder for each job that is under way; nobody else uses it."""
         self._sources = sources
@@ -43,6 +45,7 @@ class ImportWork:
         self._jobs = jobs
         self._processes = processes
         self._directory = directory
+        self._limits = limits
 
     async def start(self) -> None:
         """Removes the folders of jobs that were cancelled while no server ran."""
@@ -119,7 +122,9 @@ class ImportWork:
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         await asyncio.to_thread(directory.mkdir)
         try:
-            table = await self._processes.run(convert, file, name, spec.format, directory, report=progress)
+            table = await self._processes.run(
+                convert, file, name, spec.format, self._limits, directory, report=progress
+            )
         except Unavailable as error:  # the process died; another attempt may find more memory
             raise LostAttempt(error) from error
         meter.update(ImportPhase.PROFILING, table.size_bytes, table.size_bytes)

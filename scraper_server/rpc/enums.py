@@ -7,8 +7,8 @@ from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, sour
 
 from scraper_server.imports.spec import ImportPhase
 from scraper_server.sources.source import SourceKind
-from scraper_server.tables.formats import FormatKind
-from scraper_server.tables.schema import ColumnType, WarningKind
+from scraper_server.tables.formats import Compression, FormatKind, ImageResizing, RaggedRows
+from scraper_server.tables.schema import ColumnType, ImageMode, WarningKind
 from scraper_server.views.spec import ColumnRole, MissingPolicy, Part
 
 K = TypeVar("K")
@@ -32,6 +32,7 @@ COLUMN_TYPE = {
     ColumnType.DATETIME: dataset_pb2.COLUMN_TYPE_DATETIME,
     ColumnType.CATEGORICAL: dataset_pb2.COLUMN_TYPE_CATEGORICAL,
     ColumnType.TEXT: dataset_pb2.COLUMN_TYPE_TEXT,
+    ColumnType.IMAGE: dataset_pb2.COLUMN_TYPE_IMAGE,
 }
 COLUMN_TYPE_OF = _reversed(COLUMN_TYPE)
 
@@ -39,13 +40,55 @@ WARNING_KIND = {
     WarningKind.COLUMN_RENAMED: dataset_pb2.DatasetWarning.KIND_COLUMN_RENAMED,
     WarningKind.COLUMN_CONSTANT: dataset_pb2.DatasetWarning.KIND_COLUMN_CONSTANT,
     WarningKind.COLUMN_EMPTY: dataset_pb2.DatasetWarning.KIND_COLUMN_EMPTY,
+    WarningKind.ROWS_RAGGED: dataset_pb2.DatasetWarning.KIND_ROWS_RAGGED,
+    WarningKind.CELLS_MISFIT: dataset_pb2.DatasetWarning.KIND_CELLS_MISFIT,
+    WarningKind.COLUMN_ID_LIKE: dataset_pb2.DatasetWarning.KIND_COLUMN_ID_LIKE,
+    WarningKind.CLASS_RARE: dataset_pb2.DatasetWarning.KIND_CLASS_RARE,
+    WarningKind.IMAGES_BROKEN: dataset_pb2.DatasetWarning.KIND_IMAGES_BROKEN,
+    WarningKind.AMBIGUOUS: dataset_pb2.DatasetWarning.KIND_AMBIGUOUS,
+    WarningKind.COLUMN_LEFT_OUT: dataset_pb2.DatasetWarning.KIND_COLUMN_LEFT_OUT,
+    WarningKind.TARGET_LEAK: dataset_pb2.DatasetWarning.KIND_TARGET_LEAK,
+    WarningKind.ROWS_SHARED: dataset_pb2.DatasetWarning.KIND_ROWS_SHARED,
+    WarningKind.FUTURE_LEAK: dataset_pb2.DatasetWarning.KIND_FUTURE_LEAK,
 }
 
 FORMAT_KIND = {
     FormatKind.DELIMITED: dataset_pb2.FileFormat.KIND_DELIMITED,
     FormatKind.PARQUET: dataset_pb2.FileFormat.KIND_PARQUET,
+    FormatKind.JSON: dataset_pb2.FileFormat.KIND_JSON,
+    FormatKind.JSON_LINES: dataset_pb2.FileFormat.KIND_JSON_LINES,
+    FormatKind.EXCEL: dataset_pb2.FileFormat.KIND_EXCEL,
+    FormatKind.SQLITE: dataset_pb2.FileFormat.KIND_SQLITE,
+    FormatKind.IMAGES: dataset_pb2.FileFormat.KIND_IMAGES,
 }
 FORMAT_KIND_OF = _reversed(FORMAT_KIND)
+
+RAGGED_ROWS = {
+    RaggedRows.FAIL: dataset_pb2.RAGGED_ROWS_FAIL,
+    RaggedRows.SKIP: dataset_pb2.RAGGED_ROWS_SKIP,
+    RaggedRows.FILL: dataset_pb2.RAGGED_ROWS_FILL,
+}
+RAGGED_ROWS_OF = _reversed(RAGGED_ROWS)
+
+COMPRESSION = {
+    Compression.NONE: dataset_pb2.COMPRESSION_NONE,
+    Compression.GZIP: dataset_pb2.COMPRESSION_GZIP,
+    Compression.ZIP: dataset_pb2.COMPRESSION_ZIP,
+    Compression.ZSTD: dataset_pb2.COMPRESSION_ZSTD,
+}
+
+IMAGE_MODE = {
+    ImageMode.RGB: dataset_pb2.IMAGE_MODE_RGB,
+    ImageMode.GRAYSCALE: dataset_pb2.IMAGE_MODE_GRAYSCALE,
+}
+IMAGE_MODE_OF = _reversed(IMAGE_MODE)
+
+IMAGE_RESIZING = {
+    ImageResizing.STRETCH: dataset_pb2.IMAGE_RESIZING_STRETCH,
+    ImageResizing.CROP: dataset_pb2.IMAGE_RESIZING_CROP,
+    ImageResizing.PAD: dataset_pb2.IMAGE_RESIZING_PAD,
+}
+IMAGE_RESIZING_OF = _reversed(IMAGE_RESIZING)
 
 COLUMN_ROLE = {
     ColumnRole.INPUT: dataset_view_pb2.COLUMN_ROLE_INPUT,

@@ -20,6 +20,7 @@ from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
 from scraper_server.rpc import dataset_messages, import_messages, view_messages
 from scraper_server.rpc.enums import PART_OF, SOURCE_KIND_OF
+from scraper_server.rpc.format_messages import file_format
 from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
 from scraper_server.sources.catalog import Sources
 from servicekit.idempotency import RequestKey, request_key
@@ -70,7 +71,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
             dataset_messages.import_origin(request),
             request.dataset_id,
             request.display_name,
-            dataset_messages.file_format(request.format),
+            file_format(request.format),
             _request_key("ImportDataset", request.request_id, request),
         )
         return import_messages.job_message(job)

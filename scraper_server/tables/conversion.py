@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scraper_server.limits import Limits, TableLimits
 from scraper_server.tables.arrow import Array, concatenated, plain
 from scraper_server.tables.delimited import BytesDone, DelimitedFile
 from scraper_server.tables.delimiters import detect_delimiter
@@ -18,13 +19,12 @@ from scraper_server.tables.formats import FileFormat, FormatKind, detect_kind
 from scraper_server.tables.parquet import ParquetFile, write_table
 from scraper_server.tables.schema import Column, TableWarning
 from scraper_server.tables.statistics import column_statistics, column_warnings
-from servicekit.errors import InvalidArgument, Reason
+from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
 
 TABLE_FILE = "table.parquet"
 # Row groups of the stored table: their size depends on the number of columns alone, so equal tables get equal digests.
 GROUP_ROWS = 65_536
 GROUP_CELLS = 4_000_000
-MOST_COLUMNS = 20_000
 
 
 class ConversionPhase(StrEnum):
@@ -49,19 +49,22 @@ class ConvertedTable:
     warnings: tuple[TableWarning, ...]
 
 
-def convert(source: Path, name: str, wanted: FileFormat, directory: Path, progress: PhaseProgress) -> ConvertedTable:
+def convert(
+    source: Path, name: str, wanted: FileFormat, limits: Limits, directory: Path, progress: PhaseProgress
+) -> ConvertedTable:
     """Reads the file `source`, which its owner calls `name`, and writes `table.parquet` into `directory`.
 
     `progress` takes a phase with its bytes done and in all. `directory` is an empty folder; intermediate files are
     removed from it.
 
     Raises:
-        InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file; LIMIT_EXCEEDED.
+        InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file.
+        ResourceExhausted: TOO_MANY_COLUMNS.
     """
     kind = detect_kind(source, name)
     size = source.stat().st_size
     if kind is FormatKind.PARQUET and wanted.kind is not FormatKind.DELIMITED:
-        columns, batches, warnings = _parquet(source, name, progress, size)
+        columns, batches, warnings = _parquet(source, name, limits.table, progress, size)
         found = FileFormat(FormatKind.PARQUET)
     elif wanted.kind is FormatKind.PARQUET:
         message = f"file '{name}' is not Parquet: leave format.kind out to have the format detected"
@@ -73,7 +76,7 @@ def convert(source: Path, name: str, wanted: FileFormat, directory: Path, progre
         encoding = wanted.encoding or detect_encoding(source, name)
         text = as_utf8(source, encoding, name, directory)
         found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
-        columns, batches, warnings = _delimited(text, name, found.delimiter, progress)
+        columns, batches, warnings = _delimited(text, name, limits.table, found.delimiter, progress)
     digest = TableDigest(columns)
     path = directory / TABLE_FILE
     write_table(_hashed(_regrouped(batches, len(columns)), digest), path)
@@ -93,28 +96,28 @@ def convert(source: Path, name: str, wanted: FileFormat, directory: Path, progre
 _Opened = tuple[tuple[Column, ...], Iterator[pa.RecordBatch], tuple[TableWarning, ...]]
 
 
-def _delimited(text: Path, name: str, delimiter: str, progress: PhaseProgress) -> _Opened:
+def _delimited(text: Path, name: str, limits: TableLimits, delimiter: str, progress: PhaseProgress) -> _Opened:
     file = DelimitedFile(text, delimiter, name)
-    _limited(name, len(file.names))
+    _limited(name, len(file.names), limits)
     first, second = _halves(progress, text.stat().st_size)
     readings = file.readings(first)
     columns = tuple(Column(name, reading.type) for name, reading in zip(file.names, readings, strict=True))
     return columns, file.batches(readings, second), file.warnings
 
 
-def _parquet(source: Path, name: str, progress: PhaseProgress, size: int) -> _Opened:
+def _parquet(source: Path, name: str, limits: TableLimits, progress: PhaseProgress, size: int) -> _Opened:
     file = ParquetFile(source, name)
-    _limited(name, len(file.names))
+    _limited(name, len(file.names), limits)
     first, second = _halves(progress, size)
     types = file.types(first)
     columns = tuple(Column(name, each) for name, each in zip(file.names, types, strict=True))
     return columns, file.batches(types, second), file.warnings
 
 
-def _limited(name: str, width: int) -> None:
-    if width > MOST_COLUMNS:
-        message = f"file '{name}' has {width} columns, more than {MOST_COLUMNS}: leave some out"
-        raise InvalidArgument(Reason.LIMIT_EXCEEDED, message, file=name)
+def _limited(name: str, width: int, limits: TableLimits) -> None:
+    if width > limits.max_columns:
+        message = f"file '{name}' has {width} columns, more than the {limits.max_columns} that this server takes "
+        raise ResourceExhausted(Reason.TOO_MANY_COLUMNS, message + "(FLARE_SCRAPER_MAX_COLUMNS)", file=name)
 
 
 def _halves(progress: PhaseProgress, size: int) -> tuple[BytesDone, BytesDone]:

@@ -1,11 +1,12 @@
 """How a file is read: its container, delimiter and encoding, as asked for and as found."""
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from scraper_server.tables.refusals import empty, not_a_table
+from scraper_server.tables.schema import ColumnType, ImageMode
 from servicekit.errors import InvalidArgument, Reason
 
 SAMPLE_BYTES = 256 * 1024
@@ -16,6 +17,49 @@ class FormatKind(StrEnum):
 
     DELIMITED = "delimited"
     PARQUET = "parquet"
+    JSON = "json"
+    JSON_LINES = "json_lines"
+    EXCEL = "excel"
+    SQLITE = "sqlite"
+    IMAGES = "images"
+
+
+class RaggedRows(StrEnum):
+    """What happens to rows with more or fewer cells than the header."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    FILL = "fill"
+
+
+class Compression(StrEnum):
+    """What a file was compressed with."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZIP = "zip"
+    ZSTD = "zstd"
+
+
+class ImageResizing(StrEnum):
+    """How images of another shape are made to fit."""
+
+    STRETCH = "stretch"
+    CROP = "crop"
+    PAD = "pad"
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are read; sizes in pixels."""
+
+    height: int = 64
+    width: int = 64
+    mode: ImageMode = ImageMode.RGB
+    resizing: ImageResizing = ImageResizing.STRETCH
+    max_broken_share: float = 0.05
+    path_column: str = ""
+    """Where an archive holds a table of images; empty: to be found out."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +70,22 @@ class FileFormat:
     delimiter: str = ""
     encoding: str = ""
     """By its IANA name, in lower case."""
+    quote: str = ""
+    decimal_separator: str = ""
+    thousands_separator: str = ""
+    comment: str = ""
+    """Never detected."""
+    has_no_header: bool = False
+    ragged_rows: RaggedRows | None = None
+    """None: SKIP if they are few, else FAIL."""
+    compression: Compression | None = None
+    """Only found, never asked for."""
+    sheet: str = ""
+    table: str = ""
+    member: str = ""
+    column_types: tuple[tuple[str, ColumnType], ...] = ()
+    """Chosen by name instead of found out."""
+    images: ImageOptions | None = None
 
 
 # First bytes of what people upload by mistake.
@@ -65,7 +125,7 @@ def checked(wanted: FileFormat) -> FileFormat:
     except LookupError as error:
         message = f"format.encoding '{wanted.encoding}' is no known character encoding: try utf-8 or windows-1252"
         raise InvalidArgument(Reason.INVALID_FIELD, message, field="format.encoding") from error
-    return FileFormat(wanted.kind, wanted.delimiter, encoding)
+    return replace(wanted, encoding=encoding)
 
 
 def usual_name(codec: str) -> str:

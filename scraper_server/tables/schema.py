@@ -1,4 +1,4 @@
-"""The six types of a column, what is known about its values, and how Arrow holds them."""
+"""The types of a column, what is known about its values, and how Arrow holds them."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +19,7 @@ class ColumnType(StrEnum):
     DATETIME = "datetime"
     CATEGORICAL = "categorical"
     TEXT = "text"
+    IMAGE = "image"
 
     @property
     def is_numeric(self) -> bool:
@@ -39,6 +40,51 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.CATEGORICAL: pa.string(),
     ColumnType.TEXT: pa.string(),
 }
+
+
+class ImageMode(StrEnum):
+    """What a pixel holds."""
+
+    RGB = "rgb"
+    GRAYSCALE = "grayscale"
+
+    @property
+    def channels(self) -> int:
+        """Bytes of a pixel."""
+        return 3 if self is ImageMode.RGB else 1
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What every image of a column is; sizes in pixels."""
+
+    height: int
+    width: int
+    mode: ImageMode
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of an image: rows from the top, each pixel's channels together."""
+        return self.height * self.width * self.mode.channels
+
+
+@dataclass(frozen=True)
+class CellExample:
+    """A cell as an example: its row from 0, its line in the file from 1 (0 without lines), and its beginning."""
+
+    row: int
+    line: int = 0
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class TypeFit:
+    """How well the cells of a column that hold something fit a type."""
+
+    type: ColumnType
+    share: float
+    misfit_count: int = 0
+    misfits: tuple[CellExample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +114,7 @@ class NumericStatistics:
     standard_deviation: float
     quantiles: tuple[Quantile, ...]
     histogram: tuple[HistogramBin, ...]
+    is_distribution_approximate: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +134,40 @@ class ValueCount:
 
 
 @dataclass(frozen=True)
+class ClassBalance:
+    """How evenly classes are spread: shares from 0 to 1, and their entropy beside that of equal ones."""
+
+    class_count: int
+    largest_share: float
+    smallest_share: float
+    evenness: float
+
+
+@dataclass(frozen=True)
+class ImageSizeCount:
+    """How many images have a size, before they were resized."""
+
+    height: int
+    width: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Sizes in pixels before resizing; channels from 0 to 255 after it."""
+
+    minimum_height: int
+    maximum_height: int
+    minimum_width: int
+    maximum_width: int
+    most_frequent_sizes: tuple[ImageSizeCount, ...]
+    channel_means: tuple[float, ...]
+    channel_standard_deviations: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class ColumnStatistics:
-    """What is known about a column's values. Counts are exact."""
+    """What is known about a column's values. Counts are exact unless marked otherwise."""
 
     count: int
     missing_count: int
@@ -96,6 +175,10 @@ class ColumnStatistics:
     numeric: NumericStatistics | None = None
     time: TimeStatistics | None = None
     most_frequent: tuple[ValueCount, ...] = ()
+    is_distinct_count_approximate: bool = False
+    is_most_frequent_approximate: bool = False
+    class_balance: ClassBalance | None = None
+    image: ImageStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +188,15 @@ class Column:
     name: str
     type: ColumnType
     statistics: ColumnStatistics | None = None
+    type_fits: tuple[TypeFit, ...] = ()
+    """For columns read from text."""
+    image: ImageShape | None = None
+    """For images."""
+
+    @property
+    def arrow_type(self) -> pa.DataType:
+        """How Arrow holds its values."""
+        return pa.binary(self.image.size_bytes) if self.image else ARROW_TYPES[self.type]
 
     def without_statistics(self) -> "Column":
         """The same column by name and type alone."""
@@ -117,19 +209,31 @@ class WarningKind(StrEnum):
     COLUMN_RENAMED = "column_renamed"
     COLUMN_CONSTANT = "column_constant"
     COLUMN_EMPTY = "column_empty"
+    ROWS_RAGGED = "rows_ragged"
+    CELLS_MISFIT = "cells_misfit"
+    COLUMN_ID_LIKE = "column_id_like"
+    CLASS_RARE = "class_rare"
+    IMAGES_BROKEN = "images_broken"
+    AMBIGUOUS = "ambiguous"
+    COLUMN_LEFT_OUT = "column_left_out"
+    TARGET_LEAK = "target_leak"
+    ROWS_SHARED = "rows_shared"
+    FUTURE_LEAK = "future_leak"
 
 
 @dataclass(frozen=True)
 class TableWarning:
-    """Something that a careful reader of a file would want to know about one of its columns."""
+    """Something that a careful reader of the data would want to know. `column` is empty if it concerns rows."""
 
     kind: WarningKind
     column: str
     message: str
+    count: int = 0
+    examples: tuple[CellExample, ...] = ()
 
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The Arrow schema of a table with these columns."""
     return pa.schema(
-        [pa.field(each.name, ARROW_TYPES[each.type], metadata={TYPE_KEY: each.type.value.encode()}) for each in columns]
+        [pa.field(each.name, each.arrow_type, metadata={TYPE_KEY: each.type.value.encode()}) for each in columns]
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def scraper(token_issuer: "TokenIssuer", tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """The server that tests share."""
     directory = tmp_path_factory.mktemp("scraper")
-    settings = Settings(listen_address="127.0.0.1:0", data_directory=directory, max_upload_bytes=4_000_000)
+    settings = Settings(listen_address="127.0.0.1:0", data_directory=directory, max_file_bytes=4_000_000)
     service = ScraperService(settings, token_issuer.verifier, CollectorRegistry())
     await service.prepare()
     port = await service.rpc.start()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scraper_server.limits import Limits
 from scraper_server.tables.conversion import TABLE_FILE, ConversionPhase, ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, FormatKind, checked
 from scraper_server.tables.schema import ColumnType, WarningKind
@@ -32,7 +33,7 @@ def converted(tmp_path: Path) -> Convert:
         (folder / "out").mkdir(parents=True)
         source = folder / name
         source.write_bytes(content.encode() if isinstance(content, str) else content)
-        table = convert(source, name, wanted or FileFormat(), folder / "out", lambda *_: None)
+        table = convert(source, name, wanted or FileFormat(), Limits(), folder / "out", lambda *_: None)
         assert [path.name for path in (folder / "out").iterdir()] == [TABLE_FILE]
         return table, pq.read_table(folder / "out" / TABLE_FILE).to_pydict()
 
@@ -266,7 +267,7 @@ def test_progress_never_goes_back_within_a_phase(tmp_path: Path) -> None:
     source.write_text("a,b\n" + "1.25,some text\n" * 100_000)
     told: list[tuple[ConversionPhase, int, int]] = []
     (tmp_path / "out").mkdir()
-    convert(source, "big.csv", FileFormat(), tmp_path / "out", lambda *step: told.append(step))
+    convert(source, "big.csv", FileFormat(), Limits(), tmp_path / "out", lambda *step: told.append(step))
     for phase in ConversionPhase:
         steps = [(done, total) for each, done, total in told if each is phase]
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
@@ -300,7 +301,7 @@ def test_float_columns_are_written_without_dictionaries(converted: Convert, tmp_
     source = tmp_path / "in.csv"
     source.write_text("f,s\n" + "0.5,word\n" * 1000)
     (tmp_path / "out").mkdir()
-    convert(source, "in.csv", FileFormat(), tmp_path / "out", lambda *_: None)
+    convert(source, "in.csv", FileFormat(), Limits(), tmp_path / "out", lambda *_: None)
     group = pq.read_metadata(tmp_path / "out" / TABLE_FILE).row_group(0)
     assert not group.column(0).has_dictionary_page
     assert group.column(1).has_dictionary_page
@@ -310,7 +311,7 @@ def test_the_schema_in_the_file_tells_categories_from_text(tmp_path: Path) -> No
     source = tmp_path / "in.csv"
     source.write_text("kind,note\nx,one\nx,two\nx,three\n")
     (tmp_path / "out").mkdir()
-    convert(source, "in.csv", FileFormat(), tmp_path / "out", lambda *_: None)
+    convert(source, "in.csv", FileFormat(), Limits(), tmp_path / "out", lambda *_: None)
     fields = pq.read_schema(tmp_path / "out" / TABLE_FILE)
     kinds = {field.name: (field.metadata or {})[b"flare.type"].decode() for field in fields}
     assert json.dumps(kinds) == json.dumps({"kind": ColumnType.CATEGORICAL, "note": ColumnType.TEXT})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from scraper_server.limits import Limits
 from scraper_server.sources.catalog import Sources
 from scraper_server.sources.sample_tables import SAMPLES
 from scraper_server.sources.samples import SamplesSource
@@ -29,7 +30,7 @@ async def imported(ref: str, directory: Path) -> ConvertedTable:
     path = await source.download(file, directory, lambda *step: steps.append(step))
     assert steps[-1] == (path.stat().st_size, path.stat().st_size)
     (directory / "out").mkdir()
-    return convert(path, file.path, FileFormat(), directory / "out", lambda *_: None)
+    return convert(path, file.path, FileFormat(), Limits(), directory / "out", lambda *_: None)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from scraper_server.limits import Limits
 from scraper_server.tables.conversion import TABLE_FILE, ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.schema import ColumnType
@@ -67,7 +68,7 @@ def table(tmp_path: Path) -> Callable[[str], Table]:
     def make(text: str) -> Table:
         (tmp_path / "in.csv").write_text(text)
         (tmp_path / "table").mkdir()
-        known = convert(tmp_path / "in.csv", "in.csv", FileFormat(), tmp_path / "table", lambda *_: None)
+        known = convert(tmp_path / "in.csv", "in.csv", FileFormat(), Limits(), tmp_path / "table", lambda *_: None)
         return Table(tmp_path / "table", known)
 
     return make

@@ -50,6 +50,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: more than the configured limit, which the message names."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 13
     """UNAVAILABLE: another service that this call needs does not answer; `RetryInfo` says when to try again."""
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 14
+    """RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 100
     """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 101
@@ -96,6 +98,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the split leaves one of its parts without rows."""
     ERROR_REASON_SPLIT_INVALID: _ErrorReason.ValueType  # 215
     """INVALID_ARGUMENT: the split can't be made from this column."""
+    ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 216
+    """OUT_OF_RANGE: an upload does not go on where the bytes received so far end; the message names that place."""
+    ERROR_REASON_IMAGES_BROKEN: _ErrorReason.ValueType  # 217
+    """INVALID_ARGUMENT: more images than the stated share are broken, or none is whole."""
+    ERROR_REASON_ARCHIVE_UNSAFE: _ErrorReason.ValueType  # 218
+    """INVALID_ARGUMENT: an archive is encrypted, or a member's name would leave the archive's folder."""
+    ERROR_REASON_FILE_PART_NOT_FOUND: _ErrorReason.ValueType  # 219
+    """INVALID_ARGUMENT: the file has no sheet, table or member of this name; the message lists those that it has."""
+    ERROR_REASON_CREDENTIALS_NOT_KEPT: _ErrorReason.ValueType  # 220
+    """FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none."""
+    ERROR_REASON_TOO_MANY_ROWS: _ErrorReason.ValueType  # 221
+    """RESOURCE_EXHAUSTED: the table has more rows than this server takes."""
+    ERROR_REASON_TOO_MANY_COLUMNS: _ErrorReason.ValueType  # 222
+    """RESOURCE_EXHAUSTED: the table has more columns than this server takes."""
+    ERROR_REASON_CELL_TOO_LARGE: _ErrorReason.ValueType  # 223
+    """RESOURCE_EXHAUSTED: a cell holds more bytes than this server takes."""
+    ERROR_REASON_FILE_TOO_LARGE: _ErrorReason.ValueType  # 224
+    """RESOURCE_EXHAUSTED: the file has more bytes than this server takes."""
+    ERROR_REASON_ARCHIVE_TOO_DENSE: _ErrorReason.ValueType  # 225
+    """RESOURCE_EXHAUSTED: an archive unpacks to so many times its own size that it is taken for a bomb."""
+    ERROR_REASON_TOO_MANY_ARCHIVE_ENTRIES: _ErrorReason.ValueType  # 226
+    """RESOURCE_EXHAUSTED: an archive has more entries than this server takes."""
+    ERROR_REASON_ARCHIVE_TOO_LARGE: _ErrorReason.ValueType  # 227
+    """RESOURCE_EXHAUSTED: what is wanted of an archive unpacks to more bytes than this server takes."""
+    ERROR_REASON_IMAGE_TOO_LARGE: _ErrorReason.ValueType  # 228
+    """RESOURCE_EXHAUSTED: images have more pixels than this server takes."""
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 300
     """INVALID_ARGUMENT: shapes do not fit; the message names the layer or node with both shapes."""
     ERROR_REASON_GRAPH_INVALID: _ErrorReason.ValueType  # 301
@@ -165,6 +193,8 @@ ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 12
 """RESOURCE_EXHAUSTED: more than the configured limit, which the message names."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 13
 """UNAVAILABLE: another service that this call needs does not answer; `RetryInfo` says when to try again."""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 14
+"""RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 100
 """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 101
@@ -211,6 +241,32 @@ ERROR_REASON_SPLIT_EMPTY: ErrorReason.ValueType  # 214
 """INVALID_ARGUMENT: the split leaves one of its parts without rows."""
 ERROR_REASON_SPLIT_INVALID: ErrorReason.ValueType  # 215
 """INVALID_ARGUMENT: the split can't be made from this column."""
+ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 216
+"""OUT_OF_RANGE: an upload does not go on where the bytes received so far end; the message names that place."""
+ERROR_REASON_IMAGES_BROKEN: ErrorReason.ValueType  # 217
+"""INVALID_ARGUMENT: more images than the stated share are broken, or none is whole."""
+ERROR_REASON_ARCHIVE_UNSAFE: ErrorReason.ValueType  # 218
+"""INVALID_ARGUMENT: an archive is encrypted, or a member's name would leave the archive's folder."""
+ERROR_REASON_FILE_PART_NOT_FOUND: ErrorReason.ValueType  # 219
+"""INVALID_ARGUMENT: the file has no sheet, table or member of this name; the message lists those that it has."""
+ERROR_REASON_CREDENTIALS_NOT_KEPT: ErrorReason.ValueType  # 220
+"""FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none."""
+ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 221
+"""RESOURCE_EXHAUSTED: the table has more rows than this server takes."""
+ERROR_REASON_TOO_MANY_COLUMNS: ErrorReason.ValueType  # 222
+"""RESOURCE_EXHAUSTED: the table has more columns than this server takes."""
+ERROR_REASON_CELL_TOO_LARGE: ErrorReason.ValueType  # 223
+"""RESOURCE_EXHAUSTED: a cell holds more bytes than this server takes."""
+ERROR_REASON_FILE_TOO_LARGE: ErrorReason.ValueType  # 224
+"""RESOURCE_EXHAUSTED: the file has more bytes than this server takes."""
+ERROR_REASON_ARCHIVE_TOO_DENSE: ErrorReason.ValueType  # 225
+"""RESOURCE_EXHAUSTED: an archive unpacks to so many times its own size that it is taken for a bomb."""
+ERROR_REASON_TOO_MANY_ARCHIVE_ENTRIES: ErrorReason.ValueType  # 226
+"""RESOURCE_EXHAUSTED: an archive has more entries than this server takes."""
+ERROR_REASON_ARCHIVE_TOO_LARGE: ErrorReason.ValueType  # 227
+"""RESOURCE_EXHAUSTED: what is wanted of an archive unpacks to more bytes than this server takes."""
+ERROR_REASON_IMAGE_TOO_LARGE: ErrorReason.ValueType  # 228
+"""RESOURCE_EXHAUSTED: images have more pixels than this server takes."""
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 300
 """INVALID_ARGUMENT: shapes do not fit; the message names the layer or node with both shapes."""
 ERROR_REASON_GRAPH_INVALID: ErrorReason.ValueType  # 301

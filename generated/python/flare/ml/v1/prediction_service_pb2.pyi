@@ -90,6 +90,7 @@ class ColumnValues(_message.Message):
     INTEGERS_FIELD_NUMBER: _builtins.int
     TEXTS_FIELD_NUMBER: _builtins.int
     BOOLEANS_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     MISSING_ROWS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
@@ -110,6 +111,10 @@ class ColumnValues(_message.Message):
         """True or false."""
 
     @_builtins.property
+    def images(self) -> Global___ImageValues:
+        """Encoded images, such as PNG or JPEG."""
+
+    @_builtins.property
     def missing_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The positions, from 0, at which the value given is to be taken as missing."""
 
@@ -121,13 +126,14 @@ class ColumnValues(_message.Message):
         integers: Global___Int64Values | None = ...,
         texts: Global___StringValues | None = ...,
         booleans: Global___BoolValues | None = ...,
+        images: Global___ImageValues | None = ...,
         missing_rows: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["booleans", b"booleans", "integers", b"integers", "numbers", b"numbers", "texts", b"texts", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booleans", b"booleans", "images", b"images", "integers", b"integers", "numbers", b"numbers", "texts", b"texts", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booleans", b"booleans", "integers", b"integers", "missing_rows", b"missing_rows", "name", b"name", "numbers", b"numbers", "texts", b"texts", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booleans", b"booleans", "images", b"images", "integers", b"integers", "missing_rows", b"missing_rows", "name", b"name", "numbers", b"numbers", "texts", b"texts", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["numbers", "integers", "texts", "booleans"]  # noqa: Y015
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["numbers", "integers", "texts", "booleans", "images"]  # noqa: Y015
     _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
 
@@ -230,6 +236,30 @@ class BoolValues(_message.Message):
 Global___BoolValues: _TypeAlias = BoolValues  # noqa: Y015
 
 @_typing.final
+class ImageValues(_message.Message):
+    """Encoded images."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """One for each row."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageValues: _TypeAlias = ImageValues  # noqa: Y015
+
+@_typing.final
 class RowTable(_message.Message):
     """Rows one by one."""
 
@@ -238,7 +268,7 @@ class RowTable(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_struct_pb2.Struct]:
-        """The rows: column name to number, string, boolean, or null for missing."""
+        """The rows: column name to number, string, boolean, or null for missing. Images are base64 of their encoded form."""
 
     def __init__(
         self,

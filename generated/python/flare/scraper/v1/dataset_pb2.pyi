@@ -41,6 +41,8 @@ class _ColumnTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnType
     """Few distinct strings."""
     COLUMN_TYPE_TEXT: _ColumnType.ValueType  # 6
     """Any strings."""
+    COLUMN_TYPE_IMAGE: _ColumnType.ValueType  # 7
+    """Images of one height, width and mode: bytes in rows from the top, each pixel's channels together."""
 
 class ColumnType(_ColumnType, metaclass=_ColumnTypeEnumTypeWrapper):
     """What kind of values a column holds."""
@@ -59,7 +61,121 @@ COLUMN_TYPE_CATEGORICAL: ColumnType.ValueType  # 5
 """Few distinct strings."""
 COLUMN_TYPE_TEXT: ColumnType.ValueType  # 6
 """Any strings."""
+COLUMN_TYPE_IMAGE: ColumnType.ValueType  # 7
+"""Images of one height, width and mode: bytes in rows from the top, each pixel's channels together."""
 Global___ColumnType: _TypeAlias = ColumnType  # noqa: Y015
+
+class _ImageMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImageModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMAGE_MODE_UNSPECIFIED: _ImageMode.ValueType  # 0
+    """In a request: RGB."""
+    IMAGE_MODE_RGB: _ImageMode.ValueType  # 1
+    """Red, green and blue: 3 bytes."""
+    IMAGE_MODE_GRAYSCALE: _ImageMode.ValueType  # 2
+    """Brightness: 1 byte."""
+
+class ImageMode(_ImageMode, metaclass=_ImageModeEnumTypeWrapper):
+    """What a pixel holds."""
+
+IMAGE_MODE_UNSPECIFIED: ImageMode.ValueType  # 0
+"""In a request: RGB."""
+IMAGE_MODE_RGB: ImageMode.ValueType  # 1
+"""Red, green and blue: 3 bytes."""
+IMAGE_MODE_GRAYSCALE: ImageMode.ValueType  # 2
+"""Brightness: 1 byte."""
+Global___ImageMode: _TypeAlias = ImageMode  # noqa: Y015
+
+class _RaggedRows:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RaggedRowsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RaggedRows.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RAGGED_ROWS_UNSPECIFIED: _RaggedRows.ValueType  # 0
+    """SKIP if they are at most 1 in 20, else FAIL."""
+    RAGGED_ROWS_FAIL: _RaggedRows.ValueType  # 1
+    """Refuse the file."""
+    RAGGED_ROWS_SKIP: _RaggedRows.ValueType  # 2
+    """Leave such rows out."""
+    RAGGED_ROWS_FILL: _RaggedRows.ValueType  # 3
+    """Take cells that are not there as missing, and leave out those beyond the header's."""
+
+class RaggedRows(_RaggedRows, metaclass=_RaggedRowsEnumTypeWrapper):
+    """What happens to rows with more or fewer cells than the header. A warning names them."""
+
+RAGGED_ROWS_UNSPECIFIED: RaggedRows.ValueType  # 0
+"""SKIP if they are at most 1 in 20, else FAIL."""
+RAGGED_ROWS_FAIL: RaggedRows.ValueType  # 1
+"""Refuse the file."""
+RAGGED_ROWS_SKIP: RaggedRows.ValueType  # 2
+"""Leave such rows out."""
+RAGGED_ROWS_FILL: RaggedRows.ValueType  # 3
+"""Take cells that are not there as missing, and leave out those beyond the header's."""
+Global___RaggedRows: _TypeAlias = RaggedRows  # noqa: Y015
+
+class _Compression:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompressionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compression.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPRESSION_UNSPECIFIED: _Compression.ValueType  # 0
+    """Not known."""
+    COMPRESSION_NONE: _Compression.ValueType  # 1
+    """Nothing."""
+    COMPRESSION_GZIP: _Compression.ValueType  # 2
+    """gzip."""
+    COMPRESSION_ZIP: _Compression.ValueType  # 3
+    """A ZIP archive."""
+    COMPRESSION_ZSTD: _Compression.ValueType  # 4
+    """Zstandard."""
+
+class Compression(_Compression, metaclass=_CompressionEnumTypeWrapper):
+    """What a file was compressed with."""
+
+COMPRESSION_UNSPECIFIED: Compression.ValueType  # 0
+"""Not known."""
+COMPRESSION_NONE: Compression.ValueType  # 1
+"""Nothing."""
+COMPRESSION_GZIP: Compression.ValueType  # 2
+"""gzip."""
+COMPRESSION_ZIP: Compression.ValueType  # 3
+"""A ZIP archive."""
+COMPRESSION_ZSTD: Compression.ValueType  # 4
+"""Zstandard."""
+Global___Compression: _TypeAlias = Compression  # noqa: Y015
+
+class _ImageResizing:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImageResizingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageResizing.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMAGE_RESIZING_UNSPECIFIED: _ImageResizing.ValueType  # 0
+    """STRETCH."""
+    IMAGE_RESIZING_STRETCH: _ImageResizing.ValueType  # 1
+    """Change height and width independently."""
+    IMAGE_RESIZING_CROP: _ImageResizing.ValueType  # 2
+    """Keep the proportions, and cut what is over, on both sides alike."""
+    IMAGE_RESIZING_PAD: _ImageResizing.ValueType  # 3
+    """Keep the proportions, and fill up with black, on both sides alike."""
+
+class ImageResizing(_ImageResizing, metaclass=_ImageResizingEnumTypeWrapper):
+    """How images of another shape are made to fit."""
+
+IMAGE_RESIZING_UNSPECIFIED: ImageResizing.ValueType  # 0
+"""STRETCH."""
+IMAGE_RESIZING_STRETCH: ImageResizing.ValueType  # 1
+"""Change height and width independently."""
+IMAGE_RESIZING_CROP: ImageResizing.ValueType  # 2
+"""Keep the proportions, and cut what is over, on both sides alike."""
+IMAGE_RESIZING_PAD: ImageResizing.ValueType  # 3
+"""Keep the proportions, and fill up with black, on both sides alike."""
+Global___ImageResizing: _TypeAlias = ImageResizing  # noqa: Y015
 
 @_typing.final
 class Dataset(_message.Message):
@@ -138,6 +254,8 @@ class Column(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    TYPE_FITS_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, unique in the table and never empty."""
     type: Global___ColumnType.ValueType
@@ -146,24 +264,130 @@ class Column(_message.Message):
     def statistics(self) -> Global___ColumnStatistics:
         """What is known about its values."""
 
+    @_builtins.property
+    def type_fits(self) -> _containers.RepeatedCompositeFieldContainer[Global___TypeFit]:
+        """For columns read from text: which types its cells fit, and how well. The type it has is among them."""
+
+    @_builtins.property
+    def image(self) -> Global___ImageShape:
+        """For images: what each of them is."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         type: Global___ColumnType.ValueType = ...,
         statistics: Global___ColumnStatistics | None = ...,
+        type_fits: _abc.Iterable[Global___TypeFit] | None = ...,
+        image: Global___ImageShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "statistics", b"statistics", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "name", b"name", "statistics", b"statistics", "type", b"type", "type_fits", b"type_fits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Column: _TypeAlias = Column  # noqa: Y015
 
 @_typing.final
+class TypeFit(_message.Message):
+    """How well the cells of a column fit a type."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    MISFIT_COUNT_FIELD_NUMBER: _builtins.int
+    MISFITS_FIELD_NUMBER: _builtins.int
+    type: Global___ColumnType.ValueType
+    """The type."""
+    share: _builtins.float
+    """The share of cells with a value that fit, 0 to 1."""
+    misfit_count: _builtins.int
+    """How many cells with a value do not fit."""
+    @_builtins.property
+    def misfits(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellExample]:
+        """The first cells that do not fit, at most 5."""
+
+    def __init__(
+        self,
+        *,
+        type: Global___ColumnType.ValueType = ...,
+        share: _builtins.float = ...,
+        misfit_count: _builtins.int = ...,
+        misfits: _abc.Iterable[Global___CellExample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["misfit_count", b"misfit_count", "misfits", b"misfits", "share", b"share", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypeFit: _TypeAlias = TypeFit  # noqa: Y015
+
+@_typing.final
+class CellExample(_message.Message):
+    """A cell of a file, as an example."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Its row, from 0, below the header."""
+    line: _builtins.int
+    """Its line in the file, from 1; 0 where the file has no lines."""
+    value: _builtins.str
+    """What it holds, at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        line: _builtins.int = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "row", b"row", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CellExample: _TypeAlias = CellExample  # noqa: Y015
+
+@_typing.final
+class ImageShape(_message.Message):
+    """What every image of a column is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """Pixels from top to bottom."""
+    width: _builtins.int
+    """Pixels from left to right."""
+    mode: Global___ImageMode.ValueType
+    """What a pixel holds."""
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        mode: Global___ImageMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "mode", b"mode", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageShape: _TypeAlias = ImageShape  # noqa: Y015
+
+@_typing.final
 class ColumnStatistics(_message.Message):
-    """What is known about a column's values. Counts are exact."""
+    """What is known about a column's values. Counts are exact unless marked otherwise."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,12 +397,20 @@ class ColumnStatistics(_message.Message):
     NUMERIC_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    IS_DISTINCT_COUNT_APPROXIMATE_FIELD_NUMBER: _builtins.int
+    IS_MOST_FREQUENT_APPROXIMATE_FIELD_NUMBER: _builtins.int
+    CLASS_BALANCE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Cells with a value."""
     missing_count: _builtins.int
     """Cells without one."""
     distinct_count: _builtins.int
     """Different values."""
+    is_distinct_count_approximate: _builtins.bool
+    """True if there are so many different values that `distinct_count` is an estimate, within about 2 percent."""
+    is_most_frequent_approximate: _builtins.bool
+    """True if there are so many different values that `most_frequent` may miss some, and its counts are lower bounds."""
     @_builtins.property
     def numeric(self) -> Global___NumericStatistics:
         """For integers, floats and booleans (as 0 and 1)."""
@@ -191,6 +423,14 @@ class ColumnStatistics(_message.Message):
     def most_frequent(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueCount]:
         """The most frequent values with their counts, most frequent first, at most 20. Not for floats."""
 
+    @_builtins.property
+    def class_balance(self) -> Global___ClassBalance:
+        """How evenly the values of a column with few of them are spread. For booleans, categories and few whole numbers."""
+
+    @_builtins.property
+    def image(self) -> Global___ImageStatistics:
+        """For images."""
+
     def __init__(
         self,
         *,
@@ -200,14 +440,136 @@ class ColumnStatistics(_message.Message):
         numeric: Global___NumericStatistics | None = ...,
         time: Global___TimeStatistics | None = ...,
         most_frequent: _abc.Iterable[Global___ValueCount] | None = ...,
+        is_distinct_count_approximate: _builtins.bool = ...,
+        is_most_frequent_approximate: _builtins.bool = ...,
+        class_balance: Global___ClassBalance | None = ...,
+        image: Global___ImageStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["numeric", b"numeric", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["class_balance", b"class_balance", "image", b"image", "numeric", b"numeric", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "distinct_count", b"distinct_count", "missing_count", b"missing_count", "most_frequent", b"most_frequent", "numeric", b"numeric", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_balance", b"class_balance", "count", b"count", "distinct_count", b"distinct_count", "image", b"image", "is_distinct_count_approximate", b"is_distinct_count_approximate", "is_most_frequent_approximate", b"is_most_frequent_approximate", "missing_count", b"missing_count", "most_frequent", b"most_frequent", "numeric", b"numeric", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ColumnStatistics: _TypeAlias = ColumnStatistics  # noqa: Y015
+
+@_typing.final
+class ClassBalance(_message.Message):
+    """How evenly the classes of a column are spread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_COUNT_FIELD_NUMBER: _builtins.int
+    LARGEST_SHARE_FIELD_NUMBER: _builtins.int
+    SMALLEST_SHARE_FIELD_NUMBER: _builtins.int
+    EVENNESS_FIELD_NUMBER: _builtins.int
+    class_count: _builtins.int
+    """How many classes there are."""
+    largest_share: _builtins.float
+    """The share of the largest class, 0 to 1."""
+    smallest_share: _builtins.float
+    """The share of the smallest class, 0 to 1."""
+    evenness: _builtins.float
+    """Shannon entropy of the shares, divided by that of as many equal ones: 1 for equal shares, near 0 for one that has
+    nearly all.
+    """
+    def __init__(
+        self,
+        *,
+        class_count: _builtins.int = ...,
+        largest_share: _builtins.float = ...,
+        smallest_share: _builtins.float = ...,
+        evenness: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_count", b"class_count", "evenness", b"evenness", "largest_share", b"largest_share", "smallest_share", b"smallest_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassBalance: _TypeAlias = ClassBalance  # noqa: Y015
+
+@_typing.final
+class ImageStatistics(_message.Message):
+    """What is known about a column's images, before they were resized but for the channels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MINIMUM_HEIGHT_FIELD_NUMBER: _builtins.int
+    MAXIMUM_HEIGHT_FIELD_NUMBER: _builtins.int
+    MINIMUM_WIDTH_FIELD_NUMBER: _builtins.int
+    MAXIMUM_WIDTH_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_SIZES_FIELD_NUMBER: _builtins.int
+    CHANNEL_MEANS_FIELD_NUMBER: _builtins.int
+    CHANNEL_STANDARD_DEVIATIONS_FIELD_NUMBER: _builtins.int
+    minimum_height: _builtins.int
+    """The smallest height, in pixels."""
+    maximum_height: _builtins.int
+    """The largest height."""
+    minimum_width: _builtins.int
+    """The smallest width, in pixels."""
+    maximum_width: _builtins.int
+    """The largest width."""
+    @_builtins.property
+    def most_frequent_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageSizeCount]:
+        """The most frequent sizes, most frequent first, at most 20."""
+
+    @_builtins.property
+    def channel_means(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The mean of each channel after resizing, 0 to 255."""
+
+    @_builtins.property
+    def channel_standard_deviations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The standard deviation of each channel after resizing."""
+
+    def __init__(
+        self,
+        *,
+        minimum_height: _builtins.int = ...,
+        maximum_height: _builtins.int = ...,
+        minimum_width: _builtins.int = ...,
+        maximum_width: _builtins.int = ...,
+        most_frequent_sizes: _abc.Iterable[Global___ImageSizeCount] | None = ...,
+        channel_means: _abc.Iterable[_builtins.float] | None = ...,
+        channel_standard_deviations: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_means", b"channel_means", "channel_standard_deviations", b"channel_standard_deviations", "maximum_height", b"maximum_height", "maximum_width", b"maximum_width", "minimum_height", b"minimum_height", "minimum_width", b"minimum_width", "most_frequent_sizes", b"most_frequent_sizes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageStatistics: _TypeAlias = ImageStatistics  # noqa: Y015
+
+@_typing.final
+class ImageSizeCount(_message.Message):
+    """How many images have a size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """Pixels from top to bottom."""
+    width: _builtins.int
+    """Pixels from left to right."""
+    count: _builtins.int
+    """In so many images."""
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "height", b"height", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageSizeCount: _TypeAlias = ImageSizeCount  # noqa: Y015
 
 @_typing.final
 class NumericStatistics(_message.Message):
@@ -221,6 +583,7 @@ class NumericStatistics(_message.Message):
     STANDARD_DEVIATION_FIELD_NUMBER: _builtins.int
     QUANTILES_FIELD_NUMBER: _builtins.int
     HISTOGRAM_FIELD_NUMBER: _builtins.int
+    IS_DISTRIBUTION_APPROXIMATE_FIELD_NUMBER: _builtins.int
     minimum: _builtins.float
     """The smallest value."""
     maximum: _builtins.float
@@ -229,6 +592,8 @@ class NumericStatistics(_message.Message):
     """The arithmetic mean."""
     standard_deviation: _builtins.float
     """The standard deviation of the population."""
+    is_distribution_approximate: _builtins.bool
+    """True if `quantiles` and the counts of `histogram` are estimates, within about 1 percent of the rows."""
     @_builtins.property
     def quantiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quantile]:
         """The values below which 5, 25, 50, 75 and 95 percent lie."""
@@ -246,10 +611,11 @@ class NumericStatistics(_message.Message):
         standard_deviation: _builtins.float = ...,
         quantiles: _abc.Iterable[Global___Quantile] | None = ...,
         histogram: _abc.Iterable[Global___HistogramBin] | None = ...,
+        is_distribution_approximate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram", "maximum", b"maximum", "mean", b"mean", "minimum", b"minimum", "quantiles", b"quantiles", "standard_deviation", b"standard_deviation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram", "is_distribution_approximate", b"is_distribution_approximate", "maximum", b"maximum", "mean", b"mean", "minimum", b"minimum", "quantiles", b"quantiles", "standard_deviation", b"standard_deviation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -369,7 +735,7 @@ Global___ValueCount: _TypeAlias = ValueCount  # noqa: Y015
 
 @_typing.final
 class DatasetWarning(_message.Message):
-    """Something that a careful reader of the file would want to know."""
+    """Something that a careful reader of the data would want to know."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -387,6 +753,26 @@ class DatasetWarning(_message.Message):
         """A column has the same value everywhere."""
         KIND_COLUMN_EMPTY: DatasetWarning._Kind.ValueType  # 3
         """A column has no value at all."""
+        KIND_ROWS_RAGGED: DatasetWarning._Kind.ValueType  # 4
+        """Rows had more or fewer cells than the header, and were left out or filled up."""
+        KIND_CELLS_MISFIT: DatasetWarning._Kind.ValueType  # 5
+        """Nearly all cells of a column fit a type, and a few do not: the column is text, or those cells are missing."""
+        KIND_COLUMN_ID_LIKE: DatasetWarning._Kind.ValueType  # 6
+        """A column differs in nearly every row, as an id does: a model learns rows by heart from it."""
+        KIND_CLASS_RARE: DatasetWarning._Kind.ValueType  # 7
+        """A class has too few rows to be learned or to be in every part."""
+        KIND_IMAGES_BROKEN: DatasetWarning._Kind.ValueType  # 8
+        """Images could not be read and were left out."""
+        KIND_AMBIGUOUS: DatasetWarning._Kind.ValueType  # 9
+        """The file can be read in two ways, such as days and months that could be swapped."""
+        KIND_COLUMN_LEFT_OUT: DatasetWarning._Kind.ValueType  # 10
+        """A column could not be taken, such as one of nested lists, and was left out."""
+        KIND_TARGET_LEAK: DatasetWarning._Kind.ValueType  # 11
+        """An input says nearly the same as a target: a model would copy it."""
+        KIND_ROWS_SHARED: DatasetWarning._Kind.ValueType  # 12
+        """Equal rows are in more than one part of the split."""
+        KIND_FUTURE_LEAK: DatasetWarning._Kind.ValueType  # 13
+        """Points in time show that rows for training are later than rows for testing."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """Which kind of thing."""
@@ -399,26 +785,56 @@ class DatasetWarning(_message.Message):
     """A column has the same value everywhere."""
     KIND_COLUMN_EMPTY: DatasetWarning.Kind.ValueType  # 3
     """A column has no value at all."""
+    KIND_ROWS_RAGGED: DatasetWarning.Kind.ValueType  # 4
+    """Rows had more or fewer cells than the header, and were left out or filled up."""
+    KIND_CELLS_MISFIT: DatasetWarning.Kind.ValueType  # 5
+    """Nearly all cells of a column fit a type, and a few do not: the column is text, or those cells are missing."""
+    KIND_COLUMN_ID_LIKE: DatasetWarning.Kind.ValueType  # 6
+    """A column differs in nearly every row, as an id does: a model learns rows by heart from it."""
+    KIND_CLASS_RARE: DatasetWarning.Kind.ValueType  # 7
+    """A class has too few rows to be learned or to be in every part."""
+    KIND_IMAGES_BROKEN: DatasetWarning.Kind.ValueType  # 8
+    """Images could not be read and were left out."""
+    KIND_AMBIGUOUS: DatasetWarning.Kind.ValueType  # 9
+    """The file can be read in two ways, such as days and months that could be swapped."""
+    KIND_COLUMN_LEFT_OUT: DatasetWarning.Kind.ValueType  # 10
+    """A column could not be taken, such as one of nested lists, and was left out."""
+    KIND_TARGET_LEAK: DatasetWarning.Kind.ValueType  # 11
+    """An input says nearly the same as a target: a model would copy it."""
+    KIND_ROWS_SHARED: DatasetWarning.Kind.ValueType  # 12
+    """Equal rows are in more than one part of the split."""
+    KIND_FUTURE_LEAK: DatasetWarning.Kind.ValueType  # 13
+    """Points in time show that rows for training are later than rows for testing."""
 
     KIND_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     kind: Global___DatasetWarning.Kind.ValueType
     """The kind."""
     column: _builtins.str
-    """The column that it concerns."""
+    """The column that it concerns; empty if it concerns rows."""
     message: _builtins.str
     """For people."""
+    count: _builtins.int
+    """How many cells, rows, images or classes it concerns; 0 where that says nothing."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___CellExample]:
+        """The first of them, at most 20."""
+
     def __init__(
         self,
         *,
         kind: Global___DatasetWarning.Kind.ValueType = ...,
         column: _builtins.str = ...,
         message: _builtins.str = ...,
+        count: _builtins.int = ...,
+        examples: _abc.Iterable[Global___CellExample] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "kind", b"kind", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "count", b"count", "examples", b"examples", "kind", b"kind", "message", b"message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,6 +858,16 @@ class FileFormat(_message.Message):
         """Text with a delimiter, such as CSV and TSV."""
         KIND_PARQUET: FileFormat._Kind.ValueType  # 2
         """Apache Parquet."""
+        KIND_JSON: FileFormat._Kind.ValueType  # 3
+        """A JSON array of objects."""
+        KIND_JSON_LINES: FileFormat._Kind.ValueType  # 4
+        """A JSON object a line."""
+        KIND_EXCEL: FileFormat._Kind.ValueType  # 5
+        """An Excel workbook, of which one sheet is taken."""
+        KIND_SQLITE: FileFormat._Kind.ValueType  # 6
+        """An SQLite database, of which one table is taken."""
+        KIND_IMAGES: FileFormat._Kind.ValueType  # 7
+        """Images: an archive with a folder for each class, or an archive with a table of their paths."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The container of the rows."""
@@ -452,27 +878,161 @@ class FileFormat(_message.Message):
     """Text with a delimiter, such as CSV and TSV."""
     KIND_PARQUET: FileFormat.Kind.ValueType  # 2
     """Apache Parquet."""
+    KIND_JSON: FileFormat.Kind.ValueType  # 3
+    """A JSON array of objects."""
+    KIND_JSON_LINES: FileFormat.Kind.ValueType  # 4
+    """A JSON object a line."""
+    KIND_EXCEL: FileFormat.Kind.ValueType  # 5
+    """An Excel workbook, of which one sheet is taken."""
+    KIND_SQLITE: FileFormat.Kind.ValueType  # 6
+    """An SQLite database, of which one table is taken."""
+    KIND_IMAGES: FileFormat.Kind.ValueType  # 7
+    """Images: an archive with a folder for each class, or an archive with a table of their paths."""
 
     KIND_FIELD_NUMBER: _builtins.int
     DELIMITER_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
+    QUOTE_FIELD_NUMBER: _builtins.int
+    DECIMAL_SEPARATOR_FIELD_NUMBER: _builtins.int
+    THOUSANDS_SEPARATOR_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    HAS_NO_HEADER_FIELD_NUMBER: _builtins.int
+    RAGGED_ROWS_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    SHEET_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    COLUMN_TYPES_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
     kind: Global___FileFormat.Kind.ValueType
     """The container of the rows."""
     delimiter: _builtins.str
     """The delimiter of a delimited file: one character."""
     encoding: _builtins.str
     """The character encoding of a delimited file, by its IANA name."""
+    quote: _builtins.str
+    """What a delimited file puts around cells that hold its delimiter or line ends: one character, `"` in most files."""
+    decimal_separator: _builtins.str
+    """What stands between whole and fraction in the numbers of a delimited file: `.` or `,`."""
+    thousands_separator: _builtins.str
+    """What groups the digits of the numbers of a delimited file: `,`, `.`, `'`, a space, or nothing."""
+    comment: _builtins.str
+    """What a line of a delimited file begins with that is a comment: one character. Never detected."""
+    has_no_header: _builtins.bool
+    """True if the first line of a delimited file is a row and not the header. Its columns are called `column_1`, ..."""
+    ragged_rows: Global___RaggedRows.ValueType
+    """What happens to rows of a delimited file with more or fewer cells than the header."""
+    compression: Global___Compression.ValueType
+    """What the file was compressed with."""
+    sheet: _builtins.str
+    """The sheet of an Excel workbook; the first with rows if empty."""
+    table: _builtins.str
+    """The table of an SQLite database; may be empty if it has just one."""
+    member: _builtins.str
+    """The file in an archive that holds the table; may be empty if the archive holds just one."""
+    @_builtins.property
+    def column_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnTypeChoice]:
+        """Types for columns that are not to be found out from their cells. Cells that do not fit become missing, and a
+        warning counts them.
+        """
+
+    @_builtins.property
+    def images(self) -> Global___ImageOptions:
+        """How images are read."""
+
     def __init__(
         self,
         *,
         kind: Global___FileFormat.Kind.ValueType = ...,
         delimiter: _builtins.str = ...,
         encoding: _builtins.str = ...,
+        quote: _builtins.str = ...,
+        decimal_separator: _builtins.str = ...,
+        thousands_separator: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        has_no_header: _builtins.bool = ...,
+        ragged_rows: Global___RaggedRows.ValueType = ...,
+        compression: Global___Compression.ValueType = ...,
+        sheet: _builtins.str = ...,
+        table: _builtins.str = ...,
+        member: _builtins.str = ...,
+        column_types: _abc.Iterable[Global___ColumnTypeChoice] | None = ...,
+        images: Global___ImageOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delimiter", b"delimiter", "encoding", b"encoding", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column_types", b"column_types", "comment", b"comment", "compression", b"compression", "decimal_separator", b"decimal_separator", "delimiter", b"delimiter", "encoding", b"encoding", "has_no_header", b"has_no_header", "images", b"images", "kind", b"kind", "member", b"member", "quote", b"quote", "ragged_rows", b"ragged_rows", "sheet", b"sheet", "table", b"table", "thousands_separator", b"thousands_separator"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FileFormat: _TypeAlias = FileFormat  # noqa: Y015
+
+@_typing.final
+class ColumnTypeChoice(_message.Message):
+    """The type that a column is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column, by the name that it gets."""
+    type: Global___ColumnType.ValueType
+    """The type. IMAGE can't be chosen."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        type: Global___ColumnType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColumnTypeChoice: _TypeAlias = ColumnTypeChoice  # noqa: Y015
+
+@_typing.final
+class ImageOptions(_message.Message):
+    """How images are read. In a request, what is left unset takes its default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    RESIZING_FIELD_NUMBER: _builtins.int
+    MAX_BROKEN_SHARE_FIELD_NUMBER: _builtins.int
+    PATH_COLUMN_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    """The height that all get, in pixels; 64 if 0."""
+    width: _builtins.int
+    """The width that all get, in pixels; 64 if 0."""
+    mode: Global___ImageMode.ValueType
+    """What a pixel is to hold."""
+    resizing: Global___ImageResizing.ValueType
+    """How images of another shape are made to fit."""
+    max_broken_share: _builtins.float
+    """The share of images that may be broken, 0 to 1; 0.05 if unset. Broken ones are left out and listed."""
+    path_column: _builtins.str
+    """Where an archive holds a table of images: its column with their paths; found out if empty."""
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        width: _builtins.int = ...,
+        mode: Global___ImageMode.ValueType = ...,
+        resizing: Global___ImageResizing.ValueType = ...,
+        max_broken_share: _builtins.float | None = ...,
+        path_column: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_broken_share", b"_max_broken_share", "max_broken_share", b"max_broken_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_broken_share", b"_max_broken_share", "height", b"height", "max_broken_share", b"max_broken_share", "mode", b"mode", "path_column", b"path_column", "resizing", b"resizing", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_broken_share: _TypeAlias = _typing.Literal["max_broken_share"]  # noqa: Y015
+    _WhichOneofArgType__max_broken_share: _TypeAlias = _typing.Literal["_max_broken_share", b"_max_broken_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_broken_share) -> _WhichOneofReturnType__max_broken_share | None: ...
+
+Global___ImageOptions: _TypeAlias = ImageOptions  # noqa: Y015

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from flare.scraper.v1 import dataset_pb2 as flare_dot_scraper_dot_v1_dot_dataset__pb2
+from flare.scraper.v1 import source_pb2 as flare_dot_scraper_dot_v1_dot_source__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#flare/scraper/v1/dataset_view.proto\x12\x10\x66lare.scraper.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x66lare/scraper/v1/dataset.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x04\n\x0b\x44\x61tasetView\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12+\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12G\n\x07\x63olumns\x18\x03 \x03(\x0b\x32!.flare.scraper.v1.ColumnSelectionB\n\xbaH\x07\x92\x01\x04\x10\xa0\x9c\x01R\x07\x63olumns\x12I\n\x0c\x64\x65\x66\x61ult_role\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x64\x65\x66\x61ultRole\x12-\n\x05split\x18\x05 \x01(\x0b\x32\x17.flare.scraper.v1.SplitR\x05split\x12M\n\x10resolved_columns\x18\x06 \x03(\x0b\x32\x1c.flare.scraper.v1.ViewColumnB\x04\xe2\x41\x01\x03R\x0fresolvedColumns\x12\x45\n\nrow_counts\x18\x07 \x01(\x0b\x32 .flare.scraper.v1.SplitRowCountsB\x04\xe2\x41\x01\x03R\trowCounts\x12\x30\n\x11\x64ropped_row_count\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x0f\x64roppedRowCount\x12\x1c\n\x06\x64igest\x18\t \x01(\tB\x04\xe2\x41\x01\x03R\x06\x64igest\x12+\n\x0e\x64\x61taset_digest\x18\n \x01(\tB\x04\xe2\x41\x01\x03R\rdatasetDigest\x12\x41\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\"\xc1\x02\n\x0f\x43olumnSelection\x12&\n\x06\x63olumn\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x06\x63olumn\x12:\n\x04role\x18\x02 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x12 \n\x06rename\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x06rename\x12:\n\x04\x63\x61st\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04\x63\x61st\x12\x43\n\x07missing\x18\x05 \x01(\x0e\x32\x1f.flare.scraper.v1.MissingPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07missing\x12\'\n\nfill_value\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\tfillValue\"\xbe\x02\n\nViewColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12#\n\rsource_column\x18\x02 \x01(\tR\x0csourceColumn\x12\x30\n\x04role\x18\x03 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleR\x04role\x12\x30\n\x04type\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeR\x04type\x12\x39\n\x07missing\x18\x05 \x01(\x0e\x32\x1f.flare.scraper.v1.MissingPolicyR\x07missing\x12\"\n\nfill_value\x18\x06 \x01(\tH\x00R\tfillValue\x88\x01\x01\x12%\n\x0e\x63\x61tegory_count\x18\x07 \x01(\x03R\rcategoryCountB\r\n\x0b_fill_value\"\x80\x07\n\x05Split\x12>\n\x0etrain_fraction\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\rtrainFraction\x12H\n\x13validation_fraction\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x12validationFraction\x12<\n\rtest_fraction\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x0ctestFraction\x12\x12\n\x04seed\x18\x04 \x01(\x03R\x04seed\x12\x37\n\x06random\x18\x05 \x01(\x0b\x32\x1d.flare.scraper.v1.RandomSplitH\x00R\x06random\x12\x43\n\nstratified\x18\x06 \x01(\x0b\x32!.flare.scraper.v1.StratifiedSplitH\x00R\nstratified\x12\x34\n\x05group\x18\x07 \x01(\x0b\x32\x1c.flare.scraper.v1.GroupSplitH\x00R\x05group\x12\x31\n\x04time\x18\x08 \x01(\x0b\x32\x1b.flare.scraper.v1.TimeSplitH\x00R\x04time\x12\x37\n\x06\x63olumn\x18\t \x01(\x0b\x32\x1d.flare.scraper.v1.ColumnSplitH\x00R\x06\x63olumn:\xf0\x02\xbaH\xec\x02\x1a\xe9\x02\n\x0fsplit.fractions\x12Qthe fractions of train, validation and test must add up to 1 (or all be left out)\x1a\x82\x02(this.train_fraction == 0.0 && this.validation_fraction == 0.0 && this.test_fraction == 0.0) || (this.train_fraction + this.validation_fraction + this.test_fraction > 0.999999 && this.train_fraction + this.validation_fraction + this.test_fraction < 1.000001)B\x08\n\x06method\"\r\n\x0bRandomSplit\"6\n\x0fStratifiedSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"1\n\nGroupSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"0\n\tTimeSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"\xa3\x01\n\x0b\x43olumnSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\x12!\n\x0ctrain_values\x18\x02 \x03(\tR\x0btrainValues\x12+\n\x11validation_values\x18\x03 \x03(\tR\x10validationValues\x12\x1f\n\x0btest_values\x18\x04 \x03(\tR\ntestValues\"Z\n\x0eSplitRowCounts\x12\x14\n\x05train\x18\x01 \x01(\x03R\x05train\x12\x1e\n\nvalidation\x18\x02 \x01(\x03R\nvalidation\x12\x12\n\x04test\x18\x03 \x01(\x03R\x04test*q\n\nColumnRole\x12\x1b\n\x17\x43OLUMN_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OLUMN_ROLE_INPUT\x10\x01\x12\x16\n\x12\x43OLUMN_ROLE_TARGET\x10\x02\x12\x17\n\x13\x43OLUMN_ROLE_IGNORED\x10\x03*\x82\x02\n\rMissingPolicy\x12\x1e\n\x1aMISSING_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MISSING_POLICY_DROP_ROW\x10\x01\x12\x1c\n\x18MISSING_POLICY_FILL_MEAN\x10\x02\x12\x1e\n\x1aMISSING_POLICY_FILL_MEDIAN\x10\x03\x12%\n!MISSING_POLICY_FILL_MOST_FREQUENT\x10\x04\x12\x1d\n\x19MISSING_POLICY_FILL_VALUE\x10\x05\x12\x17\n\x13MISSING_POLICY_KEEP\x10\x06\x12\x17\n\x13MISSING_POLICY_FAIL\x10\x07*m\n\tSplitPart\x12\x1a\n\x16SPLIT_PART_UNSPECIFIED\x10\x00\x12\x14\n\x10SPLIT_PART_TRAIN\x10\x01\x12\x19\n\x15SPLIT_PART_VALIDATION\x10\x02\x12\x13\n\x0fSPLIT_PART_TEST\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#flare/scraper/v1/dataset_view.proto\x12\x10\x66lare.scraper.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1e\x66lare/scraper/v1/dataset.proto\x1a\x1d\x66lare/scraper/v1/source.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x06\n\x0b\x44\x61tasetView\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12+\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12G\n\x07\x63olumns\x18\x03 \x03(\x0b\x32!.flare.scraper.v1.ColumnSelectionB\n\xbaH\x07\x92\x01\x04\x10\xa0\x9c\x01R\x07\x63olumns\x12I\n\x0c\x64\x65\x66\x61ult_role\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0b\x64\x65\x66\x61ultRole\x12-\n\x05split\x18\x05 \x01(\x0b\x32\x17.flare.scraper.v1.SplitR\x05split\x12M\n\x10resolved_columns\x18\x06 \x03(\x0b\x32\x1c.flare.scraper.v1.ViewColumnB\x04\xe2\x41\x01\x03R\x0fresolvedColumns\x12\x45\n\nrow_counts\x18\x07 \x01(\x0b\x32 .flare.scraper.v1.SplitRowCountsB\x04\xe2\x41\x01\x03R\trowCounts\x12\x30\n\x11\x64ropped_row_count\x18\x08 \x01(\x03\x42\x04\xe2\x41\x01\x03R\x0f\x64roppedRowCount\x12\x1c\n\x06\x64igest\x18\t \x01(\tB\x04\xe2\x41\x01\x03R\x06\x64igest\x12+\n\x0e\x64\x61taset_digest\x18\n \x01(\tB\x04\xe2\x41\x01\x03R\rdatasetDigest\x12\x41\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x42\n\x08warnings\x18\x0c \x03(\x0b\x32 .flare.scraper.v1.DatasetWarningB\x04\xe2\x41\x01\x03R\x08warnings\x12=\n\x06origin\x18\r \x01(\x0b\x32\x1f.flare.scraper.v1.DatasetOriginB\x04\xe2\x41\x01\x03R\x06origin\x12=\n\tbad_cells\x18\x0e \x03(\x0b\x32\x1a.flare.scraper.v1.BadCellsB\x04\xe2\x41\x01\x03R\x08\x62\x61\x64\x43\x65lls\"\xbb\x01\n\x08\x42\x61\x64\x43\x65lls\x12\x16\n\x06\x63olumn\x18\x01 \x01(\tR\x06\x63olumn\x12\x14\n\x05\x66ield\x18\x02 \x01(\tR\x05\x66ield\x12\x30\n\x04type\x18\x03 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeR\x04type\x12\x14\n\x05\x63ount\x18\x04 \x01(\x03R\x05\x63ount\x12\x39\n\x08\x65xamples\x18\x05 \x03(\x0b\x32\x1d.flare.scraper.v1.CellExampleR\x08\x65xamples\"\xc1\x02\n\x0f\x43olumnSelection\x12&\n\x06\x63olumn\x18\x01 \x01(\tB\x0e\xe2\x41\x01\x02\xbaH\x07r\x05\x10\x01\x18\xe8\x07R\x06\x63olumn\x12:\n\x04role\x18\x02 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04role\x12 \n\x06rename\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x06rename\x12:\n\x04\x63\x61st\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x04\x63\x61st\x12\x43\n\x07missing\x18\x05 \x01(\x0e\x32\x1f.flare.scraper.v1.MissingPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07missing\x12\'\n\nfill_value\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\tfillValue\"\xf2\x02\n\nViewColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12#\n\rsource_column\x18\x02 \x01(\tR\x0csourceColumn\x12\x30\n\x04role\x18\x03 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnRoleR\x04role\x12\x30\n\x04type\x18\x04 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeR\x04type\x12\x39\n\x07missing\x18\x05 \x01(\x0e\x32\x1f.flare.scraper.v1.MissingPolicyR\x07missing\x12\"\n\nfill_value\x18\x06 \x01(\tH\x00R\tfillValue\x88\x01\x01\x12%\n\x0e\x63\x61tegory_count\x18\x07 \x01(\x03R\rcategoryCount\x12\x32\n\x05image\x18\x08 \x01(\x0b\x32\x1c.flare.scraper.v1.ImageShapeR\x05imageB\r\n\x0b_fill_value\"\x80\x07\n\x05Split\x12>\n\x0etrain_fraction\x18\x01 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\rtrainFraction\x12H\n\x13validation_fraction\x18\x02 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x12validationFraction\x12<\n\rtest_fraction\x18\x03 \x01(\x01\x42\x17\xbaH\x14\x12\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00R\x0ctestFraction\x12\x12\n\x04seed\x18\x04 \x01(\x03R\x04seed\x12\x37\n\x06random\x18\x05 \x01(\x0b\x32\x1d.flare.scraper.v1.RandomSplitH\x00R\x06random\x12\x43\n\nstratified\x18\x06 \x01(\x0b\x32!.flare.scraper.v1.StratifiedSplitH\x00R\nstratified\x12\x34\n\x05group\x18\x07 \x01(\x0b\x32\x1c.flare.scraper.v1.GroupSplitH\x00R\x05group\x12\x31\n\x04time\x18\x08 \x01(\x0b\x32\x1b.flare.scraper.v1.TimeSplitH\x00R\x04time\x12\x37\n\x06\x63olumn\x18\t \x01(\x0b\x32\x1d.flare.scraper.v1.ColumnSplitH\x00R\x06\x63olumn:\xf0\x02\xbaH\xec\x02\x1a\xe9\x02\n\x0fsplit.fractions\x12Qthe fractions of train, validation and test must add up to 1 (or all be left out)\x1a\x82\x02(this.train_fraction == 0.0 && this.validation_fraction == 0.0 && this.test_fraction == 0.0) || (this.train_fraction + this.validation_fraction + this.test_fraction > 0.999999 && this.train_fraction + this.validation_fraction + this.test_fraction < 1.000001)B\x08\n\x06method\"\r\n\x0bRandomSplit\"6\n\x0fStratifiedSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"1\n\nGroupSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"0\n\tTimeSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\"\xa3\x01\n\x0b\x43olumnSplit\x12#\n\x06\x63olumn\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x06\x63olumn\x12!\n\x0ctrain_values\x18\x02 \x03(\tR\x0btrainValues\x12+\n\x11validation_values\x18\x03 \x03(\tR\x10validationValues\x12\x1f\n\x0btest_values\x18\x04 \x03(\tR\ntestValues\"Z\n\x0eSplitRowCounts\x12\x14\n\x05train\x18\x01 \x01(\x03R\x05train\x12\x1e\n\nvalidation\x18\x02 \x01(\x03R\nvalidation\x12\x12\n\x04test\x18\x03 \x01(\x03R\x04test*q\n\nColumnRole\x12\x1b\n\x17\x43OLUMN_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OLUMN_ROLE_INPUT\x10\x01\x12\x16\n\x12\x43OLUMN_ROLE_TARGET\x10\x02\x12\x17\n\x13\x43OLUMN_ROLE_IGNORED\x10\x03*\x82\x02\n\rMissingPolicy\x12\x1e\n\x1aMISSING_POLICY_UNSPECIFIED\x10\x00\x12\x1b\n\x17MISSING_POLICY_DROP_ROW\x10\x01\x12\x1c\n\x18MISSING_POLICY_FILL_MEAN\x10\x02\x12\x1e\n\x1aMISSING_POLICY_FILL_MEDIAN\x10\x03\x12%\n!MISSING_POLICY_FILL_MOST_FREQUENT\x10\x04\x12\x1d\n\x19MISSING_POLICY_FILL_VALUE\x10\x05\x12\x17\n\x13MISSING_POLICY_KEEP\x10\x06\x12\x17\n\x13MISSING_POLICY_FAIL\x10\x07*m\n\tSplitPart\x12\x1a\n\x16SPLIT_PART_UNSPECIFIED\x10\x00\x12\x14\n\x10SPLIT_PART_TRAIN\x10\x01\x12\x19\n\x15SPLIT_PART_VALIDATION\x10\x02\x12\x13\n\x0fSPLIT_PART_TEST\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,6 +56,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETVIEW'].fields_by_name['dataset_digest']._serialized_options = b'\342A\001\003'
   _globals['_DATASETVIEW'].fields_by_name['create_time']._loaded_options = None
   _globals['_DATASETVIEW'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_DATASETVIEW'].fields_by_name['warnings']._loaded_options = None
+  _globals['_DATASETVIEW'].fields_by_name['warnings']._serialized_options = b'\342A\001\003'
+  _globals['_DATASETVIEW'].fields_by_name['origin']._loaded_options = None
+  _globals['_DATASETVIEW'].fields_by_name['origin']._serialized_options = b'\342A\001\003'
+  _globals['_DATASETVIEW'].fields_by_name['bad_cells']._loaded_options = None
+  _globals['_DATASETVIEW'].fields_by_name['bad_cells']._serialized_options = b'\342A\001\003'
   _globals['_COLUMNSELECTION'].fields_by_name['column']._loaded_options = None
   _globals['_COLUMNSELECTION'].fields_by_name['column']._serialized_options = b'\342A\001\002\272H\007r\005\020\001\030\350\007'
   _globals['_COLUMNSELECTION'].fields_by_name['role']._loaded_options = None
@@ -83,30 +90,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMESPLIT'].fields_by_name['column']._serialized_options = b'\342A\001\002\272H\004r\002\020\001'
   _globals['_COLUMNSPLIT'].fields_by_name['column']._loaded_options = None
   _globals['_COLUMNSPLIT'].fields_by_name['column']._serialized_options = b'\342A\001\002\272H\004r\002\020\001'
-  _globals['_COLUMNROLE']._serialized_start=2782
-  _globals['_COLUMNROLE']._serialized_end=2895
-  _globals['_MISSINGPOLICY']._serialized_start=2898
-  _globals['_MISSINGPOLICY']._serialized_end=3156
-  _globals['_SPLITPART']._serialized_start=3158
-  _globals['_SPLITPART']._serialized_end=3267
-  _globals['_DATASETVIEW']._serialized_start=185
-  _globals['_DATASETVIEW']._serialized_end=806
-  _globals['_COLUMNSELECTION']._serialized_start=809
-  _globals['_COLUMNSELECTION']._serialized_end=1130
-  _globals['_VIEWCOLUMN']._serialized_start=1133
-  _globals['_VIEWCOLUMN']._serialized_end=1451
-  _globals['_SPLIT']._serialized_start=1454
-  _globals['_SPLIT']._serialized_end=2350
-  _globals['_RANDOMSPLIT']._serialized_start=2352
-  _globals['_RANDOMSPLIT']._serialized_end=2365
-  _globals['_STRATIFIEDSPLIT']._serialized_start=2367
-  _globals['_STRATIFIEDSPLIT']._serialized_end=2421
-  _globals['_GROUPSPLIT']._serialized_start=2423
-  _globals['_GROUPSPLIT']._serialized_end=2472
-  _globals['_TIMESPLIT']._serialized_start=2474
-  _globals['_TIMESPLIT']._serialized_end=2522
-  _globals['_COLUMNSPLIT']._serialized_start=2525
-  _globals['_COLUMNSPLIT']._serialized_end=2688
-  _globals['_SPLITROWCOUNTS']._serialized_start=2690
-  _globals['_SPLITROWCOUNTS']._serialized_end=2780
+  _globals['_COLUMNROLE']._serialized_start=3249
+  _globals['_COLUMNROLE']._serialized_end=3362
+  _globals['_MISSINGPOLICY']._serialized_start=3365
+  _globals['_MISSINGPOLICY']._serialized_end=3623
+  _globals['_SPLITPART']._serialized_start=3625
+  _globals['_SPLITPART']._serialized_end=3734
+  _globals['_DATASETVIEW']._serialized_start=216
+  _globals['_DATASETVIEW']._serialized_end=1031
+  _globals['_BADCELLS']._serialized_start=1034
+  _globals['_BADCELLS']._serialized_end=1221
+  _globals['_COLUMNSELECTION']._serialized_start=1224
+  _globals['_COLUMNSELECTION']._serialized_end=1545
+  _globals['_VIEWCOLUMN']._serialized_start=1548
+  _globals['_VIEWCOLUMN']._serialized_end=1918
+  _globals['_SPLIT']._serialized_start=1921
+  _globals['_SPLIT']._serialized_end=2817
+  _globals['_RANDOMSPLIT']._serialized_start=2819
+  _globals['_RANDOMSPLIT']._serialized_end=2832
+  _globals['_STRATIFIEDSPLIT']._serialized_start=2834
+  _globals['_STRATIFIEDSPLIT']._serialized_end=2888
+  _globals['_GROUPSPLIT']._serialized_start=2890
+  _globals['_GROUPSPLIT']._serialized_end=2939
+  _globals['_TIMESPLIT']._serialized_start=2941
+  _globals['_TIMESPLIT']._serialized_end=2989
+  _globals['_COLUMNSPLIT']._serialized_start=2992
+  _globals['_COLUMNSPLIT']._serialized_end=3155
+  _globals['_SPLITROWCOUNTS']._serialized_start=3157
+  _globals['_SPLITROWCOUNTS']._serialized_end=3247
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from flare.scraper.v1 import dataset_pb2 as _dataset_pb2
+from flare.scraper.v1 import source_pb2 as _source_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -57,7 +58,7 @@ class _MissingPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Missing
     DESCRIPTOR: _descriptor.EnumDescriptor
     MISSING_POLICY_UNSPECIFIED: _MissingPolicy.ValueType  # 0
     """FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-    DROP_ROW for targets.
+    DROP_ROW for images and targets.
     """
     MISSING_POLICY_DROP_ROW: _MissingPolicy.ValueType  # 1
     """Leave the row out."""
@@ -79,7 +80,7 @@ class MissingPolicy(_MissingPolicy, metaclass=_MissingPolicyEnumTypeWrapper):
 
 MISSING_POLICY_UNSPECIFIED: MissingPolicy.ValueType  # 0
 """FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-DROP_ROW for targets.
+DROP_ROW for images and targets.
 """
 MISSING_POLICY_DROP_ROW: MissingPolicy.ValueType  # 1
 """Leave the row out."""
@@ -144,6 +145,9 @@ class DatasetView(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    BAD_CELLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}/views/{view}`."""
     display_name: _builtins.str
@@ -178,6 +182,20 @@ class DatasetView(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.DatasetWarning]:
+        """What a careful reader of its rows would want to know, such as an input that gives a target away."""
+
+    @_builtins.property
+    def origin(self) -> _source_pb2.DatasetOrigin:
+        """Where the rows of its data set came from, down to the version at the source."""
+
+    @_builtins.property
+    def bad_cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadCells]:
+        """What was found with `validate_only`: cells that do not fit their column's cast, column by column. A view that is
+        kept has none, since they are an error without `validate_only`.
+        """
+
     def __init__(
         self,
         *,
@@ -192,14 +210,57 @@ class DatasetView(_message.Message):
         digest: _builtins.str = ...,
         dataset_digest: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        warnings: _abc.Iterable[_dataset_pb2.DatasetWarning] | None = ...,
+        origin: _source_pb2.DatasetOrigin | None = ...,
+        bad_cells: _abc.Iterable[Global___BadCells] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "row_counts", b"row_counts", "split", b"split"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "origin", b"origin", "row_counts", b"row_counts", "split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "default_role", b"default_role", "digest", b"digest", "display_name", b"display_name", "dropped_row_count", b"dropped_row_count", "name", b"name", "resolved_columns", b"resolved_columns", "row_counts", b"row_counts", "split", b"split"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_cells", b"bad_cells", "columns", b"columns", "create_time", b"create_time", "dataset_digest", b"dataset_digest", "default_role", b"default_role", "digest", b"digest", "display_name", b"display_name", "dropped_row_count", b"dropped_row_count", "name", b"name", "origin", b"origin", "resolved_columns", b"resolved_columns", "row_counts", b"row_counts", "split", b"split", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetView: _TypeAlias = DatasetView  # noqa: Y015
+
+@_typing.final
+class BadCells(_message.Message):
+    """Cells that do not fit their column's cast."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column in the data set."""
+    field: _builtins.str
+    """The path of the field that asks for the cast, such as `view.columns[2].cast`."""
+    type: _dataset_pb2.ColumnType.ValueType
+    """The type that they do not fit."""
+    count: _builtins.int
+    """How many there are."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_pb2.CellExample]:
+        """The first of them, at most 20."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        field: _builtins.str = ...,
+        type: _dataset_pb2.ColumnType.ValueType = ...,
+        count: _builtins.int = ...,
+        examples: _abc.Iterable[_dataset_pb2.CellExample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "count", b"count", "examples", b"examples", "field", b"field", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BadCells: _TypeAlias = BadCells  # noqa: Y015
 
 @_typing.final
 class ColumnSelection(_message.Message):
@@ -256,6 +317,7 @@ class ViewColumn(_message.Message):
     MISSING_FIELD_NUMBER: _builtins.int
     FILL_VALUE_FIELD_NUMBER: _builtins.int
     CATEGORY_COUNT_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the view."""
     source_column: _builtins.str
@@ -272,6 +334,10 @@ class ViewColumn(_message.Message):
     """
     category_count: _builtins.int
     """Different values among the training rows, for boolean, categorical and text columns; 0 for others."""
+    @_builtins.property
+    def image(self) -> _dataset_pb2.ImageShape:
+        """For images: what each of them is."""
+
     def __init__(
         self,
         *,
@@ -282,10 +348,11 @@ class ViewColumn(_message.Message):
         missing: Global___MissingPolicy.ValueType = ...,
         fill_value: _builtins.str | None = ...,
         category_count: _builtins.int = ...,
+        image: _dataset_pb2.ImageShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "fill_value", b"fill_value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "fill_value", b"fill_value", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "category_count", b"category_count", "fill_value", b"fill_value", "missing", b"missing", "name", b"name", "role", b"role", "source_column", b"source_column", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value", "category_count", b"category_count", "fill_value", b"fill_value", "image", b"image", "missing", b"missing", "name", b"name", "role", b"role", "source_column", b"source_column", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fill_value: _TypeAlias = _typing.Literal["fill_value"]  # noqa: Y015
     _WhichOneofArgType__fill_value: _TypeAlias = _typing.Literal["_fill_value", b"_fill_value"]  # noqa: Y015

@@ -9,9 +9,11 @@ from flare.scraper.v1 import dataset_pb2 as _dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as _dataset_view_pb2
 from flare.scraper.v1 import import_job_pb2 as _import_job_pb2
 from flare.scraper.v1 import source_pb2 as _source_pb2
+from flare.scraper.v1 import upload_session_pb2 as _upload_session_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +25,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ViewLayout:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViewLayoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ViewLayout.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIEW_LAYOUT_UNSPECIFIED: _ViewLayout.ValueType  # 0
+    """COLUMNS."""
+    VIEW_LAYOUT_COLUMNS: _ViewLayout.ValueType  # 1
+    """Every column is a column."""
+    VIEW_LAYOUT_FEATURES: _ViewLayout.ValueType  # 2
+    """Inputs that are integers, floats or booleans are one column `features`, a FixedSizeList of float64 with an item for
+    each of them, NaN where missing: its values are a row-major matrix. All other columns follow, each a column.
+    """
+
+class ViewLayout(_ViewLayout, metaclass=_ViewLayoutEnumTypeWrapper):
+    """How the columns of a row stream are laid out."""
+
+VIEW_LAYOUT_UNSPECIFIED: ViewLayout.ValueType  # 0
+"""COLUMNS."""
+VIEW_LAYOUT_COLUMNS: ViewLayout.ValueType  # 1
+"""Every column is a column."""
+VIEW_LAYOUT_FEATURES: ViewLayout.ValueType  # 2
+"""Inputs that are integers, floats or booleans are one column `features`, a FixedSizeList of float64 with an item for
+each of them, NaN where missing: its values are a row-major matrix. All other columns follow, each a column.
+"""
+Global___ViewLayout: _TypeAlias = ViewLayout  # noqa: Y015
+
 @_typing.final
 class SearchDatasetsRequest(_message.Message):
     """Asks for data sets of sources."""
@@ -33,6 +63,8 @@ class SearchDatasetsRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    SORT_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Words to look for; empty for what the source shows first."""
     source: _source_pb2.SourceKind.ValueType
@@ -41,6 +73,12 @@ class SearchDatasetsRequest(_message.Message):
     """At most so many; 0 for 20, above 100 is lowered to 100. A page may hold fewer although more follow."""
     page_token: _builtins.str
     """The `next_page_token` of the page before."""
+    sort: _source_pb2.SearchSort.ValueType
+    """What to show first."""
+    @_builtins.property
+    def filter(self) -> _source_pb2.SearchFilter:
+        """What to leave out."""
+
     def __init__(
         self,
         *,
@@ -48,10 +86,12 @@ class SearchDatasetsRequest(_message.Message):
         source: _source_pb2.SourceKind.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _source_pb2.SearchFilter | None = ...,
+        sort: _source_pb2.SearchSort.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "query", b"query", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "sort", b"sort", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -95,6 +135,7 @@ class ListDatasetFilesRequest(_message.Message):
     REF_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     source: _source_pb2.SourceKind.ValueType
     """The source."""
     ref: _builtins.str
@@ -103,6 +144,8 @@ class ListDatasetFilesRequest(_message.Message):
     """At most so many; 0 for 100, above 1000 is lowered to 1000."""
     page_token: _builtins.str
     """The `next_page_token` of the page before."""
+    version: _builtins.int
+    """The version; 0 for the latest."""
     def __init__(
         self,
         *,
@@ -110,10 +153,11 @@ class ListDatasetFilesRequest(_message.Message):
         ref: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "ref", b"ref", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "ref", b"ref", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -148,6 +192,80 @@ class ListDatasetFilesResponse(_message.Message):
 Global___ListDatasetFilesResponse: _TypeAlias = ListDatasetFilesResponse  # noqa: Y015
 
 @_typing.final
+class SetSourceCredentialsRequest(_message.Message):
+    """The caller's own credentials for a source."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KAGGLE_API_KEY_FIELD_NUMBER: _builtins.int
+    KAGGLE_ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
+    kaggle_access_token: _builtins.str
+    """An access token of kaggle.com."""
+    @_builtins.property
+    def kaggle_api_key(self) -> _source_pb2.KaggleApiKey:
+        """An API key of kaggle.com."""
+
+    def __init__(
+        self,
+        *,
+        kaggle_api_key: _source_pb2.KaggleApiKey | None = ...,
+        kaggle_access_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "kaggle_access_token", b"kaggle_access_token", "kaggle_api_key", b"kaggle_api_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credentials", b"credentials", "kaggle_access_token", b"kaggle_access_token", "kaggle_api_key", b"kaggle_api_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_credentials: _TypeAlias = _typing.Literal["kaggle_api_key", "kaggle_access_token"]  # noqa: Y015
+    _WhichOneofArgType_credentials: _TypeAlias = _typing.Literal["credentials", b"credentials"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_credentials) -> _WhichOneofReturnType_credentials | None: ...
+
+Global___SetSourceCredentialsRequest: _TypeAlias = SetSourceCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class GetSourceCredentialsRequest(_message.Message):
+    """Asks whose credentials the caller has set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _source_pb2.SourceKind.ValueType
+    """The source."""
+    def __init__(
+        self,
+        *,
+        source: _source_pb2.SourceKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSourceCredentialsRequest: _TypeAlias = GetSourceCredentialsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSourceCredentialsRequest(_message.Message):
+    """Asks to forget the caller's own credentials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _source_pb2.SourceKind.ValueType
+    """The source."""
+    def __init__(
+        self,
+        *,
+        source: _source_pb2.SourceKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSourceCredentialsRequest: _TypeAlias = DeleteSourceCredentialsRequest  # noqa: Y015
+
+@_typing.final
 class ImportDatasetRequest(_message.Message):
     """Asks to import a data set."""
 
@@ -155,6 +273,7 @@ class ImportDatasetRequest(_message.Message):
 
     SAMPLE_FIELD_NUMBER: _builtins.int
     KAGGLE_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
     DATASET_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
@@ -174,6 +293,10 @@ class ImportDatasetRequest(_message.Message):
         """A file of a data set on kaggle.com."""
 
     @_builtins.property
+    def upload(self) -> _source_pb2.UploadRef:
+        """A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded."""
+
+    @_builtins.property
     def format(self) -> _dataset_pb2.FileFormat:
         """How to read the file, where it should not be detected."""
 
@@ -182,16 +305,17 @@ class ImportDatasetRequest(_message.Message):
         *,
         sample: _source_pb2.SampleRef | None = ...,
         kaggle: _source_pb2.KaggleRef | None = ...,
+        upload: _source_pb2.UploadRef | None = ...,
         dataset_id: _builtins.str = ...,
         display_name: _builtins.str = ...,
         format: _dataset_pb2.FileFormat | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "kaggle", b"kaggle", "sample", b"sample", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "kaggle", b"kaggle", "sample", b"sample", "source", b"source", "upload", b"upload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "display_name", b"display_name", "format", b"format", "kaggle", b"kaggle", "request_id", b"request_id", "sample", b"sample", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_id", b"dataset_id", "display_name", b"display_name", "format", b"format", "kaggle", b"kaggle", "request_id", b"request_id", "sample", b"sample", "source", b"source", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["sample", "kaggle"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["sample", "kaggle", "upload"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
@@ -496,6 +620,134 @@ class UploadHeader(_message.Message):
 Global___UploadHeader: _TypeAlias = UploadHeader  # noqa: Y015
 
 @_typing.final
+class CreateUploadSessionRequest(_message.Message):
+    """Asks to begin an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_SESSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """A UUID; a repeat with the same one returns the first answer."""
+    @_builtins.property
+    def upload_session(self) -> _upload_session_pb2.UploadSession:
+        """What will be sent: `file_name` and `size_bytes` are needed, `sha256` is checked if set."""
+
+    def __init__(
+        self,
+        *,
+        upload_session: _upload_session_pb2.UploadSession | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload_session", b"upload_session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "upload_session", b"upload_session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateUploadSessionRequest: _TypeAlias = CreateUploadSessionRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadSessionRequest(_message.Message):
+    """Asks for an upload session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`uploadSessions/{upload_session}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadSessionRequest: _TypeAlias = GetUploadSessionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteUploadSessionRequest(_message.Message):
+    """Asks to remove an upload session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`uploadSessions/{upload_session}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteUploadSessionRequest: _TypeAlias = DeleteUploadSessionRequest  # noqa: Y015
+
+@_typing.final
+class WriteUploadRequest(_message.Message):
+    """A message of an upload that can be gone on with: first where it begins, then chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The file's next bytes."""
+    @_builtins.property
+    def start(self) -> Global___UploadStart:
+        """Where the bytes begin; the first message."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___UploadStart | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "message", b"message", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "message", b"message", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___WriteUploadRequest: _TypeAlias = WriteUploadRequest  # noqa: Y015
+
+@_typing.final
+class UploadStart(_message.Message):
+    """Where the bytes of an upload begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """`uploadSessions/{upload_session}`."""
+    offset: _builtins.int
+    """The position of the first byte in the file: the session's `received_bytes`."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadStart: _TypeAlias = UploadStart  # noqa: Y015
+
+@_typing.final
 class GetDatasetRequest(_message.Message):
     """Asks for a data set."""
 
@@ -707,19 +959,23 @@ class PreviewCell(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    PNG_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Its value as text; absent if missing."""
     truncated: _builtins.bool
     """True if the text is only the value's beginning."""
+    png: _builtins.bytes
+    """For images: the picture, as PNG."""
     def __init__(
         self,
         *,
         text: _builtins.str | None = ...,
         truncated: _builtins.bool = ...,
+        png: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "png", b"png", "text", b"text", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
@@ -743,7 +999,9 @@ class CreateDatasetViewRequest(_message.Message):
     view_id: _builtins.str
     """The view's id; given by the server if empty."""
     validate_only: _builtins.bool
-    """Check everything and return the view as it would be, but keep nothing."""
+    """Check everything and return the view as it would be, but keep nothing. Cells that do not fit a cast are then no
+    error but in the view's `bad_cells`.
+    """
     request_id: _builtins.str
     """A UUID; a repeat with the same one returns the first answer."""
     @_builtins.property
@@ -879,6 +1137,7 @@ class StreamViewRequest(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     START_BATCH_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`datasets/{dataset}/views/{view}`."""
     part: _dataset_view_pb2.SplitPart.ValueType
@@ -889,6 +1148,10 @@ class StreamViewRequest(_message.Message):
     """The view's digest, if the caller began to read earlier.
     Returns ABORTED (ETAG_MISMATCH) if the view of this name is another one by now.
     """
+    layout: Global___ViewLayout.ValueType
+    """How the columns are laid out in the batches. The batches of the layouts hold different rows: a cut stream goes on
+    in the same layout.
+    """
     def __init__(
         self,
         *,
@@ -896,10 +1159,11 @@ class StreamViewRequest(_message.Message):
         part: _dataset_view_pb2.SplitPart.ValueType = ...,
         start_batch: _builtins.int = ...,
         digest: _builtins.str = ...,
+        layout: Global___ViewLayout.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "part", b"part", "start_batch", b"start_batch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "layout", b"layout", "name", b"name", "part", b"part", "start_batch", b"start_batch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -948,6 +1212,8 @@ class StreamViewHeader(_message.Message):
     BATCH_COUNT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     ARROW_SCHEMA_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    FEATURE_COLUMNS_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
     """Rows of this part in all."""
     batch_count: _builtins.int
@@ -956,9 +1222,15 @@ class StreamViewHeader(_message.Message):
     """The view's digest."""
     arrow_schema: _builtins.bytes
     """The schema as an Arrow IPC message (encapsulated message format)."""
+    layout: Global___ViewLayout.ValueType
+    """The layout in force."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_dataset_view_pb2.ViewColumn]:
         """The columns, in the order of the batches."""
+
+    @_builtins.property
+    def feature_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With VIEW_LAYOUT_FEATURES: the names of the columns in `features`, in its order."""
 
     def __init__(
         self,
@@ -968,10 +1240,12 @@ class StreamViewHeader(_message.Message):
         batch_count: _builtins.int = ...,
         digest: _builtins.str = ...,
         arrow_schema: _builtins.bytes = ...,
+        layout: Global___ViewLayout.ValueType = ...,
+        feature_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "batch_count", b"batch_count", "columns", b"columns", "digest", b"digest", "row_count", b"row_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "batch_count", b"batch_count", "columns", b"columns", "digest", b"digest", "feature_columns", b"feature_columns", "layout", b"layout", "row_count", b"row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,8 @@ from flare.scraper.v1 import dataset_pb2 as flare_dot_scraper_dot_v1_dot_dataset
 from flare.scraper.v1 import dataset_view_pb2 as flare_dot_scraper_dot_v1_dot_dataset__view__pb2
 from flare.scraper.v1 import import_job_pb2 as flare_dot_scraper_dot_v1_dot_import__job__pb2
 from flare.scraper.v1 import scraper_service_pb2 as flare_dot_scraper_dot_v1_dot_scraper__service__pb2
+from flare.scraper.v1 import source_pb2 as flare_dot_scraper_dot_v1_dot_source__pb2
+from flare.scraper.v1 import upload_session_pb2 as flare_dot_scraper_dot_v1_dot_upload__session__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 GRPC_GENERATED_VERSION = '1.74.0'
@@ -49,6 +51,21 @@ class ScraperServiceStub(object):
                 request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesRequest.SerializeToString,
                 response_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesResponse.FromString,
                 _registered_method=True)
+        self.SetSourceCredentials = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/SetSourceCredentials',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.SetSourceCredentialsRequest.SerializeToString,
+                response_deserializer=flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.FromString,
+                _registered_method=True)
+        self.GetSourceCredentials = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/GetSourceCredentials',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetSourceCredentialsRequest.SerializeToString,
+                response_deserializer=flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.FromString,
+                _registered_method=True)
+        self.DeleteSourceCredentials = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/DeleteSourceCredentials',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteSourceCredentialsRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
         self.ImportDataset = channel.unary_unary(
                 '/flare.scraper.v1.ScraperService/ImportDataset',
                 request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ImportDatasetRequest.SerializeToString,
@@ -83,6 +100,26 @@ class ScraperServiceStub(object):
                 '/flare.scraper.v1.ScraperService/UploadDataset',
                 request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.UploadDatasetRequest.SerializeToString,
                 response_deserializer=flare_dot_scraper_dot_v1_dot_dataset__pb2.Dataset.FromString,
+                _registered_method=True)
+        self.CreateUploadSession = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/CreateUploadSession',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.CreateUploadSessionRequest.SerializeToString,
+                response_deserializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
+                _registered_method=True)
+        self.GetUploadSession = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/GetUploadSession',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetUploadSessionRequest.SerializeToString,
+                response_deserializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
+                _registered_method=True)
+        self.DeleteUploadSession = channel.unary_unary(
+                '/flare.scraper.v1.ScraperService/DeleteUploadSession',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteUploadSessionRequest.SerializeToString,
+                response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+                _registered_method=True)
+        self.WriteUpload = channel.stream_unary(
+                '/flare.scraper.v1.ScraperService/WriteUpload',
+                request_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.WriteUploadRequest.SerializeToString,
+                response_deserializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
                 _registered_method=True)
         self.GetDataset = channel.unary_unary(
                 '/flare.scraper.v1.ScraperService/GetDataset',
@@ -151,6 +188,32 @@ class ScraperServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetSourceCredentials(self, request, context):
+        """Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+        encrypted, used for this caller alone, and never returned.
+        Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+        this server has no key to encrypt them with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSourceCredentials(self, request, context):
+        """Tells whose credentials the caller has set for a source.
+        Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSourceCredentials(self, request, context):
+        """Forgets the caller's own credentials for a source.
+        Returns NOT_FOUND if the caller has set none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportDataset(self, request, context):
         """Starts to import a data set and returns the job at once; WatchImportJob follows it.
         Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
@@ -202,6 +265,39 @@ class ScraperServiceServicer(object):
         that is cut short.
         Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
         and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUploadSession(self, request, context):
+        """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+        of them. What is not imported in time is removed.
+        Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUploadSession(self, request, context):
+        """Returns an upload session; `received_bytes` says where to go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteUploadSession(self, request, context):
+        """Removes an upload session and its bytes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WriteUpload(self, request_iterator, context):
+        """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+        stream for the same session ends this one with ABORTED.
+        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -288,6 +384,21 @@ def add_ScraperServiceServicer_to_server(servicer, server):
                     request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesRequest.FromString,
                     response_serializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesResponse.SerializeToString,
             ),
+            'SetSourceCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetSourceCredentials,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.SetSourceCredentialsRequest.FromString,
+                    response_serializer=flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.SerializeToString,
+            ),
+            'GetSourceCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSourceCredentials,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetSourceCredentialsRequest.FromString,
+                    response_serializer=flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.SerializeToString,
+            ),
+            'DeleteSourceCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSourceCredentials,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteSourceCredentialsRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
             'ImportDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportDataset,
                     request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ImportDatasetRequest.FromString,
@@ -322,6 +433,26 @@ def add_ScraperServiceServicer_to_server(servicer, server):
                     servicer.UploadDataset,
                     request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.UploadDatasetRequest.FromString,
                     response_serializer=flare_dot_scraper_dot_v1_dot_dataset__pb2.Dataset.SerializeToString,
+            ),
+            'CreateUploadSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUploadSession,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.CreateUploadSessionRequest.FromString,
+                    response_serializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.SerializeToString,
+            ),
+            'GetUploadSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUploadSession,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetUploadSessionRequest.FromString,
+                    response_serializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.SerializeToString,
+            ),
+            'DeleteUploadSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUploadSession,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteUploadSessionRequest.FromString,
+                    response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
+            ),
+            'WriteUpload': grpc.stream_unary_rpc_method_handler(
+                    servicer.WriteUpload,
+                    request_deserializer=flare_dot_scraper_dot_v1_dot_scraper__service__pb2.WriteUploadRequest.FromString,
+                    response_serializer=flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.SerializeToString,
             ),
             'GetDataset': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDataset,
@@ -424,6 +555,87 @@ class ScraperService(object):
             '/flare.scraper.v1.ScraperService/ListDatasetFiles',
             flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesRequest.SerializeToString,
             flare_dot_scraper_dot_v1_dot_scraper__service__pb2.ListDatasetFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetSourceCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/SetSourceCredentials',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.SetSourceCredentialsRequest.SerializeToString,
+            flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSourceCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/GetSourceCredentials',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetSourceCredentialsRequest.SerializeToString,
+            flare_dot_scraper_dot_v1_dot_source__pb2.SourceCredentials.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSourceCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/DeleteSourceCredentials',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteSourceCredentialsRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,
@@ -613,6 +825,114 @@ class ScraperService(object):
             '/flare.scraper.v1.ScraperService/UploadDataset',
             flare_dot_scraper_dot_v1_dot_scraper__service__pb2.UploadDatasetRequest.SerializeToString,
             flare_dot_scraper_dot_v1_dot_dataset__pb2.Dataset.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUploadSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/CreateUploadSession',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.CreateUploadSessionRequest.SerializeToString,
+            flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUploadSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/GetUploadSession',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.GetUploadSessionRequest.SerializeToString,
+            flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUploadSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.scraper.v1.ScraperService/DeleteUploadSession',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.DeleteUploadSessionRequest.SerializeToString,
+            google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WriteUpload(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/flare.scraper.v1.ScraperService/WriteUpload',
+            flare_dot_scraper_dot_v1_dot_scraper__service__pb2.WriteUploadRequest.SerializeToString,
+            flare_dot_scraper_dot_v1_dot_upload__session__pb2.UploadSession.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,8 @@ from flare.scraper.v1 import dataset_pb2 as _dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as _dataset_view_pb2
 from flare.scraper.v1 import import_job_pb2 as _import_job_pb2
 from flare.scraper.v1 import scraper_service_pb2 as _scraper_service_pb2
+from flare.scraper.v1 import source_pb2 as _source_pb2
+from flare.scraper.v1 import upload_session_pb2 as _upload_session_pb2
 from google.protobuf import empty_pb2 as _empty_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -45,6 +47,20 @@ class ScraperServiceStub:
     """Lists the files of a data set of a source.
     Returns NOT_FOUND (SOURCE_NOT_FOUND) if the source has no such data set for these credentials.
     """
+    SetSourceCredentials: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.SetSourceCredentialsRequest, _source_pb2.SourceCredentials]
+    """Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+    encrypted, used for this caller alone, and never returned.
+    Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+    this server has no key to encrypt them with.
+    """
+    GetSourceCredentials: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetSourceCredentialsRequest, _source_pb2.SourceCredentials]
+    """Tells whose credentials the caller has set for a source.
+    Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+    """
+    DeleteSourceCredentials: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteSourceCredentialsRequest, _empty_pb2.Empty]
+    """Forgets the caller's own credentials for a source.
+    Returns NOT_FOUND if the caller has set none.
+    """
     ImportDataset: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.ImportDatasetRequest, _import_job_pb2.ImportJob]
     """Starts to import a data set and returns the job at once; WatchImportJob follows it.
     Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
@@ -69,6 +85,21 @@ class ScraperServiceStub:
     that is cut short.
     Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
     and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
+    """
+    CreateUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateUploadSessionRequest, _upload_session_pb2.UploadSession]
+    """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+    of them. What is not imported in time is removed.
+    Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+    """
+    GetUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetUploadSessionRequest, _upload_session_pb2.UploadSession]
+    """Returns an upload session; `received_bytes` says where to go on."""
+    DeleteUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteUploadSessionRequest, _empty_pb2.Empty]
+    """Removes an upload session and its bytes."""
+    WriteUpload: _grpc.StreamUnaryMultiCallable[_scraper_service_pb2.WriteUploadRequest, _upload_session_pb2.UploadSession]
+    """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+    stream for the same session ends this one with ABORTED.
+    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
     """Returns a data set with the statistics of its columns."""
@@ -111,6 +142,20 @@ class ScraperServiceAsyncStub(ScraperServiceStub):
     """Lists the files of a data set of a source.
     Returns NOT_FOUND (SOURCE_NOT_FOUND) if the source has no such data set for these credentials.
     """
+    SetSourceCredentials: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.SetSourceCredentialsRequest, _source_pb2.SourceCredentials]  # type: ignore[assignment]
+    """Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+    encrypted, used for this caller alone, and never returned.
+    Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+    this server has no key to encrypt them with.
+    """
+    GetSourceCredentials: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetSourceCredentialsRequest, _source_pb2.SourceCredentials]  # type: ignore[assignment]
+    """Tells whose credentials the caller has set for a source.
+    Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+    """
+    DeleteSourceCredentials: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteSourceCredentialsRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Forgets the caller's own credentials for a source.
+    Returns NOT_FOUND if the caller has set none.
+    """
     ImportDataset: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.ImportDatasetRequest, _import_job_pb2.ImportJob]  # type: ignore[assignment]
     """Starts to import a data set and returns the job at once; WatchImportJob follows it.
     Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
@@ -135,6 +180,21 @@ class ScraperServiceAsyncStub(ScraperServiceStub):
     that is cut short.
     Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
     and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
+    """
+    CreateUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateUploadSessionRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
+    """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+    of them. What is not imported in time is removed.
+    Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+    """
+    GetUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetUploadSessionRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
+    """Returns an upload session; `received_bytes` says where to go on."""
+    DeleteUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteUploadSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
+    """Removes an upload session and its bytes."""
+    WriteUpload: _aio.StreamUnaryMultiCallable[_scraper_service_pb2.WriteUploadRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
+    """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+    stream for the same session ends this one with ABORTED.
+    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
     """Returns a data set with the statistics of its columns."""
@@ -185,6 +245,38 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_scraper_service_pb2.ListDatasetFilesResponse, _abc.Awaitable[_scraper_service_pb2.ListDatasetFilesResponse]]:
         """Lists the files of a data set of a source.
         Returns NOT_FOUND (SOURCE_NOT_FOUND) if the source has no such data set for these credentials.
+        """
+
+    @_abc_1.abstractmethod
+    def SetSourceCredentials(
+        self,
+        request: _scraper_service_pb2.SetSourceCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_pb2.SourceCredentials, _abc.Awaitable[_source_pb2.SourceCredentials]]:
+        """Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+        encrypted, used for this caller alone, and never returned.
+        Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+        this server has no key to encrypt them with.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSourceCredentials(
+        self,
+        request: _scraper_service_pb2.GetSourceCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_pb2.SourceCredentials, _abc.Awaitable[_source_pb2.SourceCredentials]]:
+        """Tells whose credentials the caller has set for a source.
+        Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteSourceCredentials(
+        self,
+        request: _scraper_service_pb2.DeleteSourceCredentialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Forgets the caller's own credentials for a source.
+        Returns NOT_FOUND if the caller has set none.
         """
 
     @_abc_1.abstractmethod
@@ -252,6 +344,45 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
         that is cut short.
         Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
         and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateUploadSession(
+        self,
+        request: _scraper_service_pb2.CreateUploadSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upload_session_pb2.UploadSession, _abc.Awaitable[_upload_session_pb2.UploadSession]]:
+        """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+        of them. What is not imported in time is removed.
+        Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUploadSession(
+        self,
+        request: _scraper_service_pb2.GetUploadSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_upload_session_pb2.UploadSession, _abc.Awaitable[_upload_session_pb2.UploadSession]]:
+        """Returns an upload session; `received_bytes` says where to go on."""
+
+    @_abc_1.abstractmethod
+    def DeleteUploadSession(
+        self,
+        request: _scraper_service_pb2.DeleteUploadSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
+        """Removes an upload session and its bytes."""
+
+    @_abc_1.abstractmethod
+    def WriteUpload(
+        self,
+        request_iterator: _MaybeAsyncIterator[_scraper_service_pb2.WriteUploadRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_upload_session_pb2.UploadSession, _abc.Awaitable[_upload_session_pb2.UploadSession]]:
+        """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+        stream for the same session ends this one with ABORTED.
+        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
         """
 
     @_abc_1.abstractmethod

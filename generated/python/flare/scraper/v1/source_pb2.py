@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lare/scraper/v1/source.proto\x12\x10\x66lare.scraper.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n\rSourceDataset\x12\x34\n\x06source\x18\x01 \x01(\x0e\x32\x1c.flare.scraper.v1.SourceKindR\x06source\x12\x10\n\x03ref\x18\x02 \x01(\tR\x03ref\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x1a\n\x08subtitle\x18\x04 \x01(\tR\x08subtitle\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\x12\x18\n\x07license\x18\x06 \x01(\tR\x07license\x12\x18\n\x07version\x18\x07 \x01(\x05R\x07version\x12;\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12%\n\x0e\x64ownload_count\x18\t \x01(\x03R\rdownloadCount\x12\x1d\n\nvote_count\x18\n \x01(\x03R\tvoteCount\x12\x10\n\x03url\x18\x0b \x01(\tR\x03url\x12\x12\n\x04tags\x18\x0c \x03(\tR\x04tags\"|\n\nSourceFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"A\n\tSampleRef\x12\x34\n\x06sample\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,64}$R\x06sample\"\x8d\x01\n\tKaggleRef\x12?\n\x03ref\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$\x18\xc8\x01\x32\x1f^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$R\x03ref\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x1c\n\x04path\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x04path\"\xc1\x01\n\rDatasetOrigin\x12\x35\n\x06sample\x18\x01 \x01(\x0b\x32\x1b.flare.scraper.v1.SampleRefH\x00R\x06sample\x12\x35\n\x06kaggle\x18\x02 \x01(\x0b\x32\x1b.flare.scraper.v1.KaggleRefH\x00R\x06kaggle\x12\x38\n\x06upload\x18\x03 \x01(\x0b\x32\x1e.flare.scraper.v1.UploadedFileH\x00R\x06uploadB\x08\n\x06origin\"b\n\x0cUploadedFile\x12\x1b\n\tfile_name\x18\x01 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x03 \x01(\tR\x06sha256*Z\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SOURCE_KIND_SAMPLES\x10\x01\x12\x16\n\x12SOURCE_KIND_KAGGLE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x66lare/scraper/v1/source.proto\x12\x10\x66lare.scraper.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x03\n\rSourceDataset\x12\x34\n\x06source\x18\x01 \x01(\x0e\x32\x1c.flare.scraper.v1.SourceKindR\x06source\x12\x10\n\x03ref\x18\x02 \x01(\tR\x03ref\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x1a\n\x08subtitle\x18\x04 \x01(\tR\x08subtitle\x12\x1d\n\nsize_bytes\x18\x05 \x01(\x03R\tsizeBytes\x12\x18\n\x07license\x18\x06 \x01(\tR\x07license\x12\x18\n\x07version\x18\x07 \x01(\x05R\x07version\x12;\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12%\n\x0e\x64ownload_count\x18\t \x01(\x03R\rdownloadCount\x12\x1d\n\nvote_count\x18\n \x01(\x03R\tvoteCount\x12\x10\n\x03url\x18\x0b \x01(\tR\x03url\x12\x12\n\x04tags\x18\x0c \x03(\tR\x04tags\x12\x1d\n\nis_private\x18\r \x01(\x08R\tisPrivate\"|\n\nSourceFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"A\n\tSampleRef\x12\x34\n\x06sample\x18\x01 \x01(\tB\x1c\xe2\x41\x01\x02\xbaH\x15r\x13\x32\x11^[a-z0-9-]{1,64}$R\x06sample\"\xc4\x02\n\tKaggleRef\x12?\n\x03ref\x18\x01 \x01(\tB-\xe2\x41\x01\x02\xbaH&r$\x18\xc8\x01\x32\x1f^[A-Za-z0-9_-]+/[A-Za-z0-9_-]+$R\x03ref\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07version\x12\x1c\n\x04path\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xe8\x07R\x04path\x12+\n\x07members\x18\x04 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x64\"\x07r\x05\x10\x01\x18\xe8\x07R\x07members:\x87\x01\xbaH\x83\x01\x1a\x80\x01\n\x0ekaggle.members\x12\x41members takes the archive of the whole data set: leave path empty\x1a+this.path == \'\' || this.members.size() == 0\"Z\n\tUploadRef\x12M\n\x07session\x18\x01 \x01(\tB3\xe2\x41\x01\x02\xbaH,r*2(^uploadSessions/[a-z0-9][a-z0-9-]{0,62}$R\x07session\"\xa0\x01\n\x11SourceCredentials\x12\x34\n\x06source\x18\x01 \x01(\x0e\x32\x1c.flare.scraper.v1.SourceKindR\x06source\x12\x18\n\x07\x61\x63\x63ount\x18\x02 \x01(\tR\x07\x61\x63\x63ount\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"w\n\x0cKaggleApiKey\x12:\n\x08username\x18\x01 \x01(\tB\x1e\xe2\x41\x01\x02\xbaH\x17r\x15\x18\xc8\x01\x32\x10^[A-Za-z0-9_-]+$R\x08username\x12+\n\x03key\x18\x02 \x01(\tB\x19\x80\x01\x01\xe2\x41\x01\x02\xbaH\x0fr\r\x18\xe8\x07\x32\x08^[!-~]+$R\x03key\"\xf7\x03\n\x0cSearchFilter\x12G\n\tfile_type\x18\x01 \x01(\x0e\x32 .flare.scraper.v1.SourceFileTypeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08\x66ileType\x12-\n\x0emin_size_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0cminSizeBytes\x12-\n\x0emax_size_bytes\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0cmaxSizeBytes\x12\x43\n\x07license\x18\x04 \x01(\x0e\x32\x1f.flare.scraper.v1.SourceLicenseB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x07license\x12+\n\x04tags\x18\x05 \x03(\tB\x17\xbaH\x14\x92\x01\x11\x10\x14\"\rr\x0b\x18\x64\x32\x07^[^,]+$R\x04tags\x12\x30\n\x05owner\x18\x06 \x01(\tB\x1a\xbaH\x17r\x15\x18\xc8\x01\x32\x10^[A-Za-z0-9_-]*$R\x05owner:\x9b\x01\xbaH\x97\x01\x1a\x94\x01\n\x0csearch.sizes\x12<max_size_bytes must be at least min_size_bytes (or left out)\x1a\x46this.max_size_bytes == 0 || this.max_size_bytes >= this.min_size_bytes\"\xc1\x01\n\rDatasetOrigin\x12\x35\n\x06sample\x18\x01 \x01(\x0b\x32\x1b.flare.scraper.v1.SampleRefH\x00R\x06sample\x12\x35\n\x06kaggle\x18\x02 \x01(\x0b\x32\x1b.flare.scraper.v1.KaggleRefH\x00R\x06kaggle\x12\x38\n\x06upload\x18\x03 \x01(\x0b\x32\x1e.flare.scraper.v1.UploadedFileH\x00R\x06uploadB\x08\n\x06origin\"b\n\x0cUploadedFile\x12\x1b\n\tfile_name\x18\x01 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x03 \x01(\tR\x06sha256*Z\n\nSourceKind\x12\x1b\n\x17SOURCE_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13SOURCE_KIND_SAMPLES\x10\x01\x12\x16\n\x12SOURCE_KIND_KAGGLE\x10\x02*\xc1\x01\n\x0eSourceFileType\x12 \n\x1cSOURCE_FILE_TYPE_UNSPECIFIED\x10\x00\x12\x18\n\x14SOURCE_FILE_TYPE_CSV\x10\x01\x12\x1b\n\x17SOURCE_FILE_TYPE_SQLITE\x10\x02\x12\x19\n\x15SOURCE_FILE_TYPE_JSON\x10\x03\x12\x1d\n\x19SOURCE_FILE_TYPE_BIGQUERY\x10\x04\x12\x1c\n\x18SOURCE_FILE_TYPE_PARQUET\x10\x05*\xa8\x01\n\rSourceLicense\x12\x1e\n\x1aSOURCE_LICENSE_UNSPECIFIED\x10\x00\x12#\n\x1fSOURCE_LICENSE_CREATIVE_COMMONS\x10\x01\x12\x16\n\x12SOURCE_LICENSE_GPL\x10\x02\x12 \n\x1cSOURCE_LICENSE_OPEN_DATABASE\x10\x03\x12\x18\n\x14SOURCE_LICENSE_OTHER\x10\x04*\xa5\x01\n\nSearchSort\x12\x1b\n\x17SEARCH_SORT_UNSPECIFIED\x10\x00\x12\x17\n\x13SEARCH_SORT_HOTTEST\x10\x01\x12\x15\n\x11SEARCH_SORT_VOTES\x10\x02\x12\x17\n\x13SEARCH_SORT_UPDATED\x10\x03\x12\x16\n\x12SEARCH_SORT_ACTIVE\x10\x04\x12\x19\n\x15SEARCH_SORT_PUBLISHED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,18 +42,56 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KAGGLEREF'].fields_by_name['version']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_KAGGLEREF'].fields_by_name['path']._loaded_options = None
   _globals['_KAGGLEREF'].fields_by_name['path']._serialized_options = b'\272H\005r\003\030\350\007'
-  _globals['_SOURCEKIND']._serialized_start=1171
-  _globals['_SOURCEKIND']._serialized_end=1261
+  _globals['_KAGGLEREF'].fields_by_name['members']._loaded_options = None
+  _globals['_KAGGLEREF'].fields_by_name['members']._serialized_options = b'\272H\016\222\001\013\020d\"\007r\005\020\001\030\350\007'
+  _globals['_KAGGLEREF']._loaded_options = None
+  _globals['_KAGGLEREF']._serialized_options = b'\272H\203\001\032\200\001\n\016kaggle.members\022Amembers takes the archive of the whole data set: leave path empty\032+this.path == \'\' || this.members.size() == 0'
+  _globals['_UPLOADREF'].fields_by_name['session']._loaded_options = None
+  _globals['_UPLOADREF'].fields_by_name['session']._serialized_options = b'\342A\001\002\272H,r*2(^uploadSessions/[a-z0-9][a-z0-9-]{0,62}$'
+  _globals['_KAGGLEAPIKEY'].fields_by_name['username']._loaded_options = None
+  _globals['_KAGGLEAPIKEY'].fields_by_name['username']._serialized_options = b'\342A\001\002\272H\027r\025\030\310\0012\020^[A-Za-z0-9_-]+$'
+  _globals['_KAGGLEAPIKEY'].fields_by_name['key']._loaded_options = None
+  _globals['_KAGGLEAPIKEY'].fields_by_name['key']._serialized_options = b'\200\001\001\342A\001\002\272H\017r\r\030\350\0072\010^[!-~]+$'
+  _globals['_SEARCHFILTER'].fields_by_name['file_type']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['file_type']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SEARCHFILTER'].fields_by_name['min_size_bytes']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['min_size_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SEARCHFILTER'].fields_by_name['max_size_bytes']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['max_size_bytes']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_SEARCHFILTER'].fields_by_name['license']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['license']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SEARCHFILTER'].fields_by_name['tags']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['tags']._serialized_options = b'\272H\024\222\001\021\020\024\"\rr\013\030d2\007^[^,]+$'
+  _globals['_SEARCHFILTER'].fields_by_name['owner']._loaded_options = None
+  _globals['_SEARCHFILTER'].fields_by_name['owner']._serialized_options = b'\272H\027r\025\030\310\0012\020^[A-Za-z0-9_-]*$'
+  _globals['_SEARCHFILTER']._loaded_options = None
+  _globals['_SEARCHFILTER']._serialized_options = b'\272H\227\001\032\224\001\n\014search.sizes\022<max_size_bytes must be at least min_size_bytes (or left out)\032Fthis.max_size_bytes == 0 || this.max_size_bytes >= this.min_size_bytes'
+  _globals['_SOURCEKIND']._serialized_start=2267
+  _globals['_SOURCEKIND']._serialized_end=2357
+  _globals['_SOURCEFILETYPE']._serialized_start=2360
+  _globals['_SOURCEFILETYPE']._serialized_end=2553
+  _globals['_SOURCELICENSE']._serialized_start=2556
+  _globals['_SOURCELICENSE']._serialized_end=2724
+  _globals['_SEARCHSORT']._serialized_start=2727
+  _globals['_SEARCHSORT']._serialized_end=2892
   _globals['_SOURCEDATASET']._serialized_start=147
-  _globals['_SOURCEDATASET']._serialized_end=536
-  _globals['_SOURCEFILE']._serialized_start=538
-  _globals['_SOURCEFILE']._serialized_end=662
-  _globals['_SAMPLEREF']._serialized_start=664
-  _globals['_SAMPLEREF']._serialized_end=729
-  _globals['_KAGGLEREF']._serialized_start=732
-  _globals['_KAGGLEREF']._serialized_end=873
-  _globals['_DATASETORIGIN']._serialized_start=876
-  _globals['_DATASETORIGIN']._serialized_end=1069
-  _globals['_UPLOADEDFILE']._serialized_start=1071
-  _globals['_UPLOADEDFILE']._serialized_end=1169
+  _globals['_SOURCEDATASET']._serialized_end=567
+  _globals['_SOURCEFILE']._serialized_start=569
+  _globals['_SOURCEFILE']._serialized_end=693
+  _globals['_SAMPLEREF']._serialized_start=695
+  _globals['_SAMPLEREF']._serialized_end=760
+  _globals['_KAGGLEREF']._serialized_start=763
+  _globals['_KAGGLEREF']._serialized_end=1087
+  _globals['_UPLOADREF']._serialized_start=1089
+  _globals['_UPLOADREF']._serialized_end=1179
+  _globals['_SOURCECREDENTIALS']._serialized_start=1182
+  _globals['_SOURCECREDENTIALS']._serialized_end=1342
+  _globals['_KAGGLEAPIKEY']._serialized_start=1344
+  _globals['_KAGGLEAPIKEY']._serialized_end=1463
+  _globals['_SEARCHFILTER']._serialized_start=1466
+  _globals['_SEARCHFILTER']._serialized_end=1969
+  _globals['_DATASETORIGIN']._serialized_start=1972
+  _globals['_DATASETORIGIN']._serialized_end=2165
+  _globals['_UPLOADEDFILE']._serialized_start=2167
+  _globals['_UPLOADEDFILE']._serialized_end=2265
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,110 @@ SOURCE_KIND_KAGGLE: SourceKind.ValueType  # 2
 """kaggle.com."""
 Global___SourceKind: _TypeAlias = SourceKind  # noqa: Y015
 
+class _SourceFileType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceFileTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFileType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_FILE_TYPE_UNSPECIFIED: _SourceFileType.ValueType  # 0
+    """Any."""
+    SOURCE_FILE_TYPE_CSV: _SourceFileType.ValueType  # 1
+    """Comma-separated values."""
+    SOURCE_FILE_TYPE_SQLITE: _SourceFileType.ValueType  # 2
+    """SQLite."""
+    SOURCE_FILE_TYPE_JSON: _SourceFileType.ValueType  # 3
+    """JSON."""
+    SOURCE_FILE_TYPE_BIGQUERY: _SourceFileType.ValueType  # 4
+    """BigQuery."""
+    SOURCE_FILE_TYPE_PARQUET: _SourceFileType.ValueType  # 5
+    """Apache Parquet."""
+
+class SourceFileType(_SourceFileType, metaclass=_SourceFileTypeEnumTypeWrapper):
+    """The type of a file at a source."""
+
+SOURCE_FILE_TYPE_UNSPECIFIED: SourceFileType.ValueType  # 0
+"""Any."""
+SOURCE_FILE_TYPE_CSV: SourceFileType.ValueType  # 1
+"""Comma-separated values."""
+SOURCE_FILE_TYPE_SQLITE: SourceFileType.ValueType  # 2
+"""SQLite."""
+SOURCE_FILE_TYPE_JSON: SourceFileType.ValueType  # 3
+"""JSON."""
+SOURCE_FILE_TYPE_BIGQUERY: SourceFileType.ValueType  # 4
+"""BigQuery."""
+SOURCE_FILE_TYPE_PARQUET: SourceFileType.ValueType  # 5
+"""Apache Parquet."""
+Global___SourceFileType: _TypeAlias = SourceFileType  # noqa: Y015
+
+class _SourceLicense:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceLicenseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceLicense.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_LICENSE_UNSPECIFIED: _SourceLicense.ValueType  # 0
+    """Any."""
+    SOURCE_LICENSE_CREATIVE_COMMONS: _SourceLicense.ValueType  # 1
+    """Creative Commons."""
+    SOURCE_LICENSE_GPL: _SourceLicense.ValueType  # 2
+    """GNU General Public License."""
+    SOURCE_LICENSE_OPEN_DATABASE: _SourceLicense.ValueType  # 3
+    """Open Database License."""
+    SOURCE_LICENSE_OTHER: _SourceLicense.ValueType  # 4
+    """All others."""
+
+class SourceLicense(_SourceLicense, metaclass=_SourceLicenseEnumTypeWrapper):
+    """A family of licences."""
+
+SOURCE_LICENSE_UNSPECIFIED: SourceLicense.ValueType  # 0
+"""Any."""
+SOURCE_LICENSE_CREATIVE_COMMONS: SourceLicense.ValueType  # 1
+"""Creative Commons."""
+SOURCE_LICENSE_GPL: SourceLicense.ValueType  # 2
+"""GNU General Public License."""
+SOURCE_LICENSE_OPEN_DATABASE: SourceLicense.ValueType  # 3
+"""Open Database License."""
+SOURCE_LICENSE_OTHER: SourceLicense.ValueType  # 4
+"""All others."""
+Global___SourceLicense: _TypeAlias = SourceLicense  # noqa: Y015
+
+class _SearchSort:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SearchSortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchSort.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEARCH_SORT_UNSPECIFIED: _SearchSort.ValueType  # 0
+    """What the source takes for fitting best."""
+    SEARCH_SORT_HOTTEST: _SearchSort.ValueType  # 1
+    """What many people look at these days."""
+    SEARCH_SORT_VOTES: _SearchSort.ValueType  # 2
+    """What has most votes."""
+    SEARCH_SORT_UPDATED: _SearchSort.ValueType  # 3
+    """What was updated last."""
+    SEARCH_SORT_ACTIVE: _SearchSort.ValueType  # 4
+    """What is discussed most."""
+    SEARCH_SORT_PUBLISHED: _SearchSort.ValueType  # 5
+    """What was published last."""
+
+class SearchSort(_SearchSort, metaclass=_SearchSortEnumTypeWrapper):
+    """What a search shows first."""
+
+SEARCH_SORT_UNSPECIFIED: SearchSort.ValueType  # 0
+"""What the source takes for fitting best."""
+SEARCH_SORT_HOTTEST: SearchSort.ValueType  # 1
+"""What many people look at these days."""
+SEARCH_SORT_VOTES: SearchSort.ValueType  # 2
+"""What has most votes."""
+SEARCH_SORT_UPDATED: SearchSort.ValueType  # 3
+"""What was updated last."""
+SEARCH_SORT_ACTIVE: SearchSort.ValueType  # 4
+"""What is discussed most."""
+SEARCH_SORT_PUBLISHED: SearchSort.ValueType  # 5
+"""What was published last."""
+Global___SearchSort: _TypeAlias = SearchSort  # noqa: Y015
+
 @_typing.final
 class SourceDataset(_message.Message):
     """A data set that can be imported."""
@@ -62,6 +166,7 @@ class SourceDataset(_message.Message):
     VOTE_COUNT_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    IS_PRIVATE_FIELD_NUMBER: _builtins.int
     source: Global___SourceKind.ValueType
     """The source that has it."""
     ref: _builtins.str
@@ -82,6 +187,8 @@ class SourceDataset(_message.Message):
     """How many people voted for it."""
     url: _builtins.str
     """Where a person can read about it."""
+    is_private: _builtins.bool
+    """True if only its owner and those whom its owner chose can see it."""
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed there."""
@@ -105,10 +212,11 @@ class SourceDataset(_message.Message):
         vote_count: _builtins.int = ...,
         url: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        is_private: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["download_count", b"download_count", "license", b"license", "ref", b"ref", "size_bytes", b"size_bytes", "source", b"source", "subtitle", b"subtitle", "tags", b"tags", "title", b"title", "update_time", b"update_time", "url", b"url", "version", b"version", "vote_count", b"vote_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["download_count", b"download_count", "is_private", b"is_private", "license", b"license", "ref", b"ref", "size_bytes", b"size_bytes", "source", b"source", "subtitle", b"subtitle", "tags", b"tags", "title", b"title", "update_time", b"update_time", "url", b"url", "version", b"version", "vote_count", b"vote_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,26 +285,158 @@ class KaggleRef(_message.Message):
     REF_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
     ref: _builtins.str
     """`owner/slug`."""
     version: _builtins.int
     """Its version; 0 for the latest. A data set's origin holds the version that was taken."""
     path: _builtins.str
     """The path of the file in it. May be empty if it holds just one table."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Takes the archive of the whole data set instead of one file, and of it the members that fit one of these patterns,
+        such as `train/**` or `labels.csv`: `*` and `?` stop at slashes, `**` does not. Needs an empty `path`.
+        """
+
     def __init__(
         self,
         *,
         ref: _builtins.str = ...,
         version: _builtins.int = ...,
         path: _builtins.str = ...,
+        members: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "ref", b"ref", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "path", b"path", "ref", b"ref", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KaggleRef: _TypeAlias = KaggleRef  # noqa: Y015
+
+@_typing.final
+class UploadRef(_message.Message):
+    """A file that was sent by WriteUpload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """`uploadSessions/{upload_session}`."""
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadRef: _TypeAlias = UploadRef  # noqa: Y015
+
+@_typing.final
+class SourceCredentials(_message.Message):
+    """A caller's account at a source, without its secrets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    source: Global___SourceKind.ValueType
+    """The source."""
+    account: _builtins.str
+    """The account that they belong to; empty for a token of which only the source knows it."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When they were set."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___SourceKind.ValueType = ...,
+        account: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "source", b"source", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceCredentials: _TypeAlias = SourceCredentials  # noqa: Y015
+
+@_typing.final
+class KaggleApiKey(_message.Message):
+    """An API key of kaggle.com."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERNAME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    username: _builtins.str
+    """The account's name."""
+    key: _builtins.str
+    """Its key."""
+    def __init__(
+        self,
+        *,
+        username: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KaggleApiKey: _TypeAlias = KaggleApiKey  # noqa: Y015
+
+@_typing.final
+class SearchFilter(_message.Message):
+    """What a search leaves out. What is unset leaves nothing out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_TYPE_FIELD_NUMBER: _builtins.int
+    MIN_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LICENSE_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    file_type: Global___SourceFileType.ValueType
+    """Only data sets with a file of this type."""
+    min_size_bytes: _builtins.int
+    """Only data sets of at least so many bytes."""
+    max_size_bytes: _builtins.int
+    """Only data sets of at most so many bytes; 0 for any size."""
+    license: Global___SourceLicense.ValueType
+    """Only data sets under such a licence."""
+    owner: _builtins.str
+    """Only data sets of this account at the source."""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only data sets with all of these tags."""
+
+    def __init__(
+        self,
+        *,
+        file_type: Global___SourceFileType.ValueType = ...,
+        min_size_bytes: _builtins.int = ...,
+        max_size_bytes: _builtins.int = ...,
+        license: Global___SourceLicense.ValueType = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_type", b"file_type", "license", b"license", "max_size_bytes", b"max_size_bytes", "min_size_bytes", b"min_size_bytes", "owner", b"owner", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchFilter: _TypeAlias = SearchFilter  # noqa: Y015
 
 @_typing.final
 class DatasetOrigin(_message.Message):

@@ -24,6 +24,17 @@ type ScraperServiceClient interface {
 	// Lists the files of a data set of a source.
 	// Returns NOT_FOUND (SOURCE_NOT_FOUND) if the source has no such data set for these credentials.
 	ListDatasetFiles(ctx context.Context, in *ListDatasetFilesRequest, opts ...grpc.CallOption) (*ListDatasetFilesResponse, error)
+	// Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+	// encrypted, used for this caller alone, and never returned.
+	// Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+	// this server has no key to encrypt them with.
+	SetSourceCredentials(ctx context.Context, in *SetSourceCredentialsRequest, opts ...grpc.CallOption) (*SourceCredentials, error)
+	// Tells whose credentials the caller has set for a source.
+	// Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+	GetSourceCredentials(ctx context.Context, in *GetSourceCredentialsRequest, opts ...grpc.CallOption) (*SourceCredentials, error)
+	// Forgets the caller's own credentials for a source.
+	// Returns NOT_FOUND if the caller has set none.
+	DeleteSourceCredentials(ctx context.Context, in *DeleteSourceCredentialsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Starts to import a data set and returns the job at once; WatchImportJob follows it.
 	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
 	ImportDataset(ctx context.Context, in *ImportDatasetRequest, opts ...grpc.CallOption) (*ImportJob, error)
@@ -45,6 +56,19 @@ type ScraperServiceClient interface {
 	// Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
 	// and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
 	UploadDataset(ctx context.Context, opts ...grpc.CallOption) (ScraperService_UploadDatasetClient, error)
+	// Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+	// of them. What is not imported in time is removed.
+	// Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+	CreateUploadSession(ctx context.Context, in *CreateUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error)
+	// Returns an upload session; `received_bytes` says where to go on.
+	GetUploadSession(ctx context.Context, in *GetUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error)
+	// Removes an upload session and its bytes.
+	DeleteUploadSession(ctx context.Context, in *DeleteUploadSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	// Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+	// stream for the same session ends this one with ABORTED.
+	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+	WriteUpload(ctx context.Context, opts ...grpc.CallOption) (ScraperService_WriteUploadClient, error)
 	// Returns a data set with the statistics of its columns.
 	GetDataset(ctx context.Context, in *GetDatasetRequest, opts ...grpc.CallOption) (*Dataset, error)
 	// Lists data sets, newest first, without the statistics of their columns.
@@ -90,6 +114,33 @@ func (c *scraperServiceClient) SearchDatasets(ctx context.Context, in *SearchDat
 func (c *scraperServiceClient) ListDatasetFiles(ctx context.Context, in *ListDatasetFilesRequest, opts ...grpc.CallOption) (*ListDatasetFilesResponse, error) {
 	out := new(ListDatasetFilesResponse)
 	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/ListDatasetFiles", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) SetSourceCredentials(ctx context.Context, in *SetSourceCredentialsRequest, opts ...grpc.CallOption) (*SourceCredentials, error) {
+	out := new(SourceCredentials)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/SetSourceCredentials", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) GetSourceCredentials(ctx context.Context, in *GetSourceCredentialsRequest, opts ...grpc.CallOption) (*SourceCredentials, error) {
+	out := new(SourceCredentials)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/GetSourceCredentials", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) DeleteSourceCredentials(ctx context.Context, in *DeleteSourceCredentialsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/DeleteSourceCredentials", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -207,6 +258,67 @@ func (x *scraperServiceUploadDatasetClient) CloseAndRecv() (*Dataset, error) {
 	return m, nil
 }
 
+func (c *scraperServiceClient) CreateUploadSession(ctx context.Context, in *CreateUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error) {
+	out := new(UploadSession)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/CreateUploadSession", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) GetUploadSession(ctx context.Context, in *GetUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error) {
+	out := new(UploadSession)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/GetUploadSession", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) DeleteUploadSession(ctx context.Context, in *DeleteUploadSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/DeleteUploadSession", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *scraperServiceClient) WriteUpload(ctx context.Context, opts ...grpc.CallOption) (ScraperService_WriteUploadClient, error) {
+	stream, err := c.cc.NewStream(ctx, &_ScraperService_serviceDesc.Streams[2], "/flare.scraper.v1.ScraperService/WriteUpload", opts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &scraperServiceWriteUploadClient{stream}
+	return x, nil
+}
+
+type ScraperService_WriteUploadClient interface {
+	Send(*WriteUploadRequest) error
+	CloseAndRecv() (*UploadSession, error)
+	grpc.ClientStream
+}
+
+type scraperServiceWriteUploadClient struct {
+	grpc.ClientStream
+}
+
+func (x *scraperServiceWriteUploadClient) Send(m *WriteUploadRequest) error {
+	return x.ClientStream.SendMsg(m)
+}
+
+func (x *scraperServiceWriteUploadClient) CloseAndRecv() (*UploadSession, error) {
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	m := new(UploadSession)
+	if err := x.ClientStream.RecvMsg(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
 func (c *scraperServiceClient) GetDataset(ctx context.Context, in *GetDatasetRequest, opts ...grpc.CallOption) (*Dataset, error) {
 	out := new(Dataset)
 	err := c.cc.Invoke(ctx, "/flare.scraper.v1.ScraperService/GetDataset", in, out, opts...)
@@ -280,7 +392,7 @@ func (c *scraperServiceClient) DeleteDatasetView(ctx context.Context, in *Delete
 }
 
 func (c *scraperServiceClient) StreamView(ctx context.Context, in *StreamViewRequest, opts ...grpc.CallOption) (ScraperService_StreamViewClient, error) {
-	stream, err := c.cc.NewStream(ctx, &_ScraperService_serviceDesc.Streams[2], "/flare.scraper.v1.ScraperService/StreamView", opts...)
+	stream, err := c.cc.NewStream(ctx, &_ScraperService_serviceDesc.Streams[3], "/flare.scraper.v1.ScraperService/StreamView", opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -321,6 +433,17 @@ type ScraperServiceServer interface {
 	// Lists the files of a data set of a source.
 	// Returns NOT_FOUND (SOURCE_NOT_FOUND) if the source has no such data set for these credentials.
 	ListDatasetFiles(context.Context, *ListDatasetFilesRequest) (*ListDatasetFilesResponse, error)
+	// Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+	// encrypted, used for this caller alone, and never returned.
+	// Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+	// this server has no key to encrypt them with.
+	SetSourceCredentials(context.Context, *SetSourceCredentialsRequest) (*SourceCredentials, error)
+	// Tells whose credentials the caller has set for a source.
+	// Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+	GetSourceCredentials(context.Context, *GetSourceCredentialsRequest) (*SourceCredentials, error)
+	// Forgets the caller's own credentials for a source.
+	// Returns NOT_FOUND if the caller has set none.
+	DeleteSourceCredentials(context.Context, *DeleteSourceCredentialsRequest) (*emptypb.Empty, error)
 	// Starts to import a data set and returns the job at once; WatchImportJob follows it.
 	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
 	ImportDataset(context.Context, *ImportDatasetRequest) (*ImportJob, error)
@@ -342,6 +465,19 @@ type ScraperServiceServer interface {
 	// Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY) if the file is not whole or no table,
 	// and ALREADY_EXISTS (NAME_TAKEN) before the bytes are read if the caller has a data set of this id.
 	UploadDataset(ScraperService_UploadDatasetServer) error
+	// Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+	// of them. What is not imported in time is removed.
+	// Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+	CreateUploadSession(context.Context, *CreateUploadSessionRequest) (*UploadSession, error)
+	// Returns an upload session; `received_bytes` says where to go on.
+	GetUploadSession(context.Context, *GetUploadSessionRequest) (*UploadSession, error)
+	// Removes an upload session and its bytes.
+	DeleteUploadSession(context.Context, *DeleteUploadSessionRequest) (*emptypb.Empty, error)
+	// Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+	// stream for the same session ends this one with ABORTED.
+	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+	WriteUpload(ScraperService_WriteUploadServer) error
 	// Returns a data set with the statistics of its columns.
 	GetDataset(context.Context, *GetDatasetRequest) (*Dataset, error)
 	// Lists data sets, newest first, without the statistics of their columns.
@@ -378,6 +514,15 @@ func (UnimplementedScraperServiceServer) SearchDatasets(context.Context, *Search
 func (UnimplementedScraperServiceServer) ListDatasetFiles(context.Context, *ListDatasetFilesRequest) (*ListDatasetFilesResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ListDatasetFiles not implemented")
 }
+func (UnimplementedScraperServiceServer) SetSourceCredentials(context.Context, *SetSourceCredentialsRequest) (*SourceCredentials, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method SetSourceCredentials not implemented")
+}
+func (UnimplementedScraperServiceServer) GetSourceCredentials(context.Context, *GetSourceCredentialsRequest) (*SourceCredentials, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetSourceCredentials not implemented")
+}
+func (UnimplementedScraperServiceServer) DeleteSourceCredentials(context.Context, *DeleteSourceCredentialsRequest) (*emptypb.Empty, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method DeleteSourceCredentials not implemented")
+}
 func (UnimplementedScraperServiceServer) ImportDataset(context.Context, *ImportDatasetRequest) (*ImportJob, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ImportDataset not implemented")
 }
@@ -398,6 +543,18 @@ func (UnimplementedScraperServiceServer) ListImportJobEvents(context.Context, *L
 }
 func (UnimplementedScraperServiceServer) UploadDataset(ScraperService_UploadDatasetServer) error {
 	return status.Errorf(codes.Unimplemented, "method UploadDataset not implemented")
+}
+func (UnimplementedScraperServiceServer) CreateUploadSession(context.Context, *CreateUploadSessionRequest) (*UploadSession, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method CreateUploadSession not implemented")
+}
+func (UnimplementedScraperServiceServer) GetUploadSession(context.Context, *GetUploadSessionRequest) (*UploadSession, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetUploadSession not implemented")
+}
+func (UnimplementedScraperServiceServer) DeleteUploadSession(context.Context, *DeleteUploadSessionRequest) (*emptypb.Empty, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method DeleteUploadSession not implemented")
+}
+func (UnimplementedScraperServiceServer) WriteUpload(ScraperService_WriteUploadServer) error {
+	return status.Errorf(codes.Unimplemented, "method WriteUpload not implemented")
 }
 func (UnimplementedScraperServiceServer) GetDataset(context.Context, *GetDatasetRequest) (*Dataset, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GetDataset not implemented")
@@ -471,6 +628,60 @@ func _ScraperService_ListDatasetFiles_Handler(srv interface{}, ctx context.Conte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ScraperServiceServer).ListDatasetFiles(ctx, req.(*ListDatasetFilesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_SetSourceCredentials_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetSourceCredentialsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).SetSourceCredentials(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/SetSourceCredentials",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).SetSourceCredentials(ctx, req.(*SetSourceCredentialsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_GetSourceCredentials_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSourceCredentialsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).GetSourceCredentials(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/GetSourceCredentials",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).GetSourceCredentials(ctx, req.(*GetSourceCredentialsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_DeleteSourceCredentials_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSourceCredentialsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).DeleteSourceCredentials(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/DeleteSourceCredentials",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).DeleteSourceCredentials(ctx, req.(*DeleteSourceCredentialsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -606,6 +817,86 @@ func (x *scraperServiceUploadDatasetServer) SendAndClose(m *Dataset) error {
 
 func (x *scraperServiceUploadDatasetServer) Recv() (*UploadDatasetRequest, error) {
 	m := new(UploadDatasetRequest)
+	if err := x.ServerStream.RecvMsg(m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func _ScraperService_CreateUploadSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateUploadSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).CreateUploadSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/CreateUploadSession",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).CreateUploadSession(ctx, req.(*CreateUploadSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_GetUploadSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetUploadSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).GetUploadSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/GetUploadSession",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).GetUploadSession(ctx, req.(*GetUploadSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_DeleteUploadSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteUploadSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ScraperServiceServer).DeleteUploadSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.scraper.v1.ScraperService/DeleteUploadSession",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ScraperServiceServer).DeleteUploadSession(ctx, req.(*DeleteUploadSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ScraperService_WriteUpload_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ScraperServiceServer).WriteUpload(&scraperServiceWriteUploadServer{stream})
+}
+
+type ScraperService_WriteUploadServer interface {
+	SendAndClose(*UploadSession) error
+	Recv() (*WriteUploadRequest, error)
+	grpc.ServerStream
+}
+
+type scraperServiceWriteUploadServer struct {
+	grpc.ServerStream
+}
+
+func (x *scraperServiceWriteUploadServer) SendAndClose(m *UploadSession) error {
+	return x.ServerStream.SendMsg(m)
+}
+
+func (x *scraperServiceWriteUploadServer) Recv() (*WriteUploadRequest, error) {
+	m := new(WriteUploadRequest)
 	if err := x.ServerStream.RecvMsg(m); err != nil {
 		return nil, err
 	}
@@ -790,6 +1081,18 @@ var _ScraperService_serviceDesc = grpc.ServiceDesc{
 			Handler:    _ScraperService_ListDatasetFiles_Handler,
 		},
 		{
+			MethodName: "SetSourceCredentials",
+			Handler:    _ScraperService_SetSourceCredentials_Handler,
+		},
+		{
+			MethodName: "GetSourceCredentials",
+			Handler:    _ScraperService_GetSourceCredentials_Handler,
+		},
+		{
+			MethodName: "DeleteSourceCredentials",
+			Handler:    _ScraperService_DeleteSourceCredentials_Handler,
+		},
+		{
 			MethodName: "ImportDataset",
 			Handler:    _ScraperService_ImportDataset_Handler,
 		},
@@ -808,6 +1111,18 @@ var _ScraperService_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListImportJobEvents",
 			Handler:    _ScraperService_ListImportJobEvents_Handler,
+		},
+		{
+			MethodName: "CreateUploadSession",
+			Handler:    _ScraperService_CreateUploadSession_Handler,
+		},
+		{
+			MethodName: "GetUploadSession",
+			Handler:    _ScraperService_GetUploadSession_Handler,
+		},
+		{
+			MethodName: "DeleteUploadSession",
+			Handler:    _ScraperService_DeleteUploadSession_Handler,
 		},
 		{
 			MethodName: "GetDataset",
@@ -851,6 +1166,11 @@ var _ScraperService_serviceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "UploadDataset",
 			Handler:       _ScraperService_UploadDataset_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "WriteUpload",
+			Handler:       _ScraperService_WriteUpload_Handler,
 			ClientStreams: true,
 		},
 		{

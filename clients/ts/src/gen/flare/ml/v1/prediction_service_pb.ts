@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/prediction_service.proto.
  */
 export const file_flare_ml_v1_prediction_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmbGFyZS9tbC92MS9wcmVkaWN0aW9uX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxIuMBCg5QcmVkaWN0UmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kEisKB2NvbHVtbnMYAiABKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5UYWJsZUgAEiUKBHJvd3MYAyABKAsyFS5mbGFyZS5tbC52MS5Sb3dUYWJsZUgAQg8KBmlucHV0cxIFukgCCAEiRwoLQ29sdW1uVGFibGUSOAoHY29sdW1ucxgBIAMoCzIZLmZsYXJlLm1sLnYxLkNvbHVtblZhbHVlc0IMukgJkgEGCAEQoI0GIoUCCgxDb2x1bW5WYWx1ZXMSGQoEbmFtZRgBIAEoCUIL4kEBArpIBHICEAESLAoHbnVtYmVycxgCIAEoCzIZLmZsYXJlLm1sLnYxLkRvdWJsZVZhbHVlc0gAEiwKCGludGVnZXJzGAMgASgLMhguZmxhcmUubWwudjEuSW50NjRWYWx1ZXNIABIqCgV0ZXh0cxgEIAEoCzIZLmZsYXJlLm1sLnYxLlN0cmluZ1ZhbHVlc0gAEisKCGJvb2xlYW5zGAUgASgLMhcuZmxhcmUubWwudjEuQm9vbFZhbHVlc0gAEhQKDG1pc3Npbmdfcm93cxgGIAMoA0IPCgZ2YWx1ZXMSBbpIAggBIh4KDERvdWJsZVZhbHVlcxIOCgZ2YWx1ZXMYASADKAEiHQoLSW50NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygDIh4KDFN0cmluZ1ZhbHVlcxIOCgZ2YWx1ZXMYASADKAkiHAoKQm9vbFZhbHVlcxIOCgZ2YWx1ZXMYASADKAgiPwoIUm93VGFibGUSMwoEcm93cxgBIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCDLpICZIBBggBEMCEPSJ1Cg9QcmVkaWN0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDEi4KB3RhcmdldHMYBCADKAsyHS5mbGFyZS5tbC52MS5UYXJnZXRQcmVkaWN0aW9uIqoBChBUYXJnZXRQcmVkaWN0aW9uEg4KBnRhcmdldBgBIAEoCRI3CgpyZWdyZXNzaW9uGAIgASgLMiEuZmxhcmUubWwudjEuUmVncmVzc2lvblByZWRpY3Rpb25IABI/Cg5jbGFzc2lmaWNhdGlvbhgDIAEoCzIlLmZsYXJlLm1sLnYxLkNsYXNzaWZpY2F0aW9uUHJlZGljdGlvbkgAQgwKCnByZWRpY3Rpb24iJgoUUmVncmVzc2lvblByZWRpY3Rpb24SDgoGdmFsdWVzGAEgAygBIlIKGENsYXNzaWZpY2F0aW9uUHJlZGljdGlvbhIOCgZsYWJlbHMYASADKAkSDwoHY2xhc3NlcxgCIAMoCRIVCg1wcm9iYWJpbGl0aWVzGAMgAygBIlAKFFByZWRpY3RTdHJlYW1SZXF1ZXN0EjgKB3JlcXVlc3QYASABKAsyGy5mbGFyZS5tbC52MS5QcmVkaWN0UmVxdWVzdEIK4kEBArpIA8gBASJHChVQcmVkaWN0U3RyZWFtUmVzcG9uc2USLgoIcmVzcG9uc2UYASABKAsyHC5mbGFyZS5tbC52MS5QcmVkaWN0UmVzcG9uc2Uy4QEKEVByZWRpY3Rpb25TZXJ2aWNlEloKB1ByZWRpY3QSGy5mbGFyZS5tbC52MS5QcmVkaWN0UmVxdWVzdBocLmZsYXJlLm1sLnYxLlByZWRpY3RSZXNwb25zZSIUqtQYEHByZWRpY3Rpb25zLnJlYWQScAoNUHJlZGljdFN0cmVhbRIhLmZsYXJlLm1sLnYxLlByZWRpY3RTdHJlYW1SZXF1ZXN0GiIuZmxhcmUubWwudjEuUHJlZGljdFN0cmVhbVJlc3BvbnNlIhSq1BgQcHJlZGljdGlvbnMucmVhZCgBMAFiBnByb3RvMw", [file_buf_validate_validate, file_flare_auth_v1_options, file_google_api_field_behavior, file_google_protobuf_struct]);
+  fileDesc("CiRmbGFyZS9tbC92MS9wcmVkaWN0aW9uX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxIuMBCg5QcmVkaWN0UmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kEisKB2NvbHVtbnMYAiABKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5UYWJsZUgAEiUKBHJvd3MYAyABKAsyFS5mbGFyZS5tbC52MS5Sb3dUYWJsZUgAQg8KBmlucHV0cxIFukgCCAEiRwoLQ29sdW1uVGFibGUSOAoHY29sdW1ucxgBIAMoCzIZLmZsYXJlLm1sLnYxLkNvbHVtblZhbHVlc0IMukgJkgEGCAEQoI0GIrECCgxDb2x1bW5WYWx1ZXMSGQoEbmFtZRgBIAEoCUIL4kEBArpIBHICEAESLAoHbnVtYmVycxgCIAEoCzIZLmZsYXJlLm1sLnYxLkRvdWJsZVZhbHVlc0gAEiwKCGludGVnZXJzGAMgASgLMhguZmxhcmUubWwudjEuSW50NjRWYWx1ZXNIABIqCgV0ZXh0cxgEIAEoCzIZLmZsYXJlLm1sLnYxLlN0cmluZ1ZhbHVlc0gAEisKCGJvb2xlYW5zGAUgASgLMhcuZmxhcmUubWwudjEuQm9vbFZhbHVlc0gAEioKBmltYWdlcxgHIAEoCzIYLmZsYXJlLm1sLnYxLkltYWdlVmFsdWVzSAASFAoMbWlzc2luZ19yb3dzGAYgAygDQg8KBnZhbHVlcxIFukgCCAEiHgoMRG91YmxlVmFsdWVzEg4KBnZhbHVlcxgBIAMoASIdCgtJbnQ2NFZhbHVlcxIOCgZ2YWx1ZXMYASADKAMiHgoMU3RyaW5nVmFsdWVzEg4KBnZhbHVlcxgBIAMoCSIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIdCgtJbWFnZVZhbHVlcxIOCgZ2YWx1ZXMYASADKAwiPwoIUm93VGFibGUSMwoEcm93cxgBIAMoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCDLpICZIBBggBEMCEPSJ1Cg9QcmVkaWN0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDEi4KB3RhcmdldHMYBCADKAsyHS5mbGFyZS5tbC52MS5UYXJnZXRQcmVkaWN0aW9uIqoBChBUYXJnZXRQcmVkaWN0aW9uEg4KBnRhcmdldBgBIAEoCRI3CgpyZWdyZXNzaW9uGAIgASgLMiEuZmxhcmUubWwudjEuUmVncmVzc2lvblByZWRpY3Rpb25IABI/Cg5jbGFzc2lmaWNhdGlvbhgDIAEoCzIlLmZsYXJlLm1sLnYxLkNsYXNzaWZpY2F0aW9uUHJlZGljdGlvbkgAQgwKCnByZWRpY3Rpb24iJgoUUmVncmVzc2lvblByZWRpY3Rpb24SDgoGdmFsdWVzGAEgAygBIlIKGENsYXNzaWZpY2F0aW9uUHJlZGljdGlvbhIOCgZsYWJlbHMYASADKAkSDwoHY2xhc3NlcxgCIAMoCRIVCg1wcm9iYWJpbGl0aWVzGAMgAygBIlAKFFByZWRpY3RTdHJlYW1SZXF1ZXN0EjgKB3JlcXVlc3QYASABKAsyGy5mbGFyZS5tbC52MS5QcmVkaWN0UmVxdWVzdEIK4kEBArpIA8gBASJHChVQcmVkaWN0U3RyZWFtUmVzcG9uc2USLgoIcmVzcG9uc2UYASABKAsyHC5mbGFyZS5tbC52MS5QcmVkaWN0UmVzcG9uc2Uy4QEKEVByZWRpY3Rpb25TZXJ2aWNlEloKB1ByZWRpY3QSGy5mbGFyZS5tbC52MS5QcmVkaWN0UmVxdWVzdBocLmZsYXJlLm1sLnYxLlByZWRpY3RSZXNwb25zZSIUqtQYEHByZWRpY3Rpb25zLnJlYWQScAoNUHJlZGljdFN0cmVhbRIhLmZsYXJlLm1sLnYxLlByZWRpY3RTdHJlYW1SZXF1ZXN0GiIuZmxhcmUubWwudjEuUHJlZGljdFN0cmVhbVJlc3BvbnNlIhSq1BgQcHJlZGljdGlvbnMucmVhZCgBMAFiBnByb3RvMw", [file_buf_validate_validate, file_flare_auth_v1_options, file_google_api_field_behavior, file_google_protobuf_struct]);
 
 /**
  * Asks for predictions.
@@ -131,6 +131,14 @@ export type ColumnValues = Message<"flare.ml.v1.ColumnValues"> & {
      */
     value: BoolValues;
     case: "booleans";
+  } | {
+    /**
+     * Encoded images, such as PNG or JPEG.
+     *
+     * @generated from field: flare.ml.v1.ImageValues images = 7;
+     */
+    value: ImageValues;
+    case: "images";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -233,13 +241,34 @@ export const BoolValuesSchema: GenMessage<BoolValues> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_prediction_service, 6);
 
 /**
+ * Encoded images.
+ *
+ * @generated from message flare.ml.v1.ImageValues
+ */
+export type ImageValues = Message<"flare.ml.v1.ImageValues"> & {
+  /**
+   * One for each row.
+   *
+   * @generated from field: repeated bytes values = 1;
+   */
+  values: Uint8Array[];
+};
+
+/**
+ * Describes the message flare.ml.v1.ImageValues.
+ * Use `create(ImageValuesSchema)` to create a new message.
+ */
+export const ImageValuesSchema: GenMessage<ImageValues> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_prediction_service, 7);
+
+/**
  * Rows one by one.
  *
  * @generated from message flare.ml.v1.RowTable
  */
 export type RowTable = Message<"flare.ml.v1.RowTable"> & {
   /**
-   * The rows: column name to number, string, boolean, or null for missing.
+   * The rows: column name to number, string, boolean, or null for missing. Images are base64 of their encoded form.
    *
    * @generated from field: repeated google.protobuf.Struct rows = 1;
    */
@@ -251,7 +280,7 @@ export type RowTable = Message<"flare.ml.v1.RowTable"> & {
  * Use `create(RowTableSchema)` to create a new message.
  */
 export const RowTableSchema: GenMessage<RowTable> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 7);
+  messageDesc(file_flare_ml_v1_prediction_service, 8);
 
 /**
  * Predictions, a row for each row asked for, in the same order.
@@ -293,7 +322,7 @@ export type PredictResponse = Message<"flare.ml.v1.PredictResponse"> & {
  * Use `create(PredictResponseSchema)` to create a new message.
  */
 export const PredictResponseSchema: GenMessage<PredictResponse> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 8);
+  messageDesc(file_flare_ml_v1_prediction_service, 9);
 
 /**
  * The prediction of one target.
@@ -337,7 +366,7 @@ export type TargetPrediction = Message<"flare.ml.v1.TargetPrediction"> & {
  * Use `create(TargetPredictionSchema)` to create a new message.
  */
 export const TargetPredictionSchema: GenMessage<TargetPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 9);
+  messageDesc(file_flare_ml_v1_prediction_service, 10);
 
 /**
  * Predicted numbers.
@@ -358,7 +387,7 @@ export type RegressionPrediction = Message<"flare.ml.v1.RegressionPrediction"> &
  * Use `create(RegressionPredictionSchema)` to create a new message.
  */
 export const RegressionPredictionSchema: GenMessage<RegressionPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 10);
+  messageDesc(file_flare_ml_v1_prediction_service, 11);
 
 /**
  * Predicted classes.
@@ -393,7 +422,7 @@ export type ClassificationPrediction = Message<"flare.ml.v1.ClassificationPredic
  * Use `create(ClassificationPredictionSchema)` to create a new message.
  */
 export const ClassificationPredictionSchema: GenMessage<ClassificationPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 11);
+  messageDesc(file_flare_ml_v1_prediction_service, 12);
 
 /**
  * A request of a prediction stream.
@@ -414,7 +443,7 @@ export type PredictStreamRequest = Message<"flare.ml.v1.PredictStreamRequest"> &
  * Use `create(PredictStreamRequestSchema)` to create a new message.
  */
 export const PredictStreamRequestSchema: GenMessage<PredictStreamRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 12);
+  messageDesc(file_flare_ml_v1_prediction_service, 13);
 
 /**
  * A reply of a prediction stream.
@@ -435,7 +464,7 @@ export type PredictStreamResponse = Message<"flare.ml.v1.PredictStreamResponse">
  * Use `create(PredictStreamResponseSchema)` to create a new message.
  */
 export const PredictStreamResponseSchema: GenMessage<PredictStreamResponse> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 13);
+  messageDesc(file_flare_ml_v1_prediction_service, 14);
 
 /**
  * Predicts with trained versions: raw values in by column name, labels or values out.

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/scraper/v1/dataset.proto.
  */
 export const file_flare_scraper_v1_dataset: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mbGFyZS9zY3JhcGVyL3YxL2RhdGFzZXQucHJvdG8SEGZsYXJlLnNjcmFwZXIudjEikwMKB0RhdGFzZXQSEgoEbmFtZRgBIAEoCUIE4kEBCBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGMgBEjUKBm9yaWdpbhgDIAEoCzIfLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldE9yaWdpbkIE4kEBAxIUCgZkaWdlc3QYBCABKAlCBOJBAQMSFwoJcm93X2NvdW50GAUgASgDQgTiQQEDEhgKCnNpemVfYnl0ZXMYBiABKANCBOJBAQMSLwoHY29sdW1ucxgHIAMoCzIYLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uQgTiQQEDEjIKBmZvcm1hdBgIIAEoCzIcLmZsYXJlLnNjcmFwZXIudjEuRmlsZUZvcm1hdEIE4kEBAxI4Cgh3YXJuaW5ncxgJIAMoCzIgLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldFdhcm5pbmdCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDInoKBkNvbHVtbhIMCgRuYW1lGAEgASgJEioKBHR5cGUYAiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblR5cGUSNgoKc3RhdGlzdGljcxgDIAEoCzIiLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uU3RhdGlzdGljcyLrAQoQQ29sdW1uU3RhdGlzdGljcxINCgVjb3VudBgBIAEoAxIVCg1taXNzaW5nX2NvdW50GAIgASgDEhYKDmRpc3RpbmN0X2NvdW50GAMgASgDEjQKB251bWVyaWMYBCABKAsyIy5mbGFyZS5zY3JhcGVyLnYxLk51bWVyaWNTdGF0aXN0aWNzEi4KBHRpbWUYBSABKAsyIC5mbGFyZS5zY3JhcGVyLnYxLlRpbWVTdGF0aXN0aWNzEjMKDW1vc3RfZnJlcXVlbnQYBiADKAsyHC5mbGFyZS5zY3JhcGVyLnYxLlZhbHVlQ291bnQiwQEKEU51bWVyaWNTdGF0aXN0aWNzEg8KB21pbmltdW0YASABKAESDwoHbWF4aW11bRgCIAEoARIMCgRtZWFuGAMgASgBEhoKEnN0YW5kYXJkX2RldmlhdGlvbhgEIAEoARItCglxdWFudGlsZXMYBSADKAsyGi5mbGFyZS5zY3JhcGVyLnYxLlF1YW50aWxlEjEKCWhpc3RvZ3JhbRgGIAMoCzIeLmZsYXJlLnNjcmFwZXIudjEuSGlzdG9ncmFtQmluIi4KCFF1YW50aWxlEhMKC3Byb2JhYmlsaXR5GAEgASgBEg0KBXZhbHVlGAIgASgBIjsKDEhpc3RvZ3JhbUJpbhINCgVsb3dlchgBIAEoARINCgV1cHBlchgCIAEoARINCgVjb3VudBgDIAEoAyJqCg5UaW1lU3RhdGlzdGljcxIrCgdtaW5pbXVtGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdtYXhpbXVtGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIqCgpWYWx1ZUNvdW50Eg0KBXZhbHVlGAEgASgJEg0KBWNvdW50GAIgASgDIs4BCg5EYXRhc2V0V2FybmluZxIzCgRraW5kGAEgASgOMiUuZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0V2FybmluZy5LaW5kEg4KBmNvbHVtbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJImYKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhcKE0tJTkRfQ09MVU1OX1JFTkFNRUQQARIYChRLSU5EX0NPTFVNTl9DT05TVEFOVBACEhUKEUtJTkRfQ09MVU1OX0VNUFRZEAMiuAEKCkZpbGVGb3JtYXQSLwoEa2luZBgBIAEoDjIhLmZsYXJlLnNjcmFwZXIudjEuRmlsZUZvcm1hdC5LaW5kEhoKCWRlbGltaXRlchgCIAEoCUIHukgEcgIYBBIZCghlbmNvZGluZxgDIAEoCUIHukgEcgIYKCJCCgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABISCg5LSU5EX0RFTElNSVRFRBABEhAKDEtJTkRfUEFSUVVFVBACKr8BCgpDb2x1bW5UeXBlEhsKF0NPTFVNTl9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTQ09MVU1OX1RZUEVfSU5URUdFUhABEhUKEUNPTFVNTl9UWVBFX0ZMT0FUEAISFwoTQ09MVU1OX1RZUEVfQk9PTEVBThADEhgKFENPTFVNTl9UWVBFX0RBVEVUSU1FEAQSGwoXQ09MVU1OX1RZUEVfQ0FURUdPUklDQUwQBRIUChBDT0xVTU5fVFlQRV9URVhUEAZiBnByb3RvMw", [file_buf_validate_validate, file_flare_scraper_v1_source, file_google_api_field_behavior, file_google_protobuf_timestamp]);
+  fileDesc("Ch5mbGFyZS9zY3JhcGVyL3YxL2RhdGFzZXQucHJvdG8SEGZsYXJlLnNjcmFwZXIudjEikwMKB0RhdGFzZXQSEgoEbmFtZRgBIAEoCUIE4kEBCBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGMgBEjUKBm9yaWdpbhgDIAEoCzIfLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldE9yaWdpbkIE4kEBAxIUCgZkaWdlc3QYBCABKAlCBOJBAQMSFwoJcm93X2NvdW50GAUgASgDQgTiQQEDEhgKCnNpemVfYnl0ZXMYBiABKANCBOJBAQMSLwoHY29sdW1ucxgHIAMoCzIYLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uQgTiQQEDEjIKBmZvcm1hdBgIIAEoCzIcLmZsYXJlLnNjcmFwZXIudjEuRmlsZUZvcm1hdEIE4kEBAxI4Cgh3YXJuaW5ncxgJIAMoCzIgLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldFdhcm5pbmdCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDItUBCgZDb2x1bW4SDAoEbmFtZRgBIAEoCRIqCgR0eXBlGAIgASgOMhwuZmxhcmUuc2NyYXBlci52MS5Db2x1bW5UeXBlEjYKCnN0YXRpc3RpY3MYAyABKAsyIi5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblN0YXRpc3RpY3MSLAoJdHlwZV9maXRzGAQgAygLMhkuZmxhcmUuc2NyYXBlci52MS5UeXBlRml0EisKBWltYWdlGAUgASgLMhwuZmxhcmUuc2NyYXBlci52MS5JbWFnZVNoYXBlIooBCgdUeXBlRml0EioKBHR5cGUYASABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblR5cGUSDQoFc2hhcmUYAiABKAESFAoMbWlzZml0X2NvdW50GAMgASgDEi4KB21pc2ZpdHMYBCADKAsyHS5mbGFyZS5zY3JhcGVyLnYxLkNlbGxFeGFtcGxlIjcKC0NlbGxFeGFtcGxlEgsKA3JvdxgBIAEoAxIMCgRsaW5lGAIgASgDEg0KBXZhbHVlGAMgASgJIlYKCkltYWdlU2hhcGUSDgoGaGVpZ2h0GAEgASgFEg0KBXdpZHRoGAIgASgFEikKBG1vZGUYAyABKA4yGy5mbGFyZS5zY3JhcGVyLnYxLkltYWdlTW9kZSKhAwoQQ29sdW1uU3RhdGlzdGljcxINCgVjb3VudBgBIAEoAxIVCg1taXNzaW5nX2NvdW50GAIgASgDEhYKDmRpc3RpbmN0X2NvdW50GAMgASgDEjQKB251bWVyaWMYBCABKAsyIy5mbGFyZS5zY3JhcGVyLnYxLk51bWVyaWNTdGF0aXN0aWNzEi4KBHRpbWUYBSABKAsyIC5mbGFyZS5zY3JhcGVyLnYxLlRpbWVTdGF0aXN0aWNzEjMKDW1vc3RfZnJlcXVlbnQYBiADKAsyHC5mbGFyZS5zY3JhcGVyLnYxLlZhbHVlQ291bnQSJQodaXNfZGlzdGluY3RfY291bnRfYXBwcm94aW1hdGUYByABKAgSJAocaXNfbW9zdF9mcmVxdWVudF9hcHByb3hpbWF0ZRgIIAEoCBI1Cg1jbGFzc19iYWxhbmNlGAkgASgLMh4uZmxhcmUuc2NyYXBlci52MS5DbGFzc0JhbGFuY2USMAoFaW1hZ2UYCiABKAsyIS5mbGFyZS5zY3JhcGVyLnYxLkltYWdlU3RhdGlzdGljcyJkCgxDbGFzc0JhbGFuY2USEwoLY2xhc3NfY291bnQYASABKAMSFQoNbGFyZ2VzdF9zaGFyZRgCIAEoARIWCg5zbWFsbGVzdF9zaGFyZRgDIAEoARIQCghldmVubmVzcxgEIAEoASLqAQoPSW1hZ2VTdGF0aXN0aWNzEhYKDm1pbmltdW1faGVpZ2h0GAEgASgFEhYKDm1heGltdW1faGVpZ2h0GAIgASgFEhUKDW1pbmltdW1fd2lkdGgYAyABKAUSFQoNbWF4aW11bV93aWR0aBgEIAEoBRI9ChNtb3N0X2ZyZXF1ZW50X3NpemVzGAUgAygLMiAuZmxhcmUuc2NyYXBlci52MS5JbWFnZVNpemVDb3VudBIVCg1jaGFubmVsX21lYW5zGAYgAygBEiMKG2NoYW5uZWxfc3RhbmRhcmRfZGV2aWF0aW9ucxgHIAMoASI+Cg5JbWFnZVNpemVDb3VudBIOCgZoZWlnaHQYASABKAUSDQoFd2lkdGgYAiABKAUSDQoFY291bnQYAyABKAMi5gEKEU51bWVyaWNTdGF0aXN0aWNzEg8KB21pbmltdW0YASABKAESDwoHbWF4aW11bRgCIAEoARIMCgRtZWFuGAMgASgBEhoKEnN0YW5kYXJkX2RldmlhdGlvbhgEIAEoARItCglxdWFudGlsZXMYBSADKAsyGi5mbGFyZS5zY3JhcGVyLnYxLlF1YW50aWxlEjEKCWhpc3RvZ3JhbRgGIAMoCzIeLmZsYXJlLnNjcmFwZXIudjEuSGlzdG9ncmFtQmluEiMKG2lzX2Rpc3RyaWJ1dGlvbl9hcHByb3hpbWF0ZRgHIAEoCCIuCghRdWFudGlsZRITCgtwcm9iYWJpbGl0eRgBIAEoARINCgV2YWx1ZRgCIAEoASI7CgxIaXN0b2dyYW1CaW4SDQoFbG93ZXIYASABKAESDQoFdXBwZXIYAiABKAESDQoFY291bnQYAyABKAMiagoOVGltZVN0YXRpc3RpY3MSKwoHbWluaW11bRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoHbWF4aW11bRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKgoKVmFsdWVDb3VudBINCgV2YWx1ZRgBIAEoCRINCgVjb3VudBgCIAEoAyLyAwoORGF0YXNldFdhcm5pbmcSMwoEa2luZBgBIAEoDjIlLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldFdhcm5pbmcuS2luZBIOCgZjb2x1bW4YAiABKAkSDwoHbWVzc2FnZRgDIAEoCRINCgVjb3VudBgEIAEoAxIvCghleGFtcGxlcxgFIAMoCzIdLmZsYXJlLnNjcmFwZXIudjEuQ2VsbEV4YW1wbGUiyQIKBEtpbmQSFAoQS0lORF9VTlNQRUNJRklFRBAAEhcKE0tJTkRfQ09MVU1OX1JFTkFNRUQQARIYChRLSU5EX0NPTFVNTl9DT05TVEFOVBACEhUKEUtJTkRfQ09MVU1OX0VNUFRZEAMSFAoQS0lORF9ST1dTX1JBR0dFRBAEEhUKEUtJTkRfQ0VMTFNfTUlTRklUEAUSFwoTS0lORF9DT0xVTU5fSURfTElLRRAGEhMKD0tJTkRfQ0xBU1NfUkFSRRAHEhYKEktJTkRfSU1BR0VTX0JST0tFThAIEhIKDktJTkRfQU1CSUdVT1VTEAkSGAoUS0lORF9DT0xVTU5fTEVGVF9PVVQQChIUChBLSU5EX1RBUkdFVF9MRUFLEAsSFAoQS0lORF9ST1dTX1NIQVJFRBAMEhQKEEtJTkRfRlVUVVJFX0xFQUsQDSLhBQoKRmlsZUZvcm1hdBIvCgRraW5kGAEgASgOMiEuZmxhcmUuc2NyYXBlci52MS5GaWxlRm9ybWF0LktpbmQSGgoJZGVsaW1pdGVyGAIgASgJQge6SARyAhgEEhkKCGVuY29kaW5nGAMgASgJQge6SARyAhgoEhYKBXF1b3RlGAQgASgJQge6SARyAhgEEigKEWRlY2ltYWxfc2VwYXJhdG9yGAUgASgJQg26SApyCFIAUgEuUgEsEiQKE3Rob3VzYW5kc19zZXBhcmF0b3IYBiABKAlCB7pIBHICGAQSGAoHY29tbWVudBgHIAEoCUIHukgEcgIYBBIVCg1oYXNfbm9faGVhZGVyGAggASgIEjsKC3JhZ2dlZF9yb3dzGAkgASgOMhwuZmxhcmUuc2NyYXBlci52MS5SYWdnZWRSb3dzQgi6SAWCAQIQARI4Cgtjb21wcmVzc2lvbhgKIAEoDjIdLmZsYXJlLnNjcmFwZXIudjEuQ29tcHJlc3Npb25CBOJBAQMSFwoFc2hlZXQYCyABKAlCCLpIBXIDGMgBEhcKBXRhYmxlGAwgASgJQgi6SAVyAxjIARIYCgZtZW1iZXIYDSABKAlCCLpIBXIDGOgHEkQKDGNvbHVtbl90eXBlcxgOIAMoCzIiLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZUNob2ljZUIKukgHkgEEEKCcARIuCgZpbWFnZXMYDyABKAsyHi5mbGFyZS5zY3JhcGVyLnYxLkltYWdlT3B0aW9ucyKYAQoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASEgoOS0lORF9ERUxJTUlURUQQARIQCgxLSU5EX1BBUlFVRVQQAhINCglLSU5EX0pTT04QAxITCg9LSU5EX0pTT05fTElORVMQBBIOCgpLSU5EX0VYQ0VMEAUSDwoLS0lORF9TUUxJVEUQBhIPCgtLSU5EX0lNQUdFUxAHInAKEENvbHVtblR5cGVDaG9pY2USHgoGY29sdW1uGAEgASgJQg7iQQECukgHcgUQARjoBxI8CgR0eXBlGAIgASgOMhwuZmxhcmUuc2NyYXBlci52MS5Db2x1bW5UeXBlQhDiQQECukgJggEGEAEgACAHIqMCCgxJbWFnZU9wdGlvbnMSGgoGaGVpZ2h0GAEgASgFQgq6SAcaBRiAICgAEhkKBXdpZHRoGAIgASgFQgq6SAcaBRiAICgAEjMKBG1vZGUYAyABKA4yGy5mbGFyZS5zY3JhcGVyLnYxLkltYWdlTW9kZUIIukgFggECEAESOwoIcmVzaXppbmcYBCABKA4yHy5mbGFyZS5zY3JhcGVyLnYxLkltYWdlUmVzaXppbmdCCLpIBYIBAhABEjYKEG1heF9icm9rZW5fc2hhcmUYBSABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAASACIAQESHQoLcGF0aF9jb2x1bW4YBiABKAlCCLpIBXIDGOgHQhMKEV9tYXhfYnJva2VuX3NoYXJlKtYBCgpDb2x1bW5UeXBlEhsKF0NPTFVNTl9UWVBFX1VOU1BFQ0lGSUVEEAASFwoTQ09MVU1OX1RZUEVfSU5URUdFUhABEhUKEUNPTFVNTl9UWVBFX0ZMT0FUEAISFwoTQ09MVU1OX1RZUEVfQk9PTEVBThADEhgKFENPTFVNTl9UWVBFX0RBVEVUSU1FEAQSGwoXQ09MVU1OX1RZUEVfQ0FURUdPUklDQUwQBRIUChBDT0xVTU5fVFlQRV9URVhUEAYSFQoRQ09MVU1OX1RZUEVfSU1BR0UQBypVCglJbWFnZU1vZGUSGgoWSU1BR0VfTU9ERV9VTlNQRUNJRklFRBAAEhIKDklNQUdFX01PREVfUkdCEAESGAoUSU1BR0VfTU9ERV9HUkFZU0NBTEUQAiprCgpSYWdnZWRSb3dzEhsKF1JBR0dFRF9ST1dTX1VOU1BFQ0lGSUVEEAASFAoQUkFHR0VEX1JPV1NfRkFJTBABEhQKEFJBR0dFRF9ST1dTX1NLSVAQAhIUChBSQUdHRURfUk9XU19GSUxMEAMqgQEKC0NvbXByZXNzaW9uEhsKF0NPTVBSRVNTSU9OX1VOU1BFQ0lGSUVEEAASFAoQQ09NUFJFU1NJT05fTk9ORRABEhQKEENPTVBSRVNTSU9OX0daSVAQAhITCg9DT01QUkVTU0lPTl9aSVAQAxIUChBDT01QUkVTU0lPTl9aU1REEAQqfAoNSW1hZ2VSZXNpemluZxIeChpJTUFHRV9SRVNJWklOR19VTlNQRUNJRklFRBAAEhoKFklNQUdFX1JFU0laSU5HX1NUUkVUQ0gQARIXChNJTUFHRV9SRVNJWklOR19DUk9QEAISFgoSSU1BR0VfUkVTSVpJTkdfUEFEEANiBnByb3RvMw", [file_buf_validate_validate, file_flare_scraper_v1_source, file_google_api_field_behavior, file_google_protobuf_timestamp]);
 
 /**
  * A table that never changes: its rows, their types and what is known about them. Made by an import or an upload.
@@ -130,6 +130,20 @@ export type Column = Message<"flare.scraper.v1.Column"> & {
    * @generated from field: flare.scraper.v1.ColumnStatistics statistics = 3;
    */
   statistics?: ColumnStatistics | undefined;
+
+  /**
+   * For columns read from text: which types its cells fit, and how well. The type it has is among them.
+   *
+   * @generated from field: repeated flare.scraper.v1.TypeFit type_fits = 4;
+   */
+  typeFits: TypeFit[];
+
+  /**
+   * For images: what each of them is.
+   *
+   * @generated from field: flare.scraper.v1.ImageShape image = 5;
+   */
+  image?: ImageShape | undefined;
 };
 
 /**
@@ -140,7 +154,119 @@ export const ColumnSchema: GenMessage<Column> = /*@__PURE__*/
   messageDesc(file_flare_scraper_v1_dataset, 1);
 
 /**
- * What is known about a column's values. Counts are exact.
+ * How well the cells of a column fit a type.
+ *
+ * @generated from message flare.scraper.v1.TypeFit
+ */
+export type TypeFit = Message<"flare.scraper.v1.TypeFit"> & {
+  /**
+   * The type.
+   *
+   * @generated from field: flare.scraper.v1.ColumnType type = 1;
+   */
+  type: ColumnType;
+
+  /**
+   * The share of cells with a value that fit, 0 to 1.
+   *
+   * @generated from field: double share = 2;
+   */
+  share: number;
+
+  /**
+   * How many cells with a value do not fit.
+   *
+   * @generated from field: int64 misfit_count = 3;
+   */
+  misfitCount: bigint;
+
+  /**
+   * The first cells that do not fit, at most 5.
+   *
+   * @generated from field: repeated flare.scraper.v1.CellExample misfits = 4;
+   */
+  misfits: CellExample[];
+};
+
+/**
+ * Describes the message flare.scraper.v1.TypeFit.
+ * Use `create(TypeFitSchema)` to create a new message.
+ */
+export const TypeFitSchema: GenMessage<TypeFit> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 2);
+
+/**
+ * A cell of a file, as an example.
+ *
+ * @generated from message flare.scraper.v1.CellExample
+ */
+export type CellExample = Message<"flare.scraper.v1.CellExample"> & {
+  /**
+   * Its row, from 0, below the header.
+   *
+   * @generated from field: int64 row = 1;
+   */
+  row: bigint;
+
+  /**
+   * Its line in the file, from 1; 0 where the file has no lines.
+   *
+   * @generated from field: int64 line = 2;
+   */
+  line: bigint;
+
+  /**
+   * What it holds, at most 200 characters.
+   *
+   * @generated from field: string value = 3;
+   */
+  value: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.CellExample.
+ * Use `create(CellExampleSchema)` to create a new message.
+ */
+export const CellExampleSchema: GenMessage<CellExample> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 3);
+
+/**
+ * What every image of a column is.
+ *
+ * @generated from message flare.scraper.v1.ImageShape
+ */
+export type ImageShape = Message<"flare.scraper.v1.ImageShape"> & {
+  /**
+   * Pixels from top to bottom.
+   *
+   * @generated from field: int32 height = 1;
+   */
+  height: number;
+
+  /**
+   * Pixels from left to right.
+   *
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * What a pixel holds.
+   *
+   * @generated from field: flare.scraper.v1.ImageMode mode = 3;
+   */
+  mode: ImageMode;
+};
+
+/**
+ * Describes the message flare.scraper.v1.ImageShape.
+ * Use `create(ImageShapeSchema)` to create a new message.
+ */
+export const ImageShapeSchema: GenMessage<ImageShape> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 4);
+
+/**
+ * What is known about a column's values. Counts are exact unless marked otherwise.
  *
  * @generated from message flare.scraper.v1.ColumnStatistics
  */
@@ -186,6 +312,34 @@ export type ColumnStatistics = Message<"flare.scraper.v1.ColumnStatistics"> & {
    * @generated from field: repeated flare.scraper.v1.ValueCount most_frequent = 6;
    */
   mostFrequent: ValueCount[];
+
+  /**
+   * True if there are so many different values that `distinct_count` is an estimate, within about 2 percent.
+   *
+   * @generated from field: bool is_distinct_count_approximate = 7;
+   */
+  isDistinctCountApproximate: boolean;
+
+  /**
+   * True if there are so many different values that `most_frequent` may miss some, and its counts are lower bounds.
+   *
+   * @generated from field: bool is_most_frequent_approximate = 8;
+   */
+  isMostFrequentApproximate: boolean;
+
+  /**
+   * How evenly the values of a column with few of them are spread. For booleans, categories and few whole numbers.
+   *
+   * @generated from field: flare.scraper.v1.ClassBalance class_balance = 9;
+   */
+  classBalance?: ClassBalance | undefined;
+
+  /**
+   * For images.
+   *
+   * @generated from field: flare.scraper.v1.ImageStatistics image = 10;
+   */
+  image?: ImageStatistics | undefined;
 };
 
 /**
@@ -193,7 +347,148 @@ export type ColumnStatistics = Message<"flare.scraper.v1.ColumnStatistics"> & {
  * Use `create(ColumnStatisticsSchema)` to create a new message.
  */
 export const ColumnStatisticsSchema: GenMessage<ColumnStatistics> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 2);
+  messageDesc(file_flare_scraper_v1_dataset, 5);
+
+/**
+ * How evenly the classes of a column are spread.
+ *
+ * @generated from message flare.scraper.v1.ClassBalance
+ */
+export type ClassBalance = Message<"flare.scraper.v1.ClassBalance"> & {
+  /**
+   * How many classes there are.
+   *
+   * @generated from field: int64 class_count = 1;
+   */
+  classCount: bigint;
+
+  /**
+   * The share of the largest class, 0 to 1.
+   *
+   * @generated from field: double largest_share = 2;
+   */
+  largestShare: number;
+
+  /**
+   * The share of the smallest class, 0 to 1.
+   *
+   * @generated from field: double smallest_share = 3;
+   */
+  smallestShare: number;
+
+  /**
+   * Shannon entropy of the shares, divided by that of as many equal ones: 1 for equal shares, near 0 for one that has
+   * nearly all.
+   *
+   * @generated from field: double evenness = 4;
+   */
+  evenness: number;
+};
+
+/**
+ * Describes the message flare.scraper.v1.ClassBalance.
+ * Use `create(ClassBalanceSchema)` to create a new message.
+ */
+export const ClassBalanceSchema: GenMessage<ClassBalance> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 6);
+
+/**
+ * What is known about a column's images, before they were resized but for the channels.
+ *
+ * @generated from message flare.scraper.v1.ImageStatistics
+ */
+export type ImageStatistics = Message<"flare.scraper.v1.ImageStatistics"> & {
+  /**
+   * The smallest height, in pixels.
+   *
+   * @generated from field: int32 minimum_height = 1;
+   */
+  minimumHeight: number;
+
+  /**
+   * The largest height.
+   *
+   * @generated from field: int32 maximum_height = 2;
+   */
+  maximumHeight: number;
+
+  /**
+   * The smallest width, in pixels.
+   *
+   * @generated from field: int32 minimum_width = 3;
+   */
+  minimumWidth: number;
+
+  /**
+   * The largest width.
+   *
+   * @generated from field: int32 maximum_width = 4;
+   */
+  maximumWidth: number;
+
+  /**
+   * The most frequent sizes, most frequent first, at most 20.
+   *
+   * @generated from field: repeated flare.scraper.v1.ImageSizeCount most_frequent_sizes = 5;
+   */
+  mostFrequentSizes: ImageSizeCount[];
+
+  /**
+   * The mean of each channel after resizing, 0 to 255.
+   *
+   * @generated from field: repeated double channel_means = 6;
+   */
+  channelMeans: number[];
+
+  /**
+   * The standard deviation of each channel after resizing.
+   *
+   * @generated from field: repeated double channel_standard_deviations = 7;
+   */
+  channelStandardDeviations: number[];
+};
+
+/**
+ * Describes the message flare.scraper.v1.ImageStatistics.
+ * Use `create(ImageStatisticsSchema)` to create a new message.
+ */
+export const ImageStatisticsSchema: GenMessage<ImageStatistics> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 7);
+
+/**
+ * How many images have a size.
+ *
+ * @generated from message flare.scraper.v1.ImageSizeCount
+ */
+export type ImageSizeCount = Message<"flare.scraper.v1.ImageSizeCount"> & {
+  /**
+   * Pixels from top to bottom.
+   *
+   * @generated from field: int32 height = 1;
+   */
+  height: number;
+
+  /**
+   * Pixels from left to right.
+   *
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * In so many images.
+   *
+   * @generated from field: int64 count = 3;
+   */
+  count: bigint;
+};
+
+/**
+ * Describes the message flare.scraper.v1.ImageSizeCount.
+ * Use `create(ImageSizeCountSchema)` to create a new message.
+ */
+export const ImageSizeCountSchema: GenMessage<ImageSizeCount> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 8);
 
 /**
  * Moments and distribution of numbers.
@@ -242,6 +537,13 @@ export type NumericStatistics = Message<"flare.scraper.v1.NumericStatistics"> & 
    * @generated from field: repeated flare.scraper.v1.HistogramBin histogram = 6;
    */
   histogram: HistogramBin[];
+
+  /**
+   * True if `quantiles` and the counts of `histogram` are estimates, within about 1 percent of the rows.
+   *
+   * @generated from field: bool is_distribution_approximate = 7;
+   */
+  isDistributionApproximate: boolean;
 };
 
 /**
@@ -249,7 +551,7 @@ export type NumericStatistics = Message<"flare.scraper.v1.NumericStatistics"> & 
  * Use `create(NumericStatisticsSchema)` to create a new message.
  */
 export const NumericStatisticsSchema: GenMessage<NumericStatistics> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 3);
+  messageDesc(file_flare_scraper_v1_dataset, 9);
 
 /**
  * A point of the cumulative distribution.
@@ -277,7 +579,7 @@ export type Quantile = Message<"flare.scraper.v1.Quantile"> & {
  * Use `create(QuantileSchema)` to create a new message.
  */
 export const QuantileSchema: GenMessage<Quantile> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 4);
+  messageDesc(file_flare_scraper_v1_dataset, 10);
 
 /**
  * A bar of a histogram.
@@ -312,7 +614,7 @@ export type HistogramBin = Message<"flare.scraper.v1.HistogramBin"> & {
  * Use `create(HistogramBinSchema)` to create a new message.
  */
 export const HistogramBinSchema: GenMessage<HistogramBin> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 5);
+  messageDesc(file_flare_scraper_v1_dataset, 11);
 
 /**
  * The range of points in time.
@@ -340,7 +642,7 @@ export type TimeStatistics = Message<"flare.scraper.v1.TimeStatistics"> & {
  * Use `create(TimeStatisticsSchema)` to create a new message.
  */
 export const TimeStatisticsSchema: GenMessage<TimeStatistics> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 6);
+  messageDesc(file_flare_scraper_v1_dataset, 12);
 
 /**
  * How often a value occurs.
@@ -368,10 +670,10 @@ export type ValueCount = Message<"flare.scraper.v1.ValueCount"> & {
  * Use `create(ValueCountSchema)` to create a new message.
  */
 export const ValueCountSchema: GenMessage<ValueCount> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 7);
+  messageDesc(file_flare_scraper_v1_dataset, 13);
 
 /**
- * Something that a careful reader of the file would want to know.
+ * Something that a careful reader of the data would want to know.
  *
  * @generated from message flare.scraper.v1.DatasetWarning
  */
@@ -384,7 +686,7 @@ export type DatasetWarning = Message<"flare.scraper.v1.DatasetWarning"> & {
   kind: DatasetWarning_Kind;
 
   /**
-   * The column that it concerns.
+   * The column that it concerns; empty if it concerns rows.
    *
    * @generated from field: string column = 2;
    */
@@ -396,6 +698,20 @@ export type DatasetWarning = Message<"flare.scraper.v1.DatasetWarning"> & {
    * @generated from field: string message = 3;
    */
   message: string;
+
+  /**
+   * How many cells, rows, images or classes it concerns; 0 where that says nothing.
+   *
+   * @generated from field: int64 count = 4;
+   */
+  count: bigint;
+
+  /**
+   * The first of them, at most 20.
+   *
+   * @generated from field: repeated flare.scraper.v1.CellExample examples = 5;
+   */
+  examples: CellExample[];
 };
 
 /**
@@ -403,7 +719,7 @@ export type DatasetWarning = Message<"flare.scraper.v1.DatasetWarning"> & {
  * Use `create(DatasetWarningSchema)` to create a new message.
  */
 export const DatasetWarningSchema: GenMessage<DatasetWarning> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 8);
+  messageDesc(file_flare_scraper_v1_dataset, 14);
 
 /**
  * Which kind of thing.
@@ -438,13 +754,83 @@ export enum DatasetWarning_Kind {
    * @generated from enum value: KIND_COLUMN_EMPTY = 3;
    */
   COLUMN_EMPTY = 3,
+
+  /**
+   * Rows had more or fewer cells than the header, and were left out or filled up.
+   *
+   * @generated from enum value: KIND_ROWS_RAGGED = 4;
+   */
+  ROWS_RAGGED = 4,
+
+  /**
+   * Nearly all cells of a column fit a type, and a few do not: the column is text, or those cells are missing.
+   *
+   * @generated from enum value: KIND_CELLS_MISFIT = 5;
+   */
+  CELLS_MISFIT = 5,
+
+  /**
+   * A column differs in nearly every row, as an id does: a model learns rows by heart from it.
+   *
+   * @generated from enum value: KIND_COLUMN_ID_LIKE = 6;
+   */
+  COLUMN_ID_LIKE = 6,
+
+  /**
+   * A class has too few rows to be learned or to be in every part.
+   *
+   * @generated from enum value: KIND_CLASS_RARE = 7;
+   */
+  CLASS_RARE = 7,
+
+  /**
+   * Images could not be read and were left out.
+   *
+   * @generated from enum value: KIND_IMAGES_BROKEN = 8;
+   */
+  IMAGES_BROKEN = 8,
+
+  /**
+   * The file can be read in two ways, such as days and months that could be swapped.
+   *
+   * @generated from enum value: KIND_AMBIGUOUS = 9;
+   */
+  AMBIGUOUS = 9,
+
+  /**
+   * A column could not be taken, such as one of nested lists, and was left out.
+   *
+   * @generated from enum value: KIND_COLUMN_LEFT_OUT = 10;
+   */
+  COLUMN_LEFT_OUT = 10,
+
+  /**
+   * An input says nearly the same as a target: a model would copy it.
+   *
+   * @generated from enum value: KIND_TARGET_LEAK = 11;
+   */
+  TARGET_LEAK = 11,
+
+  /**
+   * Equal rows are in more than one part of the split.
+   *
+   * @generated from enum value: KIND_ROWS_SHARED = 12;
+   */
+  ROWS_SHARED = 12,
+
+  /**
+   * Points in time show that rows for training are later than rows for testing.
+   *
+   * @generated from enum value: KIND_FUTURE_LEAK = 13;
+   */
+  FUTURE_LEAK = 13,
 }
 
 /**
  * Describes the enum flare.scraper.v1.DatasetWarning.Kind.
  */
 export const DatasetWarning_KindSchema: GenEnum<DatasetWarning_Kind> = /*@__PURE__*/
-  enumDesc(file_flare_scraper_v1_dataset, 8, 0);
+  enumDesc(file_flare_scraper_v1_dataset, 14, 0);
 
 /**
  * How a file is read. In a request, what is left unset is detected.
@@ -472,6 +858,91 @@ export type FileFormat = Message<"flare.scraper.v1.FileFormat"> & {
    * @generated from field: string encoding = 3;
    */
   encoding: string;
+
+  /**
+   * What a delimited file puts around cells that hold its delimiter or line ends: one character, `"` in most files.
+   *
+   * @generated from field: string quote = 4;
+   */
+  quote: string;
+
+  /**
+   * What stands between whole and fraction in the numbers of a delimited file: `.` or `,`.
+   *
+   * @generated from field: string decimal_separator = 5;
+   */
+  decimalSeparator: string;
+
+  /**
+   * What groups the digits of the numbers of a delimited file: `,`, `.`, `'`, a space, or nothing.
+   *
+   * @generated from field: string thousands_separator = 6;
+   */
+  thousandsSeparator: string;
+
+  /**
+   * What a line of a delimited file begins with that is a comment: one character. Never detected.
+   *
+   * @generated from field: string comment = 7;
+   */
+  comment: string;
+
+  /**
+   * True if the first line of a delimited file is a row and not the header. Its columns are called `column_1`, ...
+   *
+   * @generated from field: bool has_no_header = 8;
+   */
+  hasNoHeader: boolean;
+
+  /**
+   * What happens to rows of a delimited file with more or fewer cells than the header.
+   *
+   * @generated from field: flare.scraper.v1.RaggedRows ragged_rows = 9;
+   */
+  raggedRows: RaggedRows;
+
+  /**
+   * What the file was compressed with.
+   *
+   * @generated from field: flare.scraper.v1.Compression compression = 10;
+   */
+  compression: Compression;
+
+  /**
+   * The sheet of an Excel workbook; the first with rows if empty.
+   *
+   * @generated from field: string sheet = 11;
+   */
+  sheet: string;
+
+  /**
+   * The table of an SQLite database; may be empty if it has just one.
+   *
+   * @generated from field: string table = 12;
+   */
+  table: string;
+
+  /**
+   * The file in an archive that holds the table; may be empty if the archive holds just one.
+   *
+   * @generated from field: string member = 13;
+   */
+  member: string;
+
+  /**
+   * Types for columns that are not to be found out from their cells. Cells that do not fit become missing, and a
+   * warning counts them.
+   *
+   * @generated from field: repeated flare.scraper.v1.ColumnTypeChoice column_types = 14;
+   */
+  columnTypes: ColumnTypeChoice[];
+
+  /**
+   * How images are read.
+   *
+   * @generated from field: flare.scraper.v1.ImageOptions images = 15;
+   */
+  images?: ImageOptions | undefined;
 };
 
 /**
@@ -479,7 +950,7 @@ export type FileFormat = Message<"flare.scraper.v1.FileFormat"> & {
  * Use `create(FileFormatSchema)` to create a new message.
  */
 export const FileFormatSchema: GenMessage<FileFormat> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset, 9);
+  messageDesc(file_flare_scraper_v1_dataset, 15);
 
 /**
  * The container of the rows.
@@ -507,13 +978,132 @@ export enum FileFormat_Kind {
    * @generated from enum value: KIND_PARQUET = 2;
    */
   PARQUET = 2,
+
+  /**
+   * A JSON array of objects.
+   *
+   * @generated from enum value: KIND_JSON = 3;
+   */
+  JSON = 3,
+
+  /**
+   * A JSON object a line.
+   *
+   * @generated from enum value: KIND_JSON_LINES = 4;
+   */
+  JSON_LINES = 4,
+
+  /**
+   * An Excel workbook, of which one sheet is taken.
+   *
+   * @generated from enum value: KIND_EXCEL = 5;
+   */
+  EXCEL = 5,
+
+  /**
+   * An SQLite database, of which one table is taken.
+   *
+   * @generated from enum value: KIND_SQLITE = 6;
+   */
+  SQLITE = 6,
+
+  /**
+   * Images: an archive with a folder for each class, or an archive with a table of their paths.
+   *
+   * @generated from enum value: KIND_IMAGES = 7;
+   */
+  IMAGES = 7,
 }
 
 /**
  * Describes the enum flare.scraper.v1.FileFormat.Kind.
  */
 export const FileFormat_KindSchema: GenEnum<FileFormat_Kind> = /*@__PURE__*/
-  enumDesc(file_flare_scraper_v1_dataset, 9, 0);
+  enumDesc(file_flare_scraper_v1_dataset, 15, 0);
+
+/**
+ * The type that a column is to have.
+ *
+ * @generated from message flare.scraper.v1.ColumnTypeChoice
+ */
+export type ColumnTypeChoice = Message<"flare.scraper.v1.ColumnTypeChoice"> & {
+  /**
+   * The column, by the name that it gets.
+   *
+   * @generated from field: string column = 1;
+   */
+  column: string;
+
+  /**
+   * The type. IMAGE can't be chosen.
+   *
+   * @generated from field: flare.scraper.v1.ColumnType type = 2;
+   */
+  type: ColumnType;
+};
+
+/**
+ * Describes the message flare.scraper.v1.ColumnTypeChoice.
+ * Use `create(ColumnTypeChoiceSchema)` to create a new message.
+ */
+export const ColumnTypeChoiceSchema: GenMessage<ColumnTypeChoice> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 16);
+
+/**
+ * How images are read. In a request, what is left unset takes its default.
+ *
+ * @generated from message flare.scraper.v1.ImageOptions
+ */
+export type ImageOptions = Message<"flare.scraper.v1.ImageOptions"> & {
+  /**
+   * The height that all get, in pixels; 64 if 0.
+   *
+   * @generated from field: int32 height = 1;
+   */
+  height: number;
+
+  /**
+   * The width that all get, in pixels; 64 if 0.
+   *
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * What a pixel is to hold.
+   *
+   * @generated from field: flare.scraper.v1.ImageMode mode = 3;
+   */
+  mode: ImageMode;
+
+  /**
+   * How images of another shape are made to fit.
+   *
+   * @generated from field: flare.scraper.v1.ImageResizing resizing = 4;
+   */
+  resizing: ImageResizing;
+
+  /**
+   * The share of images that may be broken, 0 to 1; 0.05 if unset. Broken ones are left out and listed.
+   *
+   * @generated from field: optional double max_broken_share = 5;
+   */
+  maxBrokenShare?: number | undefined;
+
+  /**
+   * Where an archive holds a table of images: its column with their paths; found out if empty.
+   *
+   * @generated from field: string path_column = 6;
+   */
+  pathColumn: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.ImageOptions.
+ * Use `create(ImageOptionsSchema)` to create a new message.
+ */
+export const ImageOptionsSchema: GenMessage<ImageOptions> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset, 17);
 
 /**
  * What kind of values a column holds.
@@ -569,6 +1159,13 @@ export enum ColumnType {
    * @generated from enum value: COLUMN_TYPE_TEXT = 6;
    */
   TEXT = 6,
+
+  /**
+   * Images of one height, width and mode: bytes in rows from the top, each pixel's channels together.
+   *
+   * @generated from enum value: COLUMN_TYPE_IMAGE = 7;
+   */
+  IMAGE = 7,
 }
 
 /**
@@ -576,4 +1173,168 @@ export enum ColumnType {
  */
 export const ColumnTypeSchema: GenEnum<ColumnType> = /*@__PURE__*/
   enumDesc(file_flare_scraper_v1_dataset, 0);
+
+/**
+ * What a pixel holds.
+ *
+ * @generated from enum flare.scraper.v1.ImageMode
+ */
+export enum ImageMode {
+  /**
+   * In a request: RGB.
+   *
+   * @generated from enum value: IMAGE_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Red, green and blue: 3 bytes.
+   *
+   * @generated from enum value: IMAGE_MODE_RGB = 1;
+   */
+  RGB = 1,
+
+  /**
+   * Brightness: 1 byte.
+   *
+   * @generated from enum value: IMAGE_MODE_GRAYSCALE = 2;
+   */
+  GRAYSCALE = 2,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.ImageMode.
+ */
+export const ImageModeSchema: GenEnum<ImageMode> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_dataset, 1);
+
+/**
+ * What happens to rows with more or fewer cells than the header. A warning names them.
+ *
+ * @generated from enum flare.scraper.v1.RaggedRows
+ */
+export enum RaggedRows {
+  /**
+   * SKIP if they are at most 1 in 20, else FAIL.
+   *
+   * @generated from enum value: RAGGED_ROWS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Refuse the file.
+   *
+   * @generated from enum value: RAGGED_ROWS_FAIL = 1;
+   */
+  FAIL = 1,
+
+  /**
+   * Leave such rows out.
+   *
+   * @generated from enum value: RAGGED_ROWS_SKIP = 2;
+   */
+  SKIP = 2,
+
+  /**
+   * Take cells that are not there as missing, and leave out those beyond the header's.
+   *
+   * @generated from enum value: RAGGED_ROWS_FILL = 3;
+   */
+  FILL = 3,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.RaggedRows.
+ */
+export const RaggedRowsSchema: GenEnum<RaggedRows> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_dataset, 2);
+
+/**
+ * What a file was compressed with.
+ *
+ * @generated from enum flare.scraper.v1.Compression
+ */
+export enum Compression {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: COMPRESSION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nothing.
+   *
+   * @generated from enum value: COMPRESSION_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * gzip.
+   *
+   * @generated from enum value: COMPRESSION_GZIP = 2;
+   */
+  GZIP = 2,
+
+  /**
+   * A ZIP archive.
+   *
+   * @generated from enum value: COMPRESSION_ZIP = 3;
+   */
+  ZIP = 3,
+
+  /**
+   * Zstandard.
+   *
+   * @generated from enum value: COMPRESSION_ZSTD = 4;
+   */
+  ZSTD = 4,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.Compression.
+ */
+export const CompressionSchema: GenEnum<Compression> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_dataset, 3);
+
+/**
+ * How images of another shape are made to fit.
+ *
+ * @generated from enum flare.scraper.v1.ImageResizing
+ */
+export enum ImageResizing {
+  /**
+   * STRETCH.
+   *
+   * @generated from enum value: IMAGE_RESIZING_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Change height and width independently.
+   *
+   * @generated from enum value: IMAGE_RESIZING_STRETCH = 1;
+   */
+  STRETCH = 1,
+
+  /**
+   * Keep the proportions, and cut what is over, on both sides alike.
+   *
+   * @generated from enum value: IMAGE_RESIZING_CROP = 2;
+   */
+  CROP = 2,
+
+  /**
+   * Keep the proportions, and fill up with black, on both sides alike.
+   *
+   * @generated from enum value: IMAGE_RESIZING_PAD = 3;
+   */
+  PAD = 3,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.ImageResizing.
+ */
+export const ImageResizingSchema: GenEnum<ImageResizing> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_dataset, 4);
 

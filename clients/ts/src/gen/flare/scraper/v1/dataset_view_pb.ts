@@ -5,8 +5,10 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
-import type { ColumnType } from "./dataset_pb.js";
+import type { CellExample, ColumnType, DatasetWarning, ImageShape } from "./dataset_pb.js";
 import { file_flare_scraper_v1_dataset } from "./dataset_pb.js";
+import type { DatasetOrigin } from "./source_pb.js";
+import { file_flare_scraper_v1_source } from "./source_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -16,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/scraper/v1/dataset_view.proto.
  */
 export const file_flare_scraper_v1_dataset_view: GenFile = /*@__PURE__*/
-  fileDesc("CiNmbGFyZS9zY3JhcGVyL3YxL2RhdGFzZXRfdmlldy5wcm90bxIQZmxhcmUuc2NyYXBlci52MSLtAwoLRGF0YXNldFZpZXcSEgoEbmFtZRgBIAEoCUIE4kEBCBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGMgBEj4KB2NvbHVtbnMYAyADKAsyIS5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblNlbGVjdGlvbkIKukgHkgEEEKCcARI8CgxkZWZhdWx0X3JvbGUYBCABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGVCCLpIBYIBAhABEiYKBXNwbGl0GAUgASgLMhcuZmxhcmUuc2NyYXBlci52MS5TcGxpdBI8ChByZXNvbHZlZF9jb2x1bW5zGAYgAygLMhwuZmxhcmUuc2NyYXBlci52MS5WaWV3Q29sdW1uQgTiQQEDEjoKCnJvd19jb3VudHMYByABKAsyIC5mbGFyZS5zY3JhcGVyLnYxLlNwbGl0Um93Q291bnRzQgTiQQEDEh8KEWRyb3BwZWRfcm93X2NvdW50GAggASgDQgTiQQEDEhQKBmRpZ2VzdBgJIAEoCUIE4kEBAxIcCg5kYXRhc2V0X2RpZ2VzdBgKIAEoCUIE4kEBAxI1CgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMikQIKD0NvbHVtblNlbGVjdGlvbhIeCgZjb2x1bW4YASABKAlCDuJBAQK6SAdyBRABGOgHEjQKBHJvbGUYAiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGVCCLpIBYIBAhABEhgKBnJlbmFtZRgDIAEoCUIIukgFcgMY6AcSNAoEY2FzdBgEIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZUIIukgFggECEAESOgoHbWlzc2luZxgFIAEoDjIfLmZsYXJlLnNjcmFwZXIudjEuTWlzc2luZ1BvbGljeUIIukgFggECEAESHAoKZmlsbF92YWx1ZRgGIAEoCUIIukgFcgMY6Aci+wEKClZpZXdDb2x1bW4SDAoEbmFtZRgBIAEoCRIVCg1zb3VyY2VfY29sdW1uGAIgASgJEioKBHJvbGUYAyABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGUSKgoEdHlwZRgEIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZRIwCgdtaXNzaW5nGAUgASgOMh8uZmxhcmUuc2NyYXBlci52MS5NaXNzaW5nUG9saWN5EhcKCmZpbGxfdmFsdWUYBiABKAlIAIgBARIWCg5jYXRlZ29yeV9jb3VudBgHIAEoA0INCgtfZmlsbF92YWx1ZSKgBgoFU3BsaXQSLwoOdHJhaW5fZnJhY3Rpb24YASABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEjQKE3ZhbGlkYXRpb25fZnJhY3Rpb24YAiABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEi4KDXRlc3RfZnJhY3Rpb24YAyABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEgwKBHNlZWQYBCABKAMSLwoGcmFuZG9tGAUgASgLMh0uZmxhcmUuc2NyYXBlci52MS5SYW5kb21TcGxpdEgAEjcKCnN0cmF0aWZpZWQYBiABKAsyIS5mbGFyZS5zY3JhcGVyLnYxLlN0cmF0aWZpZWRTcGxpdEgAEi0KBWdyb3VwGAcgASgLMhwuZmxhcmUuc2NyYXBlci52MS5Hcm91cFNwbGl0SAASKwoEdGltZRgIIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuVGltZVNwbGl0SAASLwoGY29sdW1uGAkgASgLMh0uZmxhcmUuc2NyYXBlci52MS5Db2x1bW5TcGxpdEgAOvACukjsAhrpAgoPc3BsaXQuZnJhY3Rpb25zElF0aGUgZnJhY3Rpb25zIG9mIHRyYWluLCB2YWxpZGF0aW9uIGFuZCB0ZXN0IG11c3QgYWRkIHVwIHRvIDEgKG9yIGFsbCBiZSBsZWZ0IG91dCkaggIodGhpcy50cmFpbl9mcmFjdGlvbiA9PSAwLjAgJiYgdGhpcy52YWxpZGF0aW9uX2ZyYWN0aW9uID09IDAuMCAmJiB0aGlzLnRlc3RfZnJhY3Rpb24gPT0gMC4wKSB8fCAodGhpcy50cmFpbl9mcmFjdGlvbiArIHRoaXMudmFsaWRhdGlvbl9mcmFjdGlvbiArIHRoaXMudGVzdF9mcmFjdGlvbiA+IDAuOTk5OTk5ICYmIHRoaXMudHJhaW5fZnJhY3Rpb24gKyB0aGlzLnZhbGlkYXRpb25fZnJhY3Rpb24gKyB0aGlzLnRlc3RfZnJhY3Rpb24gPCAxLjAwMDAwMSlCCAoGbWV0aG9kIg0KC1JhbmRvbVNwbGl0Ii4KD1N0cmF0aWZpZWRTcGxpdBIbCgZjb2x1bW4YASABKAlCC+JBAQK6SARyAhABIikKCkdyb3VwU3BsaXQSGwoGY29sdW1uGAEgASgJQgviQQECukgEcgIQASIoCglUaW1lU3BsaXQSGwoGY29sdW1uGAEgASgJQgviQQECukgEcgIQASJwCgtDb2x1bW5TcGxpdBIbCgZjb2x1bW4YASABKAlCC+JBAQK6SARyAhABEhQKDHRyYWluX3ZhbHVlcxgCIAMoCRIZChF2YWxpZGF0aW9uX3ZhbHVlcxgDIAMoCRITCgt0ZXN0X3ZhbHVlcxgEIAMoCSJBCg5TcGxpdFJvd0NvdW50cxINCgV0cmFpbhgBIAEoAxISCgp2YWxpZGF0aW9uGAIgASgDEgwKBHRlc3QYAyABKAMqcQoKQ29sdW1uUm9sZRIbChdDT0xVTU5fUk9MRV9VTlNQRUNJRklFRBAAEhUKEUNPTFVNTl9ST0xFX0lOUFVUEAESFgoSQ09MVU1OX1JPTEVfVEFSR0VUEAISFwoTQ09MVU1OX1JPTEVfSUdOT1JFRBADKoICCg1NaXNzaW5nUG9saWN5Eh4KGk1JU1NJTkdfUE9MSUNZX1VOU1BFQ0lGSUVEEAASGwoXTUlTU0lOR19QT0xJQ1lfRFJPUF9ST1cQARIcChhNSVNTSU5HX1BPTElDWV9GSUxMX01FQU4QAhIeChpNSVNTSU5HX1BPTElDWV9GSUxMX01FRElBThADEiUKIU1JU1NJTkdfUE9MSUNZX0ZJTExfTU9TVF9GUkVRVUVOVBAEEh0KGU1JU1NJTkdfUE9MSUNZX0ZJTExfVkFMVUUQBRIXChNNSVNTSU5HX1BPTElDWV9LRUVQEAYSFwoTTUlTU0lOR19QT0xJQ1lfRkFJTBAHKm0KCVNwbGl0UGFydBIaChZTUExJVF9QQVJUX1VOU1BFQ0lGSUVEEAASFAoQU1BMSVRfUEFSVF9UUkFJThABEhkKFVNQTElUX1BBUlRfVkFMSURBVElPThACEhMKD1NQTElUX1BBUlRfVEVTVBADYgZwcm90bzM", [file_buf_validate_validate, file_flare_scraper_v1_dataset, file_google_api_field_behavior, file_google_protobuf_timestamp]);
+  fileDesc("CiNmbGFyZS9zY3JhcGVyL3YxL2RhdGFzZXRfdmlldy5wcm90bxIQZmxhcmUuc2NyYXBlci52MSKTBQoLRGF0YXNldFZpZXcSEgoEbmFtZRgBIAEoCUIE4kEBCBIeCgxkaXNwbGF5X25hbWUYAiABKAlCCLpIBXIDGMgBEj4KB2NvbHVtbnMYAyADKAsyIS5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblNlbGVjdGlvbkIKukgHkgEEEKCcARI8CgxkZWZhdWx0X3JvbGUYBCABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGVCCLpIBYIBAhABEiYKBXNwbGl0GAUgASgLMhcuZmxhcmUuc2NyYXBlci52MS5TcGxpdBI8ChByZXNvbHZlZF9jb2x1bW5zGAYgAygLMhwuZmxhcmUuc2NyYXBlci52MS5WaWV3Q29sdW1uQgTiQQEDEjoKCnJvd19jb3VudHMYByABKAsyIC5mbGFyZS5zY3JhcGVyLnYxLlNwbGl0Um93Q291bnRzQgTiQQEDEh8KEWRyb3BwZWRfcm93X2NvdW50GAggASgDQgTiQQEDEhQKBmRpZ2VzdBgJIAEoCUIE4kEBAxIcCg5kYXRhc2V0X2RpZ2VzdBgKIAEoCUIE4kEBAxI1CgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSOAoId2FybmluZ3MYDCADKAsyIC5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXRXYXJuaW5nQgTiQQEDEjUKBm9yaWdpbhgNIAEoCzIfLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldE9yaWdpbkIE4kEBAxIzCgliYWRfY2VsbHMYDiADKAsyGi5mbGFyZS5zY3JhcGVyLnYxLkJhZENlbGxzQgTiQQEDIpUBCghCYWRDZWxscxIOCgZjb2x1bW4YASABKAkSDQoFZmllbGQYAiABKAkSKgoEdHlwZRgDIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZRINCgVjb3VudBgEIAEoAxIvCghleGFtcGxlcxgFIAMoCzIdLmZsYXJlLnNjcmFwZXIudjEuQ2VsbEV4YW1wbGUikQIKD0NvbHVtblNlbGVjdGlvbhIeCgZjb2x1bW4YASABKAlCDuJBAQK6SAdyBRABGOgHEjQKBHJvbGUYAiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGVCCLpIBYIBAhABEhgKBnJlbmFtZRgDIAEoCUIIukgFcgMY6AcSNAoEY2FzdBgEIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZUIIukgFggECEAESOgoHbWlzc2luZxgFIAEoDjIfLmZsYXJlLnNjcmFwZXIudjEuTWlzc2luZ1BvbGljeUIIukgFggECEAESHAoKZmlsbF92YWx1ZRgGIAEoCUIIukgFcgMY6AciqAIKClZpZXdDb2x1bW4SDAoEbmFtZRgBIAEoCRIVCg1zb3VyY2VfY29sdW1uGAIgASgJEioKBHJvbGUYAyABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLkNvbHVtblJvbGUSKgoEdHlwZRgEIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZRIwCgdtaXNzaW5nGAUgASgOMh8uZmxhcmUuc2NyYXBlci52MS5NaXNzaW5nUG9saWN5EhcKCmZpbGxfdmFsdWUYBiABKAlIAIgBARIWCg5jYXRlZ29yeV9jb3VudBgHIAEoAxIrCgVpbWFnZRgIIAEoCzIcLmZsYXJlLnNjcmFwZXIudjEuSW1hZ2VTaGFwZUINCgtfZmlsbF92YWx1ZSKgBgoFU3BsaXQSLwoOdHJhaW5fZnJhY3Rpb24YASABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEjQKE3ZhbGlkYXRpb25fZnJhY3Rpb24YAiABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEi4KDXRlc3RfZnJhY3Rpb24YAyABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEgwKBHNlZWQYBCABKAMSLwoGcmFuZG9tGAUgASgLMh0uZmxhcmUuc2NyYXBlci52MS5SYW5kb21TcGxpdEgAEjcKCnN0cmF0aWZpZWQYBiABKAsyIS5mbGFyZS5zY3JhcGVyLnYxLlN0cmF0aWZpZWRTcGxpdEgAEi0KBWdyb3VwGAcgASgLMhwuZmxhcmUuc2NyYXBlci52MS5Hcm91cFNwbGl0SAASKwoEdGltZRgIIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuVGltZVNwbGl0SAASLwoGY29sdW1uGAkgASgLMh0uZmxhcmUuc2NyYXBlci52MS5Db2x1bW5TcGxpdEgAOvACukjsAhrpAgoPc3BsaXQuZnJhY3Rpb25zElF0aGUgZnJhY3Rpb25zIG9mIHRyYWluLCB2YWxpZGF0aW9uIGFuZCB0ZXN0IG11c3QgYWRkIHVwIHRvIDEgKG9yIGFsbCBiZSBsZWZ0IG91dCkaggIodGhpcy50cmFpbl9mcmFjdGlvbiA9PSAwLjAgJiYgdGhpcy52YWxpZGF0aW9uX2ZyYWN0aW9uID09IDAuMCAmJiB0aGlzLnRlc3RfZnJhY3Rpb24gPT0gMC4wKSB8fCAodGhpcy50cmFpbl9mcmFjdGlvbiArIHRoaXMudmFsaWRhdGlvbl9mcmFjdGlvbiArIHRoaXMudGVzdF9mcmFjdGlvbiA+IDAuOTk5OTk5ICYmIHRoaXMudHJhaW5fZnJhY3Rpb24gKyB0aGlzLnZhbGlkYXRpb25fZnJhY3Rpb24gKyB0aGlzLnRlc3RfZnJhY3Rpb24gPCAxLjAwMDAwMSlCCAoGbWV0aG9kIg0KC1JhbmRvbVNwbGl0Ii4KD1N0cmF0aWZpZWRTcGxpdBIbCgZjb2x1bW4YASABKAlCC+JBAQK6SARyAhABIikKCkdyb3VwU3BsaXQSGwoGY29sdW1uGAEgASgJQgviQQECukgEcgIQASIoCglUaW1lU3BsaXQSGwoGY29sdW1uGAEgASgJQgviQQECukgEcgIQASJwCgtDb2x1bW5TcGxpdBIbCgZjb2x1bW4YASABKAlCC+JBAQK6SARyAhABEhQKDHRyYWluX3ZhbHVlcxgCIAMoCRIZChF2YWxpZGF0aW9uX3ZhbHVlcxgDIAMoCRITCgt0ZXN0X3ZhbHVlcxgEIAMoCSJBCg5TcGxpdFJvd0NvdW50cxINCgV0cmFpbhgBIAEoAxISCgp2YWxpZGF0aW9uGAIgASgDEgwKBHRlc3QYAyABKAMqcQoKQ29sdW1uUm9sZRIbChdDT0xVTU5fUk9MRV9VTlNQRUNJRklFRBAAEhUKEUNPTFVNTl9ST0xFX0lOUFVUEAESFgoSQ09MVU1OX1JPTEVfVEFSR0VUEAISFwoTQ09MVU1OX1JPTEVfSUdOT1JFRBADKoICCg1NaXNzaW5nUG9saWN5Eh4KGk1JU1NJTkdfUE9MSUNZX1VOU1BFQ0lGSUVEEAASGwoXTUlTU0lOR19QT0xJQ1lfRFJPUF9ST1cQARIcChhNSVNTSU5HX1BPTElDWV9GSUxMX01FQU4QAhIeChpNSVNTSU5HX1BPTElDWV9GSUxMX01FRElBThADEiUKIU1JU1NJTkdfUE9MSUNZX0ZJTExfTU9TVF9GUkVRVUVOVBAEEh0KGU1JU1NJTkdfUE9MSUNZX0ZJTExfVkFMVUUQBRIXChNNSVNTSU5HX1BPTElDWV9LRUVQEAYSFwoTTUlTU0lOR19QT0xJQ1lfRkFJTBAHKm0KCVNwbGl0UGFydBIaChZTUExJVF9QQVJUX1VOU1BFQ0lGSUVEEAASFAoQU1BMSVRfUEFSVF9UUkFJThABEhkKFVNQTElUX1BBUlRfVkFMSURBVElPThACEhMKD1NQTElUX1BBUlRfVEVTVBADYgZwcm90bzM", [file_buf_validate_validate, file_flare_scraper_v1_dataset, file_flare_scraper_v1_source, file_google_api_field_behavior, file_google_protobuf_timestamp]);
 
 /**
  * A data set made ready for learning: which columns go in and which come out, what happens to missing values, and
@@ -102,6 +104,28 @@ export type DatasetView = Message<"flare.scraper.v1.DatasetView"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 11;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * What a careful reader of its rows would want to know, such as an input that gives a target away.
+   *
+   * @generated from field: repeated flare.scraper.v1.DatasetWarning warnings = 12;
+   */
+  warnings: DatasetWarning[];
+
+  /**
+   * Where the rows of its data set came from, down to the version at the source.
+   *
+   * @generated from field: flare.scraper.v1.DatasetOrigin origin = 13;
+   */
+  origin?: DatasetOrigin | undefined;
+
+  /**
+   * What was found with `validate_only`: cells that do not fit their column's cast, column by column. A view that is
+   * kept has none, since they are an error without `validate_only`.
+   *
+   * @generated from field: repeated flare.scraper.v1.BadCells bad_cells = 14;
+   */
+  badCells: BadCells[];
 };
 
 /**
@@ -110,6 +134,55 @@ export type DatasetView = Message<"flare.scraper.v1.DatasetView"> & {
  */
 export const DatasetViewSchema: GenMessage<DatasetView> = /*@__PURE__*/
   messageDesc(file_flare_scraper_v1_dataset_view, 0);
+
+/**
+ * Cells that do not fit their column's cast.
+ *
+ * @generated from message flare.scraper.v1.BadCells
+ */
+export type BadCells = Message<"flare.scraper.v1.BadCells"> & {
+  /**
+   * The column in the data set.
+   *
+   * @generated from field: string column = 1;
+   */
+  column: string;
+
+  /**
+   * The path of the field that asks for the cast, such as `view.columns[2].cast`.
+   *
+   * @generated from field: string field = 2;
+   */
+  field: string;
+
+  /**
+   * The type that they do not fit.
+   *
+   * @generated from field: flare.scraper.v1.ColumnType type = 3;
+   */
+  type: ColumnType;
+
+  /**
+   * How many there are.
+   *
+   * @generated from field: int64 count = 4;
+   */
+  count: bigint;
+
+  /**
+   * The first of them, at most 20.
+   *
+   * @generated from field: repeated flare.scraper.v1.CellExample examples = 5;
+   */
+  examples: CellExample[];
+};
+
+/**
+ * Describes the message flare.scraper.v1.BadCells.
+ * Use `create(BadCellsSchema)` to create a new message.
+ */
+export const BadCellsSchema: GenMessage<BadCells> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_dataset_view, 1);
 
 /**
  * What to do with one column of the data set.
@@ -165,7 +238,7 @@ export type ColumnSelection = Message<"flare.scraper.v1.ColumnSelection"> & {
  * Use `create(ColumnSelectionSchema)` to create a new message.
  */
 export const ColumnSelectionSchema: GenMessage<ColumnSelection> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 1);
+  messageDesc(file_flare_scraper_v1_dataset_view, 2);
 
 /**
  * A column as the rows of a view have it.
@@ -222,6 +295,13 @@ export type ViewColumn = Message<"flare.scraper.v1.ViewColumn"> & {
    * @generated from field: int64 category_count = 7;
    */
   categoryCount: bigint;
+
+  /**
+   * For images: what each of them is.
+   *
+   * @generated from field: flare.scraper.v1.ImageShape image = 8;
+   */
+  image?: ImageShape | undefined;
 };
 
 /**
@@ -229,7 +309,7 @@ export type ViewColumn = Message<"flare.scraper.v1.ViewColumn"> & {
  * Use `create(ViewColumnSchema)` to create a new message.
  */
 export const ViewColumnSchema: GenMessage<ViewColumn> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 2);
+  messageDesc(file_flare_scraper_v1_dataset_view, 3);
 
 /**
  * Which rows train, validate and test.
@@ -318,7 +398,7 @@ export type Split = Message<"flare.scraper.v1.Split"> & {
  * Use `create(SplitSchema)` to create a new message.
  */
 export const SplitSchema: GenMessage<Split> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 3);
+  messageDesc(file_flare_scraper_v1_dataset_view, 4);
 
 /**
  * Chooses every row by chance.
@@ -333,7 +413,7 @@ export type RandomSplit = Message<"flare.scraper.v1.RandomSplit"> & {
  * Use `create(RandomSplitSchema)` to create a new message.
  */
 export const RandomSplitSchema: GenMessage<RandomSplit> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 4);
+  messageDesc(file_flare_scraper_v1_dataset_view, 5);
 
 /**
  * Chooses by chance within each class.
@@ -354,7 +434,7 @@ export type StratifiedSplit = Message<"flare.scraper.v1.StratifiedSplit"> & {
  * Use `create(StratifiedSplitSchema)` to create a new message.
  */
 export const StratifiedSplitSchema: GenMessage<StratifiedSplit> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 5);
+  messageDesc(file_flare_scraper_v1_dataset_view, 6);
 
 /**
  * Chooses whole groups by chance.
@@ -375,7 +455,7 @@ export type GroupSplit = Message<"flare.scraper.v1.GroupSplit"> & {
  * Use `create(GroupSplitSchema)` to create a new message.
  */
 export const GroupSplitSchema: GenMessage<GroupSplit> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 6);
+  messageDesc(file_flare_scraper_v1_dataset_view, 7);
 
 /**
  * Chooses by order in time.
@@ -396,7 +476,7 @@ export type TimeSplit = Message<"flare.scraper.v1.TimeSplit"> & {
  * Use `create(TimeSplitSchema)` to create a new message.
  */
 export const TimeSplitSchema: GenMessage<TimeSplit> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 7);
+  messageDesc(file_flare_scraper_v1_dataset_view, 8);
 
 /**
  * Takes the parts from a column of the data set.
@@ -438,7 +518,7 @@ export type ColumnSplit = Message<"flare.scraper.v1.ColumnSplit"> & {
  * Use `create(ColumnSplitSchema)` to create a new message.
  */
 export const ColumnSplitSchema: GenMessage<ColumnSplit> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 8);
+  messageDesc(file_flare_scraper_v1_dataset_view, 9);
 
 /**
  * How many rows each part of a view has.
@@ -473,7 +553,7 @@ export type SplitRowCounts = Message<"flare.scraper.v1.SplitRowCounts"> & {
  * Use `create(SplitRowCountsSchema)` to create a new message.
  */
 export const SplitRowCountsSchema: GenMessage<SplitRowCounts> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_dataset_view, 9);
+  messageDesc(file_flare_scraper_v1_dataset_view, 10);
 
 /**
  * What a column is for.
@@ -524,7 +604,7 @@ export const ColumnRoleSchema: GenEnum<ColumnRole> = /*@__PURE__*/
 export enum MissingPolicy {
   /**
    * FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-   * DROP_ROW for targets.
+   * DROP_ROW for images and targets.
    *
    * @generated from enum value: MISSING_POLICY_UNSPECIFIED = 0;
    */

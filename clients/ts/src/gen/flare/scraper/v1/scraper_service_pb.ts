@@ -2,8 +2,8 @@
 // @generated from file flare/scraper/v1/scraper_service.proto (package flare.scraper.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_flare_auth_v1_options } from "../../auth/v1/options_pb.js";
 import type { Heartbeat } from "../../common/v1/job_pb.js";
@@ -14,8 +14,10 @@ import type { DatasetView, DatasetViewSchema, SplitPart, ViewColumn } from "./da
 import { file_flare_scraper_v1_dataset_view } from "./dataset_view_pb.js";
 import type { ImportEvent, ImportJob, ImportJobSchema } from "./import_job_pb.js";
 import { file_flare_scraper_v1_import_job } from "./import_job_pb.js";
-import type { KaggleRef, SampleRef, SourceDataset, SourceFile, SourceKind } from "./source_pb.js";
+import type { KaggleApiKey, KaggleRef, SampleRef, SearchFilter, SearchSort, SourceCredentialsSchema, SourceDataset, SourceFile, SourceKind, UploadRef } from "./source_pb.js";
 import { file_flare_scraper_v1_source } from "./source_pb.js";
+import type { UploadSession, UploadSessionSchema } from "./upload_session_pb.js";
+import { file_flare_scraper_v1_upload_session } from "./upload_session_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_empty } from "@bufbuild/protobuf/wkt";
@@ -25,7 +27,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/scraper/v1/scraper_service.proto.
  */
 export const file_flare_scraper_v1_scraper_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZmbGFyZS9zY3JhcGVyL3YxL3NjcmFwZXJfc2VydmljZS5wcm90bxIQZmxhcmUuc2NyYXBlci52MSKYAQoVU2VhcmNoRGF0YXNldHNSZXF1ZXN0EhcKBXF1ZXJ5GAEgASgJQgi6SAVyAxj0AxI2CgZzb3VyY2UYAiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmRCCLpIBYIBAhABEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoABISCgpwYWdlX3Rva2VuGAQgASgJImQKFlNlYXJjaERhdGFzZXRzUmVzcG9uc2USMQoIZGF0YXNldHMYASADKAsyHy5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZURhdGFzZXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqQBChdMaXN0RGF0YXNldEZpbGVzUmVxdWVzdBI8CgZzb3VyY2UYASABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmRCDuJBAQK6SAeCAQQQASAAEhsKA3JlZhgCIAEoCUIO4kEBArpIB3IFEAEYyAESGgoJcGFnZV9zaXplGAMgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YBCABKAkiYAoYTGlzdERhdGFzZXRGaWxlc1Jlc3BvbnNlEisKBWZpbGVzGAEgAygLMhwuZmxhcmUuc2NyYXBlci52MS5Tb3VyY2VGaWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKtAgoUSW1wb3J0RGF0YXNldFJlcXVlc3QSLQoGc2FtcGxlGAEgASgLMhsuZmxhcmUuc2NyYXBlci52MS5TYW1wbGVSZWZIABItCgZrYWdnbGUYAiABKAsyGy5mbGFyZS5zY3JhcGVyLnYxLkthZ2dsZVJlZkgAEjcKCmRhdGFzZXRfaWQYAyABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEh4KDGRpc3BsYXlfbmFtZRgEIAEoCUIIukgFcgMYyAESLAoGZm9ybWF0GAUgASgLMhwuZmxhcmUuc2NyYXBlci52MS5GaWxlRm9ybWF0Eh8KCnJlcXVlc3RfaWQYBiABKAlCC7pICNgBAXIDsAEBQg8KBnNvdXJjZRIFukgCCAEiVAoTR2V0SW1wb3J0Sm9iUmVxdWVzdBI9CgRuYW1lGAEgASgJQi/iQQECukgociYyJF5pbXBvcnRKb2JzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JCJHChVMaXN0SW1wb3J0Sm9ic1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YAiABKAkiYwoWTGlzdEltcG9ydEpvYnNSZXNwb25zZRIwCgtpbXBvcnRfam9icxgBIAMoCzIbLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0Sm9iEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJXChZDYW5jZWxJbXBvcnRKb2JSZXF1ZXN0Ej0KBG5hbWUYASABKAlCL+JBAQK6SChyJjIkXmltcG9ydEpvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIncKFVdhdGNoSW1wb3J0Sm9iUmVxdWVzdBI9CgRuYW1lGAEgASgJQi/iQQECukgociYyJF5pbXBvcnRKb2JzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBIfCg5hZnRlcl9zZXF1ZW5jZRgCIAEoA0IHukgEIgIoACK1AQoWV2F0Y2hJbXBvcnRKb2JSZXNwb25zZRIvCghzbmFwc2hvdBgBIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0Sm9iSAASLgoFZXZlbnQYAiABKAsyHS5mbGFyZS5zY3JhcGVyLnYxLkltcG9ydEV2ZW50SAASLwoJaGVhcnRiZWF0GAMgASgLMhouZmxhcmUuY29tbW9uLnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UimAEKGkxpc3RJbXBvcnRKb2JFdmVudHNSZXF1ZXN0Ej0KBG5hbWUYASABKAlCL+JBAQK6SChyJjIkXmltcG9ydEpvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEh8KDmFmdGVyX3NlcXVlbmNlGAIgASgDQge6SAQiAigAEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoACJhChtMaXN0SW1wb3J0Sm9iRXZlbnRzUmVzcG9uc2USLQoGZXZlbnRzGAEgAygLMh0uZmxhcmUuc2NyYXBlci52MS5JbXBvcnRFdmVudBITCgtpc19jb21wbGV0ZRgCIAEoCCJ2ChRVcGxvYWREYXRhc2V0UmVxdWVzdBIwCgZoZWFkZXIYASABKAsyHi5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZEhlYWRlckgAEhoKBWNodW5rGAIgASgMQgm6SAZ6BBiAgEBIAEIQCgdtZXNzYWdlEgW6SAIIASKkAgoMVXBsb2FkSGVhZGVyEjcKCmRhdGFzZXRfaWQYASABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEiEKCWZpbGVfbmFtZRgCIAEoCUIO4kEBArpIB3IFEAEY/wESHwoKc2l6ZV9ieXRlcxgDIAEoA0IL4kEBArpIBCICKAASKAoGc2hhMjU2GAQgASgJQhi6SBVyEzIRXihbMC05YS1mXXs2NH0pPyQSHgoMZGlzcGxheV9uYW1lGAUgASgJQgi6SAVyAxjIARIsCgZmb3JtYXQYBiABKAsyHC5mbGFyZS5zY3JhcGVyLnYxLkZpbGVGb3JtYXQSHwoKcmVxdWVzdF9pZBgHIAEoCUILukgI2AEBcgOwAQEiUAoRR2V0RGF0YXNldFJlcXVlc3QSOwoEbmFtZRgBIAEoCUIt4kEBArpIJnIkMiJeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIkUKE0xpc3REYXRhc2V0c1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YAiABKAkiXAoUTGlzdERhdGFzZXRzUmVzcG9uc2USKwoIZGF0YXNldHMYASADKAsyGS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImIKFERlbGV0ZURhdGFzZXRSZXF1ZXN0EjsKBG5hbWUYASABKAlCLeJBAQK6SCZyJDIiXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBINCgVmb3JjZRgCIAEoCCKoAQoVUHJldmlld0RhdGFzZXRSZXF1ZXN0EjsKBG5hbWUYASABKAlCLeJBAQK6SCZyJDIiXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBIaCglzdGFydF9yb3cYAiABKANCB7pIBCICKAASGgoJcm93X2NvdW50GAMgASgFQge6SAQaAigAEhoKB2NvbHVtbnMYBCADKAlCCbpIBpIBAxDoByKkAQoWUHJldmlld0RhdGFzZXRSZXNwb25zZRIpCgdjb2x1bW5zGAEgAygLMhguZmxhcmUuc2NyYXBlci52MS5Db2x1bW4SKgoEcm93cxgCIAMoCzIcLmZsYXJlLnNjcmFwZXIudjEuUHJldmlld1JvdxIXCg90b3RhbF9yb3dfY291bnQYAyABKAMSGgoSdG90YWxfY29sdW1uX2NvdW50GAQgASgFIkkKClByZXZpZXdSb3cSDQoFaW5kZXgYASABKAMSLAoFY2VsbHMYAiADKAsyHS5mbGFyZS5zY3JhcGVyLnYxLlByZXZpZXdDZWxsIjwKC1ByZXZpZXdDZWxsEhEKBHRleHQYASABKAlIAIgBARIRCgl0cnVuY2F0ZWQYAiABKAhCBwoFX3RleHQigAIKGENyZWF0ZURhdGFzZXRWaWV3UmVxdWVzdBI9CgZwYXJlbnQYASABKAlCLeJBAQK6SCZyJDIiXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBI0Cgd2aWV3X2lkGAIgASgJQiO6SCByHjIcXihbYS16MC05XVthLXowLTktXXswLDYyfSk/JBI3CgR2aWV3GAMgASgLMh0uZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0Vmlld0IK4kEBArpIA8gBARIVCg12YWxpZGF0ZV9vbmx5GAQgASgIEh8KCnJlcXVlc3RfaWQYBSABKAlCC7pICNgBAXIDsAEBInIKFUdldERhdGFzZXRWaWV3UmVxdWVzdBJZCgRuYW1lGAEgASgJQkviQQECukhEckIyQF5kYXRhc2V0cy9bYS16MC05XVthLXowLTktXXswLDYyfS92aWV3cy9bYS16MC05XVthLXowLTktXXswLDYyfSQijAEKF0xpc3REYXRhc2V0Vmlld3NSZXF1ZXN0EkEKBnBhcmVudBgBIAEoCUIx4kEBArpIKnIoMiZeZGF0YXNldHMvKFthLXowLTldW2EtejAtOS1dezAsNjJ9fC0pJBIaCglwYWdlX3NpemUYAiABKAVCB7pIBBoCKAASEgoKcGFnZV90b2tlbhgDIAEoCSJhChhMaXN0RGF0YXNldFZpZXdzUmVzcG9uc2USLAoFdmlld3MYASADKAsyHS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXRWaWV3EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ1ChhEZWxldGVEYXRhc2V0Vmlld1JlcXVlc3QSWQoEbmFtZRgBIAEoCUJL4kEBArpIRHJCMkBeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0vdmlld3MvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIvEBChFTdHJlYW1WaWV3UmVxdWVzdBJZCgRuYW1lGAEgASgJQkviQQECukhEckIyQF5kYXRhc2V0cy9bYS16MC05XVthLXowLTktXXswLDYyfS92aWV3cy9bYS16MC05XVthLXowLTktXXswLDYyfSQSOQoEcGFydBgCIAEoDjIbLmZsYXJlLnNjcmFwZXIudjEuU3BsaXRQYXJ0Qg7iQQECukgHggEEEAEgABIcCgtzdGFydF9iYXRjaBgDIAEoA0IHukgEIgIoABIoCgZkaWdlc3QYBCABKAlCGLpIFXITMhFeKFswLTlhLWZdezY0fSk/JCKDAQoSU3RyZWFtVmlld1Jlc3BvbnNlEjQKBmhlYWRlchgBIAEoCzIiLmZsYXJlLnNjcmFwZXIudjEuU3RyZWFtVmlld0hlYWRlckgAEiwKBWJhdGNoGAIgASgLMhsuZmxhcmUuc2NyYXBlci52MS5WaWV3QmF0Y2hIAEIJCgdtZXNzYWdlIo8BChBTdHJlYW1WaWV3SGVhZGVyEi0KB2NvbHVtbnMYASADKAsyHC5mbGFyZS5zY3JhcGVyLnYxLlZpZXdDb2x1bW4SEQoJcm93X2NvdW50GAIgASgDEhMKC2JhdGNoX2NvdW50GAMgASgDEg4KBmRpZ2VzdBgEIAEoCRIUCgxhcnJvd19zY2hlbWEYBSABKAwiQgoJVmlld0JhdGNoEg0KBWluZGV4GAEgASgDEhEKCXJvd19jb3VudBgCIAEoAxITCgthcnJvd19iYXRjaBgDIAEoDDKTEAoOU2NyYXBlclNlcnZpY2USdgoOU2VhcmNoRGF0YXNldHMSJy5mbGFyZS5zY3JhcGVyLnYxLlNlYXJjaERhdGFzZXRzUmVxdWVzdBooLmZsYXJlLnNjcmFwZXIudjEuU2VhcmNoRGF0YXNldHNSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQSfAoQTGlzdERhdGFzZXRGaWxlcxIpLmZsYXJlLnNjcmFwZXIudjEuTGlzdERhdGFzZXRGaWxlc1JlcXVlc3QaKi5mbGFyZS5zY3JhcGVyLnYxLkxpc3REYXRhc2V0RmlsZXNSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQSaAoNSW1wb3J0RGF0YXNldBImLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0RGF0YXNldFJlcXVlc3QaGy5mbGFyZS5zY3JhcGVyLnYxLkltcG9ydEpvYiISqtQYDmRhdGFzZXRzLndyaXRlEmUKDEdldEltcG9ydEpvYhIlLmZsYXJlLnNjcmFwZXIudjEuR2V0SW1wb3J0Sm9iUmVxdWVzdBobLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0Sm9iIhGq1BgNZGF0YXNldHMucmVhZBJ2Cg5MaXN0SW1wb3J0Sm9icxInLmZsYXJlLnNjcmFwZXIudjEuTGlzdEltcG9ydEpvYnNSZXF1ZXN0GiguZmxhcmUuc2NyYXBlci52MS5MaXN0SW1wb3J0Sm9ic1Jlc3BvbnNlIhGq1BgNZGF0YXNldHMucmVhZBJsCg9DYW5jZWxJbXBvcnRKb2ISKC5mbGFyZS5zY3JhcGVyLnYxLkNhbmNlbEltcG9ydEpvYlJlcXVlc3QaGy5mbGFyZS5zY3JhcGVyLnYxLkltcG9ydEpvYiISqtQYDmRhdGFzZXRzLndyaXRlEngKDldhdGNoSW1wb3J0Sm9iEicuZmxhcmUuc2NyYXBlci52MS5XYXRjaEltcG9ydEpvYlJlcXVlc3QaKC5mbGFyZS5zY3JhcGVyLnYxLldhdGNoSW1wb3J0Sm9iUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkMAEShQEKE0xpc3RJbXBvcnRKb2JFdmVudHMSLC5mbGFyZS5zY3JhcGVyLnYxLkxpc3RJbXBvcnRKb2JFdmVudHNSZXF1ZXN0Gi0uZmxhcmUuc2NyYXBlci52MS5MaXN0SW1wb3J0Sm9iRXZlbnRzUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkEmgKDVVwbG9hZERhdGFzZXQSJi5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZERhdGFzZXRSZXF1ZXN0GhkuZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0IhKq1BgOZGF0YXNldHMud3JpdGUoARJfCgpHZXREYXRhc2V0EiMuZmxhcmUuc2NyYXBlci52MS5HZXREYXRhc2V0UmVxdWVzdBoZLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldCIRqtQYDWRhdGFzZXRzLnJlYWQScAoMTGlzdERhdGFzZXRzEiUuZmxhcmUuc2NyYXBlci52MS5MaXN0RGF0YXNldHNSZXF1ZXN0GiYuZmxhcmUuc2NyYXBlci52MS5MaXN0RGF0YXNldHNSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQSYwoNRGVsZXRlRGF0YXNldBImLmZsYXJlLnNjcmFwZXIudjEuRGVsZXRlRGF0YXNldFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkiEqrUGA5kYXRhc2V0cy53cml0ZRJ2Cg5QcmV2aWV3RGF0YXNldBInLmZsYXJlLnNjcmFwZXIudjEuUHJldmlld0RhdGFzZXRSZXF1ZXN0GiguZmxhcmUuc2NyYXBlci52MS5QcmV2aWV3RGF0YXNldFJlc3BvbnNlIhGq1BgNZGF0YXNldHMucmVhZBJyChFDcmVhdGVEYXRhc2V0VmlldxIqLmZsYXJlLnNjcmFwZXIudjEuQ3JlYXRlRGF0YXNldFZpZXdSZXF1ZXN0Gh0uZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0VmlldyISqtQYDmRhdGFzZXRzLndyaXRlEmsKDkdldERhdGFzZXRWaWV3EicuZmxhcmUuc2NyYXBlci52MS5HZXREYXRhc2V0Vmlld1JlcXVlc3QaHS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXRWaWV3IhGq1BgNZGF0YXNldHMucmVhZBJ8ChBMaXN0RGF0YXNldFZpZXdzEikuZmxhcmUuc2NyYXBlci52MS5MaXN0RGF0YXNldFZpZXdzUmVxdWVzdBoqLmZsYXJlLnNjcmFwZXIudjEuTGlzdERhdGFzZXRWaWV3c1Jlc3BvbnNlIhGq1BgNZGF0YXNldHMucmVhZBJrChFEZWxldGVEYXRhc2V0VmlldxIqLmZsYXJlLnNjcmFwZXIudjEuRGVsZXRlRGF0YXNldFZpZXdSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5IhKq1BgOZGF0YXNldHMud3JpdGUSbAoKU3RyZWFtVmlldxIjLmZsYXJlLnNjcmFwZXIudjEuU3RyZWFtVmlld1JlcXVlc3QaJC5mbGFyZS5zY3JhcGVyLnYxLlN0cmVhbVZpZXdSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQwAWIGcHJvdG8z", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_common_v1_job, file_flare_scraper_v1_dataset, file_flare_scraper_v1_dataset_view, file_flare_scraper_v1_import_job, file_flare_scraper_v1_source, file_google_api_field_behavior, file_google_protobuf_empty]);
+  fileDesc("CiZmbGFyZS9zY3JhcGVyL3YxL3NjcmFwZXJfc2VydmljZS5wcm90bxIQZmxhcmUuc2NyYXBlci52MSL+AQoVU2VhcmNoRGF0YXNldHNSZXF1ZXN0EhcKBXF1ZXJ5GAEgASgJQgi6SAVyAxj0AxI2CgZzb3VyY2UYAiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmRCCLpIBYIBAhABEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoABISCgpwYWdlX3Rva2VuGAQgASgJEi4KBmZpbHRlchgFIAEoCzIeLmZsYXJlLnNjcmFwZXIudjEuU2VhcmNoRmlsdGVyEjQKBHNvcnQYBiABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNlYXJjaFNvcnRCCLpIBYIBAhABImQKFlNlYXJjaERhdGFzZXRzUmVzcG9uc2USMQoIZGF0YXNldHMYASADKAsyHy5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZURhdGFzZXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIr4BChdMaXN0RGF0YXNldEZpbGVzUmVxdWVzdBI8CgZzb3VyY2UYASABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmRCDuJBAQK6SAeCAQQQASAAEhsKA3JlZhgCIAEoCUIO4kEBArpIB3IFEAEYyAESGgoJcGFnZV9zaXplGAMgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YBCABKAkSGAoHdmVyc2lvbhgFIAEoBUIHukgEGgIoACJgChhMaXN0RGF0YXNldEZpbGVzUmVzcG9uc2USKwoFZmlsZXMYASADKAsyHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUZpbGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIqMBChtTZXRTb3VyY2VDcmVkZW50aWFsc1JlcXVlc3QSOAoOa2FnZ2xlX2FwaV9rZXkYASABKAsyHi5mbGFyZS5zY3JhcGVyLnYxLkthZ2dsZUFwaUtleUgAEjQKE2thZ2dsZV9hY2Nlc3NfdG9rZW4YAiABKAlCFYABAbpID3INGJBOMgheWyEtfl0rJEgAQhQKC2NyZWRlbnRpYWxzEgW6SAIIASJbChtHZXRTb3VyY2VDcmVkZW50aWFsc1JlcXVlc3QSPAoGc291cmNlGAEgASgOMhwuZmxhcmUuc2NyYXBlci52MS5Tb3VyY2VLaW5kQg7iQQECukgHggEEEAEgACJeCh5EZWxldGVTb3VyY2VDcmVkZW50aWFsc1JlcXVlc3QSPAoGc291cmNlGAEgASgOMhwuZmxhcmUuc2NyYXBlci52MS5Tb3VyY2VLaW5kQg7iQQECukgHggEEEAEgACLcAgoUSW1wb3J0RGF0YXNldFJlcXVlc3QSLQoGc2FtcGxlGAEgASgLMhsuZmxhcmUuc2NyYXBlci52MS5TYW1wbGVSZWZIABItCgZrYWdnbGUYAiABKAsyGy5mbGFyZS5zY3JhcGVyLnYxLkthZ2dsZVJlZkgAEi0KBnVwbG9hZBgHIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuVXBsb2FkUmVmSAASNwoKZGF0YXNldF9pZBgDIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSHgoMZGlzcGxheV9uYW1lGAQgASgJQgi6SAVyAxjIARIsCgZmb3JtYXQYBSABKAsyHC5mbGFyZS5zY3JhcGVyLnYxLkZpbGVGb3JtYXQSHwoKcmVxdWVzdF9pZBgGIAEoCUILukgI2AEBcgOwAQFCDwoGc291cmNlEgW6SAIIASJUChNHZXRJbXBvcnRKb2JSZXF1ZXN0Ej0KBG5hbWUYASABKAlCL+JBAQK6SChyJjIkXmltcG9ydEpvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIkcKFUxpc3RJbXBvcnRKb2JzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASEgoKcGFnZV90b2tlbhgCIAEoCSJjChZMaXN0SW1wb3J0Sm9ic1Jlc3BvbnNlEjAKC2ltcG9ydF9qb2JzGAEgAygLMhsuZmxhcmUuc2NyYXBlci52MS5JbXBvcnRKb2ISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIlcKFkNhbmNlbEltcG9ydEpvYlJlcXVlc3QSPQoEbmFtZRgBIAEoCUIv4kEBArpIKHImMiReaW1wb3J0Sm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQidwoVV2F0Y2hJbXBvcnRKb2JSZXF1ZXN0Ej0KBG5hbWUYASABKAlCL+JBAQK6SChyJjIkXmltcG9ydEpvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEh8KDmFmdGVyX3NlcXVlbmNlGAIgASgDQge6SAQiAigAIrUBChZXYXRjaEltcG9ydEpvYlJlc3BvbnNlEi8KCHNuYXBzaG90GAEgASgLMhsuZmxhcmUuc2NyYXBlci52MS5JbXBvcnRKb2JIABIuCgVldmVudBgCIAEoCzIdLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0RXZlbnRIABIvCgloZWFydGJlYXQYAyABKAsyGi5mbGFyZS5jb21tb24udjEuSGVhcnRiZWF0SABCCQoHbWVzc2FnZSKYAQoaTGlzdEltcG9ydEpvYkV2ZW50c1JlcXVlc3QSPQoEbmFtZRgBIAEoCUIv4kEBArpIKHImMiReaW1wb3J0Sm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQSHwoOYWZ0ZXJfc2VxdWVuY2UYAiABKANCB7pIBCICKAASGgoJcGFnZV9zaXplGAMgASgFQge6SAQaAigAImEKG0xpc3RJbXBvcnRKb2JFdmVudHNSZXNwb25zZRItCgZldmVudHMYASADKAsyHS5mbGFyZS5zY3JhcGVyLnYxLkltcG9ydEV2ZW50EhMKC2lzX2NvbXBsZXRlGAIgASgIInYKFFVwbG9hZERhdGFzZXRSZXF1ZXN0EjAKBmhlYWRlchgBIAEoCzIeLmZsYXJlLnNjcmFwZXIudjEuVXBsb2FkSGVhZGVySAASGgoFY2h1bmsYAiABKAxCCbpIBnoEGICAQEgAQhAKB21lc3NhZ2USBbpIAggBIqQCCgxVcGxvYWRIZWFkZXISNwoKZGF0YXNldF9pZBgBIAEoCUIjukggch4yHF4oW2EtejAtOV1bYS16MC05LV17MCw2Mn0pPyQSIQoJZmlsZV9uYW1lGAIgASgJQg7iQQECukgHcgUQARj/ARIfCgpzaXplX2J5dGVzGAMgASgDQgviQQECukgEIgIoABIoCgZzaGEyNTYYBCABKAlCGLpIFXITMhFeKFswLTlhLWZdezY0fSk/JBIeCgxkaXNwbGF5X25hbWUYBSABKAlCCLpIBXIDGMgBEiwKBmZvcm1hdBgGIAEoCzIcLmZsYXJlLnNjcmFwZXIudjEuRmlsZUZvcm1hdBIfCgpyZXF1ZXN0X2lkGAcgASgJQgu6SAjYAQFyA7ABASKCAQoaQ3JlYXRlVXBsb2FkU2Vzc2lvblJlcXVlc3QSQwoOdXBsb2FkX3Nlc3Npb24YASABKAsyHy5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZFNlc3Npb25CCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiXAoXR2V0VXBsb2FkU2Vzc2lvblJlcXVlc3QSQQoEbmFtZRgBIAEoCUIz4kEBArpILHIqMihedXBsb2FkU2Vzc2lvbnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kIl8KGkRlbGV0ZVVwbG9hZFNlc3Npb25SZXF1ZXN0EkEKBG5hbWUYASABKAlCM+JBAQK6SCxyKjIoXnVwbG9hZFNlc3Npb25zL1thLXowLTldW2EtejAtOS1dezAsNjJ9JCJzChJXcml0ZVVwbG9hZFJlcXVlc3QSLgoFc3RhcnQYASABKAsyHS5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZFN0YXJ0SAASGwoFY2h1bmsYAiABKAxCCrpIB3oFGICAgAJIAEIQCgdtZXNzYWdlEgW6SAIIASJsCgtVcGxvYWRTdGFydBJECgdzZXNzaW9uGAEgASgJQjPiQQECukgscioyKF51cGxvYWRTZXNzaW9ucy9bYS16MC05XVthLXowLTktXXswLDYyfSQSFwoGb2Zmc2V0GAIgASgDQge6SAQiAigAIlAKEUdldERhdGFzZXRSZXF1ZXN0EjsKBG5hbWUYASABKAlCLeJBAQK6SCZyJDIiXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JCJFChNMaXN0RGF0YXNldHNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABISCgpwYWdlX3Rva2VuGAIgASgJIlwKFExpc3REYXRhc2V0c1Jlc3BvbnNlEisKCGRhdGFzZXRzGAEgAygLMhkuZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJiChREZWxldGVEYXRhc2V0UmVxdWVzdBI7CgRuYW1lGAEgASgJQi3iQQECukgmciQyIl5kYXRhc2V0cy9bYS16MC05XVthLXowLTktXXswLDYyfSQSDQoFZm9yY2UYAiABKAgiqAEKFVByZXZpZXdEYXRhc2V0UmVxdWVzdBI7CgRuYW1lGAEgASgJQi3iQQECukgmciQyIl5kYXRhc2V0cy9bYS16MC05XVthLXowLTktXXswLDYyfSQSGgoJc3RhcnRfcm93GAIgASgDQge6SAQiAigAEhoKCXJvd19jb3VudBgDIAEoBUIHukgEGgIoABIaCgdjb2x1bW5zGAQgAygJQgm6SAaSAQMQ6AcipAEKFlByZXZpZXdEYXRhc2V0UmVzcG9uc2USKQoHY29sdW1ucxgBIAMoCzIYLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uEioKBHJvd3MYAiADKAsyHC5mbGFyZS5zY3JhcGVyLnYxLlByZXZpZXdSb3cSFwoPdG90YWxfcm93X2NvdW50GAMgASgDEhoKEnRvdGFsX2NvbHVtbl9jb3VudBgEIAEoBSJJCgpQcmV2aWV3Um93Eg0KBWluZGV4GAEgASgDEiwKBWNlbGxzGAIgAygLMh0uZmxhcmUuc2NyYXBlci52MS5QcmV2aWV3Q2VsbCJJCgtQcmV2aWV3Q2VsbBIRCgR0ZXh0GAEgASgJSACIAQESEQoJdHJ1bmNhdGVkGAIgASgIEgsKA3BuZxgDIAEoDEIHCgVfdGV4dCKAAgoYQ3JlYXRlRGF0YXNldFZpZXdSZXF1ZXN0Ej0KBnBhcmVudBgBIAEoCUIt4kEBArpIJnIkMiJeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEjQKB3ZpZXdfaWQYAiABKAlCI7pIIHIeMhxeKFthLXowLTldW2EtejAtOS1dezAsNjJ9KT8kEjcKBHZpZXcYAyABKAsyHS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXRWaWV3QgriQQECukgDyAEBEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQEicgoVR2V0RGF0YXNldFZpZXdSZXF1ZXN0ElkKBG5hbWUYASABKAlCS+JBAQK6SERyQjJAXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9L3ZpZXdzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JCKMAQoXTGlzdERhdGFzZXRWaWV3c1JlcXVlc3QSQQoGcGFyZW50GAEgASgJQjHiQQECukgqcigyJl5kYXRhc2V0cy8oW2EtejAtOV1bYS16MC05LV17MCw2Mn18LSkkEhoKCXBhZ2Vfc2l6ZRgCIAEoBUIHukgEGgIoABISCgpwYWdlX3Rva2VuGAMgASgJImEKGExpc3REYXRhc2V0Vmlld3NSZXNwb25zZRIsCgV2aWV3cxgBIAMoCzIdLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldFZpZXcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInUKGERlbGV0ZURhdGFzZXRWaWV3UmVxdWVzdBJZCgRuYW1lGAEgASgJQkviQQECukhEckIyQF5kYXRhc2V0cy9bYS16MC05XVthLXowLTktXXswLDYyfS92aWV3cy9bYS16MC05XVthLXowLTktXXswLDYyfSQiqQIKEVN0cmVhbVZpZXdSZXF1ZXN0ElkKBG5hbWUYASABKAlCS+JBAQK6SERyQjJAXmRhdGFzZXRzL1thLXowLTldW2EtejAtOS1dezAsNjJ9L3ZpZXdzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBI5CgRwYXJ0GAIgASgOMhsuZmxhcmUuc2NyYXBlci52MS5TcGxpdFBhcnRCDuJBAQK6SAeCAQQQASAAEhwKC3N0YXJ0X2JhdGNoGAMgASgDQge6SAQiAigAEigKBmRpZ2VzdBgEIAEoCUIYukgVchMyEV4oWzAtOWEtZl17NjR9KT8kEjYKBmxheW91dBgFIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuVmlld0xheW91dEIIukgFggECEAEigwEKElN0cmVhbVZpZXdSZXNwb25zZRI0CgZoZWFkZXIYASABKAsyIi5mbGFyZS5zY3JhcGVyLnYxLlN0cmVhbVZpZXdIZWFkZXJIABIsCgViYXRjaBgCIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuVmlld0JhdGNoSABCCQoHbWVzc2FnZSLWAQoQU3RyZWFtVmlld0hlYWRlchItCgdjb2x1bW5zGAEgAygLMhwuZmxhcmUuc2NyYXBlci52MS5WaWV3Q29sdW1uEhEKCXJvd19jb3VudBgCIAEoAxITCgtiYXRjaF9jb3VudBgDIAEoAxIOCgZkaWdlc3QYBCABKAkSFAoMYXJyb3dfc2NoZW1hGAUgASgMEiwKBmxheW91dBgGIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuVmlld0xheW91dBIXCg9mZWF0dXJlX2NvbHVtbnMYByADKAkiQgoJVmlld0JhdGNoEg0KBWluZGV4GAEgASgDEhEKCXJvd19jb3VudBgCIAEoAxITCgthcnJvd19iYXRjaBgDIAEoDCpcCgpWaWV3TGF5b3V0EhsKF1ZJRVdfTEFZT1VUX1VOU1BFQ0lGSUVEEAASFwoTVklFV19MQVlPVVRfQ09MVU1OUxABEhgKFFZJRVdfTEFZT1VUX0ZFQVRVUkVTEAIy1RYKDlNjcmFwZXJTZXJ2aWNlEnYKDlNlYXJjaERhdGFzZXRzEicuZmxhcmUuc2NyYXBlci52MS5TZWFyY2hEYXRhc2V0c1JlcXVlc3QaKC5mbGFyZS5zY3JhcGVyLnYxLlNlYXJjaERhdGFzZXRzUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkEnwKEExpc3REYXRhc2V0RmlsZXMSKS5mbGFyZS5zY3JhcGVyLnYxLkxpc3REYXRhc2V0RmlsZXNSZXF1ZXN0GiouZmxhcmUuc2NyYXBlci52MS5MaXN0RGF0YXNldEZpbGVzUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkEn4KFFNldFNvdXJjZUNyZWRlbnRpYWxzEi0uZmxhcmUuc2NyYXBlci52MS5TZXRTb3VyY2VDcmVkZW50aWFsc1JlcXVlc3QaIy5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUNyZWRlbnRpYWxzIhKq1BgOZGF0YXNldHMud3JpdGUSfQoUR2V0U291cmNlQ3JlZGVudGlhbHMSLS5mbGFyZS5zY3JhcGVyLnYxLkdldFNvdXJjZUNyZWRlbnRpYWxzUmVxdWVzdBojLmZsYXJlLnNjcmFwZXIudjEuU291cmNlQ3JlZGVudGlhbHMiEarUGA1kYXRhc2V0cy5yZWFkEncKF0RlbGV0ZVNvdXJjZUNyZWRlbnRpYWxzEjAuZmxhcmUuc2NyYXBlci52MS5EZWxldGVTb3VyY2VDcmVkZW50aWFsc1JlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHkiEqrUGA5kYXRhc2V0cy53cml0ZRJoCg1JbXBvcnREYXRhc2V0EiYuZmxhcmUuc2NyYXBlci52MS5JbXBvcnREYXRhc2V0UmVxdWVzdBobLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0Sm9iIhKq1BgOZGF0YXNldHMud3JpdGUSZQoMR2V0SW1wb3J0Sm9iEiUuZmxhcmUuc2NyYXBlci52MS5HZXRJbXBvcnRKb2JSZXF1ZXN0GhsuZmxhcmUuc2NyYXBlci52MS5JbXBvcnRKb2IiEarUGA1kYXRhc2V0cy5yZWFkEnYKDkxpc3RJbXBvcnRKb2JzEicuZmxhcmUuc2NyYXBlci52MS5MaXN0SW1wb3J0Sm9ic1JlcXVlc3QaKC5mbGFyZS5zY3JhcGVyLnYxLkxpc3RJbXBvcnRKb2JzUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkEmwKD0NhbmNlbEltcG9ydEpvYhIoLmZsYXJlLnNjcmFwZXIudjEuQ2FuY2VsSW1wb3J0Sm9iUmVxdWVzdBobLmZsYXJlLnNjcmFwZXIudjEuSW1wb3J0Sm9iIhKq1BgOZGF0YXNldHMud3JpdGUSeAoOV2F0Y2hJbXBvcnRKb2ISJy5mbGFyZS5zY3JhcGVyLnYxLldhdGNoSW1wb3J0Sm9iUmVxdWVzdBooLmZsYXJlLnNjcmFwZXIudjEuV2F0Y2hJbXBvcnRKb2JSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQwARKFAQoTTGlzdEltcG9ydEpvYkV2ZW50cxIsLmZsYXJlLnNjcmFwZXIudjEuTGlzdEltcG9ydEpvYkV2ZW50c1JlcXVlc3QaLS5mbGFyZS5zY3JhcGVyLnYxLkxpc3RJbXBvcnRKb2JFdmVudHNSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQSaAoNVXBsb2FkRGF0YXNldBImLmZsYXJlLnNjcmFwZXIudjEuVXBsb2FkRGF0YXNldFJlcXVlc3QaGS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXQiEqrUGA5kYXRhc2V0cy53cml0ZSgBEngKE0NyZWF0ZVVwbG9hZFNlc3Npb24SLC5mbGFyZS5zY3JhcGVyLnYxLkNyZWF0ZVVwbG9hZFNlc3Npb25SZXF1ZXN0Gh8uZmxhcmUuc2NyYXBlci52MS5VcGxvYWRTZXNzaW9uIhKq1BgOZGF0YXNldHMud3JpdGUScQoQR2V0VXBsb2FkU2Vzc2lvbhIpLmZsYXJlLnNjcmFwZXIudjEuR2V0VXBsb2FkU2Vzc2lvblJlcXVlc3QaHy5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZFNlc3Npb24iEarUGA1kYXRhc2V0cy5yZWFkEm8KE0RlbGV0ZVVwbG9hZFNlc3Npb24SLC5mbGFyZS5zY3JhcGVyLnYxLkRlbGV0ZVVwbG9hZFNlc3Npb25SZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5IhKq1BgOZGF0YXNldHMud3JpdGUSagoLV3JpdGVVcGxvYWQSJC5mbGFyZS5zY3JhcGVyLnYxLldyaXRlVXBsb2FkUmVxdWVzdBofLmZsYXJlLnNjcmFwZXIudjEuVXBsb2FkU2Vzc2lvbiISqtQYDmRhdGFzZXRzLndyaXRlKAESXwoKR2V0RGF0YXNldBIjLmZsYXJlLnNjcmFwZXIudjEuR2V0RGF0YXNldFJlcXVlc3QaGS5mbGFyZS5zY3JhcGVyLnYxLkRhdGFzZXQiEarUGA1kYXRhc2V0cy5yZWFkEnAKDExpc3REYXRhc2V0cxIlLmZsYXJlLnNjcmFwZXIudjEuTGlzdERhdGFzZXRzUmVxdWVzdBomLmZsYXJlLnNjcmFwZXIudjEuTGlzdERhdGFzZXRzUmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkEmMKDURlbGV0ZURhdGFzZXQSJi5mbGFyZS5zY3JhcGVyLnYxLkRlbGV0ZURhdGFzZXRSZXF1ZXN0GhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5IhKq1BgOZGF0YXNldHMud3JpdGUSdgoOUHJldmlld0RhdGFzZXQSJy5mbGFyZS5zY3JhcGVyLnYxLlByZXZpZXdEYXRhc2V0UmVxdWVzdBooLmZsYXJlLnNjcmFwZXIudjEuUHJldmlld0RhdGFzZXRSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQScgoRQ3JlYXRlRGF0YXNldFZpZXcSKi5mbGFyZS5zY3JhcGVyLnYxLkNyZWF0ZURhdGFzZXRWaWV3UmVxdWVzdBodLmZsYXJlLnNjcmFwZXIudjEuRGF0YXNldFZpZXciEqrUGA5kYXRhc2V0cy53cml0ZRJrCg5HZXREYXRhc2V0VmlldxInLmZsYXJlLnNjcmFwZXIudjEuR2V0RGF0YXNldFZpZXdSZXF1ZXN0Gh0uZmxhcmUuc2NyYXBlci52MS5EYXRhc2V0VmlldyIRqtQYDWRhdGFzZXRzLnJlYWQSfAoQTGlzdERhdGFzZXRWaWV3cxIpLmZsYXJlLnNjcmFwZXIudjEuTGlzdERhdGFzZXRWaWV3c1JlcXVlc3QaKi5mbGFyZS5zY3JhcGVyLnYxLkxpc3REYXRhc2V0Vmlld3NSZXNwb25zZSIRqtQYDWRhdGFzZXRzLnJlYWQSawoRRGVsZXRlRGF0YXNldFZpZXcSKi5mbGFyZS5zY3JhcGVyLnYxLkRlbGV0ZURhdGFzZXRWaWV3UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eSISqtQYDmRhdGFzZXRzLndyaXRlEmwKClN0cmVhbVZpZXcSIy5mbGFyZS5zY3JhcGVyLnYxLlN0cmVhbVZpZXdSZXF1ZXN0GiQuZmxhcmUuc2NyYXBlci52MS5TdHJlYW1WaWV3UmVzcG9uc2UiEarUGA1kYXRhc2V0cy5yZWFkMAFiBnByb3RvMw", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_common_v1_job, file_flare_scraper_v1_dataset, file_flare_scraper_v1_dataset_view, file_flare_scraper_v1_import_job, file_flare_scraper_v1_source, file_flare_scraper_v1_upload_session, file_google_api_field_behavior, file_google_protobuf_empty]);
 
 /**
  * Asks for data sets of sources.
@@ -60,6 +62,20 @@ export type SearchDatasetsRequest = Message<"flare.scraper.v1.SearchDatasetsRequ
    * @generated from field: string page_token = 4;
    */
   pageToken: string;
+
+  /**
+   * What to leave out.
+   *
+   * @generated from field: flare.scraper.v1.SearchFilter filter = 5;
+   */
+  filter?: SearchFilter | undefined;
+
+  /**
+   * What to show first.
+   *
+   * @generated from field: flare.scraper.v1.SearchSort sort = 6;
+   */
+  sort: SearchSort;
 };
 
 /**
@@ -130,6 +146,13 @@ export type ListDatasetFilesRequest = Message<"flare.scraper.v1.ListDatasetFiles
    * @generated from field: string page_token = 4;
    */
   pageToken: string;
+
+  /**
+   * The version; 0 for the latest.
+   *
+   * @generated from field: int32 version = 5;
+   */
+  version: number;
 };
 
 /**
@@ -168,6 +191,85 @@ export const ListDatasetFilesResponseSchema: GenMessage<ListDatasetFilesResponse
   messageDesc(file_flare_scraper_v1_scraper_service, 3);
 
 /**
+ * The caller's own credentials for a source.
+ *
+ * @generated from message flare.scraper.v1.SetSourceCredentialsRequest
+ */
+export type SetSourceCredentialsRequest = Message<"flare.scraper.v1.SetSourceCredentialsRequest"> & {
+  /**
+   * The credentials.
+   *
+   * @generated from oneof flare.scraper.v1.SetSourceCredentialsRequest.credentials
+   */
+  credentials: {
+    /**
+     * An API key of kaggle.com.
+     *
+     * @generated from field: flare.scraper.v1.KaggleApiKey kaggle_api_key = 1;
+     */
+    value: KaggleApiKey;
+    case: "kaggleApiKey";
+  } | {
+    /**
+     * An access token of kaggle.com.
+     *
+     * @generated from field: string kaggle_access_token = 2;
+     */
+    value: string;
+    case: "kaggleAccessToken";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message flare.scraper.v1.SetSourceCredentialsRequest.
+ * Use `create(SetSourceCredentialsRequestSchema)` to create a new message.
+ */
+export const SetSourceCredentialsRequestSchema: GenMessage<SetSourceCredentialsRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 4);
+
+/**
+ * Asks whose credentials the caller has set.
+ *
+ * @generated from message flare.scraper.v1.GetSourceCredentialsRequest
+ */
+export type GetSourceCredentialsRequest = Message<"flare.scraper.v1.GetSourceCredentialsRequest"> & {
+  /**
+   * The source.
+   *
+   * @generated from field: flare.scraper.v1.SourceKind source = 1;
+   */
+  source: SourceKind;
+};
+
+/**
+ * Describes the message flare.scraper.v1.GetSourceCredentialsRequest.
+ * Use `create(GetSourceCredentialsRequestSchema)` to create a new message.
+ */
+export const GetSourceCredentialsRequestSchema: GenMessage<GetSourceCredentialsRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 5);
+
+/**
+ * Asks to forget the caller's own credentials.
+ *
+ * @generated from message flare.scraper.v1.DeleteSourceCredentialsRequest
+ */
+export type DeleteSourceCredentialsRequest = Message<"flare.scraper.v1.DeleteSourceCredentialsRequest"> & {
+  /**
+   * The source.
+   *
+   * @generated from field: flare.scraper.v1.SourceKind source = 1;
+   */
+  source: SourceKind;
+};
+
+/**
+ * Describes the message flare.scraper.v1.DeleteSourceCredentialsRequest.
+ * Use `create(DeleteSourceCredentialsRequestSchema)` to create a new message.
+ */
+export const DeleteSourceCredentialsRequestSchema: GenMessage<DeleteSourceCredentialsRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 6);
+
+/**
  * Asks to import a data set.
  *
  * @generated from message flare.scraper.v1.ImportDatasetRequest
@@ -194,6 +296,14 @@ export type ImportDatasetRequest = Message<"flare.scraper.v1.ImportDatasetReques
      */
     value: KaggleRef;
     case: "kaggle";
+  } | {
+    /**
+     * A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded.
+     *
+     * @generated from field: flare.scraper.v1.UploadRef upload = 7;
+     */
+    value: UploadRef;
+    case: "upload";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -230,7 +340,7 @@ export type ImportDatasetRequest = Message<"flare.scraper.v1.ImportDatasetReques
  * Use `create(ImportDatasetRequestSchema)` to create a new message.
  */
 export const ImportDatasetRequestSchema: GenMessage<ImportDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 4);
+  messageDesc(file_flare_scraper_v1_scraper_service, 7);
 
 /**
  * Asks for an import job.
@@ -251,7 +361,7 @@ export type GetImportJobRequest = Message<"flare.scraper.v1.GetImportJobRequest"
  * Use `create(GetImportJobRequestSchema)` to create a new message.
  */
 export const GetImportJobRequestSchema: GenMessage<GetImportJobRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 5);
+  messageDesc(file_flare_scraper_v1_scraper_service, 8);
 
 /**
  * Asks for a page of import jobs.
@@ -279,7 +389,7 @@ export type ListImportJobsRequest = Message<"flare.scraper.v1.ListImportJobsRequ
  * Use `create(ListImportJobsRequestSchema)` to create a new message.
  */
 export const ListImportJobsRequestSchema: GenMessage<ListImportJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 6);
+  messageDesc(file_flare_scraper_v1_scraper_service, 9);
 
 /**
  * A page of import jobs.
@@ -307,7 +417,7 @@ export type ListImportJobsResponse = Message<"flare.scraper.v1.ListImportJobsRes
  * Use `create(ListImportJobsResponseSchema)` to create a new message.
  */
 export const ListImportJobsResponseSchema: GenMessage<ListImportJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 7);
+  messageDesc(file_flare_scraper_v1_scraper_service, 10);
 
 /**
  * Asks an import job to stop.
@@ -328,7 +438,7 @@ export type CancelImportJobRequest = Message<"flare.scraper.v1.CancelImportJobRe
  * Use `create(CancelImportJobRequestSchema)` to create a new message.
  */
 export const CancelImportJobRequestSchema: GenMessage<CancelImportJobRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 8);
+  messageDesc(file_flare_scraper_v1_scraper_service, 11);
 
 /**
  * Asks to follow an import job.
@@ -356,7 +466,7 @@ export type WatchImportJobRequest = Message<"flare.scraper.v1.WatchImportJobRequ
  * Use `create(WatchImportJobRequestSchema)` to create a new message.
  */
 export const WatchImportJobRequestSchema: GenMessage<WatchImportJobRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 9);
+  messageDesc(file_flare_scraper_v1_scraper_service, 12);
 
 /**
  * A message of a watch.
@@ -401,7 +511,7 @@ export type WatchImportJobResponse = Message<"flare.scraper.v1.WatchImportJobRes
  * Use `create(WatchImportJobResponseSchema)` to create a new message.
  */
 export const WatchImportJobResponseSchema: GenMessage<WatchImportJobResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 10);
+  messageDesc(file_flare_scraper_v1_scraper_service, 13);
 
 /**
  * Asks for a page of an import job's events.
@@ -436,7 +546,7 @@ export type ListImportJobEventsRequest = Message<"flare.scraper.v1.ListImportJob
  * Use `create(ListImportJobEventsRequestSchema)` to create a new message.
  */
 export const ListImportJobEventsRequestSchema: GenMessage<ListImportJobEventsRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 11);
+  messageDesc(file_flare_scraper_v1_scraper_service, 14);
 
 /**
  * A page of events. For the next one, pass the last event's sequence.
@@ -464,7 +574,7 @@ export type ListImportJobEventsResponse = Message<"flare.scraper.v1.ListImportJo
  * Use `create(ListImportJobEventsResponseSchema)` to create a new message.
  */
 export const ListImportJobEventsResponseSchema: GenMessage<ListImportJobEventsResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 12);
+  messageDesc(file_flare_scraper_v1_scraper_service, 15);
 
 /**
  * A message of an upload: first the header, then chunks.
@@ -501,7 +611,7 @@ export type UploadDatasetRequest = Message<"flare.scraper.v1.UploadDatasetReques
  * Use `create(UploadDatasetRequestSchema)` to create a new message.
  */
 export const UploadDatasetRequestSchema: GenMessage<UploadDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 13);
+  messageDesc(file_flare_scraper_v1_scraper_service, 16);
 
 /**
  * What an upload will send.
@@ -564,7 +674,142 @@ export type UploadHeader = Message<"flare.scraper.v1.UploadHeader"> & {
  * Use `create(UploadHeaderSchema)` to create a new message.
  */
 export const UploadHeaderSchema: GenMessage<UploadHeader> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 14);
+  messageDesc(file_flare_scraper_v1_scraper_service, 17);
+
+/**
+ * Asks to begin an upload.
+ *
+ * @generated from message flare.scraper.v1.CreateUploadSessionRequest
+ */
+export type CreateUploadSessionRequest = Message<"flare.scraper.v1.CreateUploadSessionRequest"> & {
+  /**
+   * What will be sent: `file_name` and `size_bytes` are needed, `sha256` is checked if set.
+   *
+   * @generated from field: flare.scraper.v1.UploadSession upload_session = 1;
+   */
+  uploadSession?: UploadSession | undefined;
+
+  /**
+   * A UUID; a repeat with the same one returns the first answer.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.CreateUploadSessionRequest.
+ * Use `create(CreateUploadSessionRequestSchema)` to create a new message.
+ */
+export const CreateUploadSessionRequestSchema: GenMessage<CreateUploadSessionRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 18);
+
+/**
+ * Asks for an upload session.
+ *
+ * @generated from message flare.scraper.v1.GetUploadSessionRequest
+ */
+export type GetUploadSessionRequest = Message<"flare.scraper.v1.GetUploadSessionRequest"> & {
+  /**
+   * `uploadSessions/{upload_session}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.GetUploadSessionRequest.
+ * Use `create(GetUploadSessionRequestSchema)` to create a new message.
+ */
+export const GetUploadSessionRequestSchema: GenMessage<GetUploadSessionRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 19);
+
+/**
+ * Asks to remove an upload session.
+ *
+ * @generated from message flare.scraper.v1.DeleteUploadSessionRequest
+ */
+export type DeleteUploadSessionRequest = Message<"flare.scraper.v1.DeleteUploadSessionRequest"> & {
+  /**
+   * `uploadSessions/{upload_session}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.DeleteUploadSessionRequest.
+ * Use `create(DeleteUploadSessionRequestSchema)` to create a new message.
+ */
+export const DeleteUploadSessionRequestSchema: GenMessage<DeleteUploadSessionRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 20);
+
+/**
+ * A message of an upload that can be gone on with: first where it begins, then chunks.
+ *
+ * @generated from message flare.scraper.v1.WriteUploadRequest
+ */
+export type WriteUploadRequest = Message<"flare.scraper.v1.WriteUploadRequest"> & {
+  /**
+   * What it holds.
+   *
+   * @generated from oneof flare.scraper.v1.WriteUploadRequest.message
+   */
+  message: {
+    /**
+     * Where the bytes begin; the first message.
+     *
+     * @generated from field: flare.scraper.v1.UploadStart start = 1;
+     */
+    value: UploadStart;
+    case: "start";
+  } | {
+    /**
+     * The file's next bytes.
+     *
+     * @generated from field: bytes chunk = 2;
+     */
+    value: Uint8Array;
+    case: "chunk";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message flare.scraper.v1.WriteUploadRequest.
+ * Use `create(WriteUploadRequestSchema)` to create a new message.
+ */
+export const WriteUploadRequestSchema: GenMessage<WriteUploadRequest> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 21);
+
+/**
+ * Where the bytes of an upload begin.
+ *
+ * @generated from message flare.scraper.v1.UploadStart
+ */
+export type UploadStart = Message<"flare.scraper.v1.UploadStart"> & {
+  /**
+   * `uploadSessions/{upload_session}`.
+   *
+   * @generated from field: string session = 1;
+   */
+  session: string;
+
+  /**
+   * The position of the first byte in the file: the session's `received_bytes`.
+   *
+   * @generated from field: int64 offset = 2;
+   */
+  offset: bigint;
+};
+
+/**
+ * Describes the message flare.scraper.v1.UploadStart.
+ * Use `create(UploadStartSchema)` to create a new message.
+ */
+export const UploadStartSchema: GenMessage<UploadStart> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_scraper_service, 22);
 
 /**
  * Asks for a data set.
@@ -585,7 +830,7 @@ export type GetDatasetRequest = Message<"flare.scraper.v1.GetDatasetRequest"> & 
  * Use `create(GetDatasetRequestSchema)` to create a new message.
  */
 export const GetDatasetRequestSchema: GenMessage<GetDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 15);
+  messageDesc(file_flare_scraper_v1_scraper_service, 23);
 
 /**
  * Asks for a page of data sets.
@@ -613,7 +858,7 @@ export type ListDatasetsRequest = Message<"flare.scraper.v1.ListDatasetsRequest"
  * Use `create(ListDatasetsRequestSchema)` to create a new message.
  */
 export const ListDatasetsRequestSchema: GenMessage<ListDatasetsRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 16);
+  messageDesc(file_flare_scraper_v1_scraper_service, 24);
 
 /**
  * A page of data sets.
@@ -641,7 +886,7 @@ export type ListDatasetsResponse = Message<"flare.scraper.v1.ListDatasetsRespons
  * Use `create(ListDatasetsResponseSchema)` to create a new message.
  */
 export const ListDatasetsResponseSchema: GenMessage<ListDatasetsResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 17);
+  messageDesc(file_flare_scraper_v1_scraper_service, 25);
 
 /**
  * Asks to delete a data set.
@@ -669,7 +914,7 @@ export type DeleteDatasetRequest = Message<"flare.scraper.v1.DeleteDatasetReques
  * Use `create(DeleteDatasetRequestSchema)` to create a new message.
  */
 export const DeleteDatasetRequestSchema: GenMessage<DeleteDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 18);
+  messageDesc(file_flare_scraper_v1_scraper_service, 26);
 
 /**
  * Asks for some rows.
@@ -711,7 +956,7 @@ export type PreviewDatasetRequest = Message<"flare.scraper.v1.PreviewDatasetRequ
  * Use `create(PreviewDatasetRequestSchema)` to create a new message.
  */
 export const PreviewDatasetRequestSchema: GenMessage<PreviewDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 19);
+  messageDesc(file_flare_scraper_v1_scraper_service, 27);
 
 /**
  * Some rows.
@@ -753,7 +998,7 @@ export type PreviewDatasetResponse = Message<"flare.scraper.v1.PreviewDatasetRes
  * Use `create(PreviewDatasetResponseSchema)` to create a new message.
  */
 export const PreviewDatasetResponseSchema: GenMessage<PreviewDatasetResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 20);
+  messageDesc(file_flare_scraper_v1_scraper_service, 28);
 
 /**
  * A row to be looked at.
@@ -781,7 +1026,7 @@ export type PreviewRow = Message<"flare.scraper.v1.PreviewRow"> & {
  * Use `create(PreviewRowSchema)` to create a new message.
  */
 export const PreviewRowSchema: GenMessage<PreviewRow> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 21);
+  messageDesc(file_flare_scraper_v1_scraper_service, 29);
 
 /**
  * A cell to be looked at.
@@ -802,6 +1047,13 @@ export type PreviewCell = Message<"flare.scraper.v1.PreviewCell"> & {
    * @generated from field: bool truncated = 2;
    */
   truncated: boolean;
+
+  /**
+   * For images: the picture, as PNG.
+   *
+   * @generated from field: bytes png = 3;
+   */
+  png: Uint8Array;
 };
 
 /**
@@ -809,7 +1061,7 @@ export type PreviewCell = Message<"flare.scraper.v1.PreviewCell"> & {
  * Use `create(PreviewCellSchema)` to create a new message.
  */
 export const PreviewCellSchema: GenMessage<PreviewCell> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 22);
+  messageDesc(file_flare_scraper_v1_scraper_service, 30);
 
 /**
  * Asks for a new view.
@@ -839,7 +1091,8 @@ export type CreateDatasetViewRequest = Message<"flare.scraper.v1.CreateDatasetVi
   view?: DatasetView | undefined;
 
   /**
-   * Check everything and return the view as it would be, but keep nothing.
+   * Check everything and return the view as it would be, but keep nothing. Cells that do not fit a cast are then no
+   * error but in the view's `bad_cells`.
    *
    * @generated from field: bool validate_only = 4;
    */
@@ -858,7 +1111,7 @@ export type CreateDatasetViewRequest = Message<"flare.scraper.v1.CreateDatasetVi
  * Use `create(CreateDatasetViewRequestSchema)` to create a new message.
  */
 export const CreateDatasetViewRequestSchema: GenMessage<CreateDatasetViewRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 23);
+  messageDesc(file_flare_scraper_v1_scraper_service, 31);
 
 /**
  * Asks for a view.
@@ -879,7 +1132,7 @@ export type GetDatasetViewRequest = Message<"flare.scraper.v1.GetDatasetViewRequ
  * Use `create(GetDatasetViewRequestSchema)` to create a new message.
  */
 export const GetDatasetViewRequestSchema: GenMessage<GetDatasetViewRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 24);
+  messageDesc(file_flare_scraper_v1_scraper_service, 32);
 
 /**
  * Asks for a page of views.
@@ -914,7 +1167,7 @@ export type ListDatasetViewsRequest = Message<"flare.scraper.v1.ListDatasetViews
  * Use `create(ListDatasetViewsRequestSchema)` to create a new message.
  */
 export const ListDatasetViewsRequestSchema: GenMessage<ListDatasetViewsRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 25);
+  messageDesc(file_flare_scraper_v1_scraper_service, 33);
 
 /**
  * A page of views.
@@ -942,7 +1195,7 @@ export type ListDatasetViewsResponse = Message<"flare.scraper.v1.ListDatasetView
  * Use `create(ListDatasetViewsResponseSchema)` to create a new message.
  */
 export const ListDatasetViewsResponseSchema: GenMessage<ListDatasetViewsResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 26);
+  messageDesc(file_flare_scraper_v1_scraper_service, 34);
 
 /**
  * Asks to delete a view.
@@ -963,7 +1216,7 @@ export type DeleteDatasetViewRequest = Message<"flare.scraper.v1.DeleteDatasetVi
  * Use `create(DeleteDatasetViewRequestSchema)` to create a new message.
  */
 export const DeleteDatasetViewRequestSchema: GenMessage<DeleteDatasetViewRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 27);
+  messageDesc(file_flare_scraper_v1_scraper_service, 35);
 
 /**
  * Asks for the rows of a view.
@@ -999,6 +1252,14 @@ export type StreamViewRequest = Message<"flare.scraper.v1.StreamViewRequest"> & 
    * @generated from field: string digest = 4;
    */
   digest: string;
+
+  /**
+   * How the columns are laid out in the batches. The batches of the layouts hold different rows: a cut stream goes on
+   * in the same layout.
+   *
+   * @generated from field: flare.scraper.v1.ViewLayout layout = 5;
+   */
+  layout: ViewLayout;
 };
 
 /**
@@ -1006,7 +1267,7 @@ export type StreamViewRequest = Message<"flare.scraper.v1.StreamViewRequest"> & 
  * Use `create(StreamViewRequestSchema)` to create a new message.
  */
 export const StreamViewRequestSchema: GenMessage<StreamViewRequest> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 28);
+  messageDesc(file_flare_scraper_v1_scraper_service, 36);
 
 /**
  * A message of a row stream: first the header, then batches in order.
@@ -1043,7 +1304,7 @@ export type StreamViewResponse = Message<"flare.scraper.v1.StreamViewResponse"> 
  * Use `create(StreamViewResponseSchema)` to create a new message.
  */
 export const StreamViewResponseSchema: GenMessage<StreamViewResponse> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 29);
+  messageDesc(file_flare_scraper_v1_scraper_service, 37);
 
 /**
  * What a row stream will send.
@@ -1085,6 +1346,20 @@ export type StreamViewHeader = Message<"flare.scraper.v1.StreamViewHeader"> & {
    * @generated from field: bytes arrow_schema = 5;
    */
   arrowSchema: Uint8Array;
+
+  /**
+   * The layout in force.
+   *
+   * @generated from field: flare.scraper.v1.ViewLayout layout = 6;
+   */
+  layout: ViewLayout;
+
+  /**
+   * With VIEW_LAYOUT_FEATURES: the names of the columns in `features`, in its order.
+   *
+   * @generated from field: repeated string feature_columns = 7;
+   */
+  featureColumns: string[];
 };
 
 /**
@@ -1092,7 +1367,7 @@ export type StreamViewHeader = Message<"flare.scraper.v1.StreamViewHeader"> & {
  * Use `create(StreamViewHeaderSchema)` to create a new message.
  */
 export const StreamViewHeaderSchema: GenMessage<StreamViewHeader> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 30);
+  messageDesc(file_flare_scraper_v1_scraper_service, 38);
 
 /**
  * Some rows of a view.
@@ -1127,7 +1402,42 @@ export type ViewBatch = Message<"flare.scraper.v1.ViewBatch"> & {
  * Use `create(ViewBatchSchema)` to create a new message.
  */
 export const ViewBatchSchema: GenMessage<ViewBatch> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_scraper_service, 31);
+  messageDesc(file_flare_scraper_v1_scraper_service, 39);
+
+/**
+ * How the columns of a row stream are laid out.
+ *
+ * @generated from enum flare.scraper.v1.ViewLayout
+ */
+export enum ViewLayout {
+  /**
+   * COLUMNS.
+   *
+   * @generated from enum value: VIEW_LAYOUT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Every column is a column.
+   *
+   * @generated from enum value: VIEW_LAYOUT_COLUMNS = 1;
+   */
+  COLUMNS = 1,
+
+  /**
+   * Inputs that are integers, floats or booleans are one column `features`, a FixedSizeList of float64 with an item for
+   * each of them, NaN where missing: its values are a row-major matrix. All other columns follow, each a column.
+   *
+   * @generated from enum value: VIEW_LAYOUT_FEATURES = 2;
+   */
+  FEATURES = 2,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.ViewLayout.
+ */
+export const ViewLayoutSchema: GenEnum<ViewLayout> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_scraper_service, 0);
 
 /**
  * Finds data sets, imports them, and streams views of them.
@@ -1156,6 +1466,41 @@ export const ScraperService: GenService<{
     methodKind: "unary";
     input: typeof ListDatasetFilesRequestSchema;
     output: typeof ListDatasetFilesResponseSchema;
+  },
+  /**
+   * Sets the caller's own credentials for a source, in the place of earlier ones. They are tried at the source, kept
+   * encrypted, used for this caller alone, and never returned.
+   * Returns FAILED_PRECONDITION with SOURCE_CREDENTIALS_REJECTED if the source refuses them, or CREDENTIALS_NOT_KEPT if
+   * this server has no key to encrypt them with.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.SetSourceCredentials
+   */
+  setSourceCredentials: {
+    methodKind: "unary";
+    input: typeof SetSourceCredentialsRequestSchema;
+    output: typeof SourceCredentialsSchema;
+  },
+  /**
+   * Tells whose credentials the caller has set for a source.
+   * Returns NOT_FOUND if the caller has set none: calls are then made with the server's own.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.GetSourceCredentials
+   */
+  getSourceCredentials: {
+    methodKind: "unary";
+    input: typeof GetSourceCredentialsRequestSchema;
+    output: typeof SourceCredentialsSchema;
+  },
+  /**
+   * Forgets the caller's own credentials for a source.
+   * Returns NOT_FOUND if the caller has set none.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.DeleteSourceCredentials
+   */
+  deleteSourceCredentials: {
+    methodKind: "unary";
+    input: typeof DeleteSourceCredentialsRequestSchema;
+    output: typeof EmptySchema;
   },
   /**
    * Starts to import a data set and returns the job at once; WatchImportJob follows it.
@@ -1233,6 +1578,51 @@ export const ScraperService: GenService<{
     methodKind: "client_streaming";
     input: typeof UploadDatasetRequestSchema;
     output: typeof DatasetSchema;
+  },
+  /**
+   * Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
+   * of them. What is not imported in time is removed.
+   * Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.CreateUploadSession
+   */
+  createUploadSession: {
+    methodKind: "unary";
+    input: typeof CreateUploadSessionRequestSchema;
+    output: typeof UploadSessionSchema;
+  },
+  /**
+   * Returns an upload session; `received_bytes` says where to go on.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.GetUploadSession
+   */
+  getUploadSession: {
+    methodKind: "unary";
+    input: typeof GetUploadSessionRequestSchema;
+    output: typeof UploadSessionSchema;
+  },
+  /**
+   * Removes an upload session and its bytes.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.DeleteUploadSession
+   */
+  deleteUploadSession: {
+    methodKind: "unary";
+    input: typeof DeleteUploadSessionRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
+   * stream for the same session ends this one with ABORTED.
+   * Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
+   * INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+   *
+   * @generated from rpc flare.scraper.v1.ScraperService.WriteUpload
+   */
+  writeUpload: {
+    methodKind: "client_streaming";
+    input: typeof WriteUploadRequestSchema;
+    output: typeof UploadSessionSchema;
   },
   /**
    * Returns a data set with the statistics of its columns.

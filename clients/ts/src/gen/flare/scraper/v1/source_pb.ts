@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/scraper/v1/source.proto.
  */
 export const file_flare_scraper_v1_source: GenFile = /*@__PURE__*/
-  fileDesc("Ch1mbGFyZS9zY3JhcGVyL3YxL3NvdXJjZS5wcm90bxIQZmxhcmUuc2NyYXBlci52MSKZAgoNU291cmNlRGF0YXNldBIsCgZzb3VyY2UYASABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmQSCwoDcmVmGAIgASgJEg0KBXRpdGxlGAMgASgJEhAKCHN1YnRpdGxlGAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAMSDwoHbGljZW5zZRgGIAEoCRIPCgd2ZXJzaW9uGAcgASgFEi8KC3VwZGF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5kb3dubG9hZF9jb3VudBgJIAEoAxISCgp2b3RlX2NvdW50GAogASgDEgsKA3VybBgLIAEoCRIMCgR0YWdzGAwgAygJIl8KClNvdXJjZUZpbGUSDAoEcGF0aBgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgDEi8KC2NyZWF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI5CglTYW1wbGVSZWYSLAoGc2FtcGxlGAEgASgJQhziQQECukgVchMyEV5bYS16MC05LV17MSw2NH0kInkKCUthZ2dsZVJlZhI6CgNyZWYYASABKAlCLeJBAQK6SCZyJBjIATIfXltBLVphLXowLTlfLV0rL1tBLVphLXowLTlfLV0rJBIYCgd2ZXJzaW9uGAIgASgFQge6SAQaAigAEhYKBHBhdGgYAyABKAlCCLpIBXIDGOgHIqkBCg1EYXRhc2V0T3JpZ2luEi0KBnNhbXBsZRgBIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuU2FtcGxlUmVmSAASLQoGa2FnZ2xlGAIgASgLMhsuZmxhcmUuc2NyYXBlci52MS5LYWdnbGVSZWZIABIwCgZ1cGxvYWQYAyABKAsyHi5mbGFyZS5zY3JhcGVyLnYxLlVwbG9hZGVkRmlsZUgAQggKBm9yaWdpbiJFCgxVcGxvYWRlZEZpbGUSEQoJZmlsZV9uYW1lGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAMSDgoGc2hhMjU2GAMgASgJKloKClNvdXJjZUtpbmQSGwoXU09VUkNFX0tJTkRfVU5TUEVDSUZJRUQQABIXChNTT1VSQ0VfS0lORF9TQU1QTEVTEAESFgoSU09VUkNFX0tJTkRfS0FHR0xFEAJiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_timestamp]);
+  fileDesc("Ch1mbGFyZS9zY3JhcGVyL3YxL3NvdXJjZS5wcm90bxIQZmxhcmUuc2NyYXBlci52MSKtAgoNU291cmNlRGF0YXNldBIsCgZzb3VyY2UYASABKA4yHC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUtpbmQSCwoDcmVmGAIgASgJEg0KBXRpdGxlGAMgASgJEhAKCHN1YnRpdGxlGAQgASgJEhIKCnNpemVfYnl0ZXMYBSABKAMSDwoHbGljZW5zZRgGIAEoCRIPCgd2ZXJzaW9uGAcgASgFEi8KC3VwZGF0ZV90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5kb3dubG9hZF9jb3VudBgJIAEoAxISCgp2b3RlX2NvdW50GAogASgDEgsKA3VybBgLIAEoCRIMCgR0YWdzGAwgAygJEhIKCmlzX3ByaXZhdGUYDSABKAgiXwoKU291cmNlRmlsZRIMCgRwYXRoGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAMSLwoLY3JlYXRlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjkKCVNhbXBsZVJlZhIsCgZzYW1wbGUYASABKAlCHOJBAQK6SBVyEzIRXlthLXowLTktXXsxLDY0fSQipwIKCUthZ2dsZVJlZhI6CgNyZWYYASABKAlCLeJBAQK6SCZyJBjIATIfXltBLVphLXowLTlfLV0rL1tBLVphLXowLTlfLV0rJBIYCgd2ZXJzaW9uGAIgASgFQge6SAQaAigAEhYKBHBhdGgYAyABKAlCCLpIBXIDGOgHEiIKB21lbWJlcnMYBCADKAlCEbpIDpIBCxBkIgdyBRABGOgHOocBukiDARqAAQoOa2FnZ2xlLm1lbWJlcnMSQW1lbWJlcnMgdGFrZXMgdGhlIGFyY2hpdmUgb2YgdGhlIHdob2xlIGRhdGEgc2V0OiBsZWF2ZSBwYXRoIGVtcHR5Git0aGlzLnBhdGggPT0gJycgfHwgdGhpcy5tZW1iZXJzLnNpemUoKSA9PSAwIlEKCVVwbG9hZFJlZhJECgdzZXNzaW9uGAEgASgJQjPiQQECukgscioyKF51cGxvYWRTZXNzaW9ucy9bYS16MC05XVthLXowLTktXXswLDYyfSQigwEKEVNvdXJjZUNyZWRlbnRpYWxzEiwKBnNvdXJjZRgBIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuU291cmNlS2luZBIPCgdhY2NvdW50GAIgASgJEi8KC3VwZGF0ZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJoCgxLYWdnbGVBcGlLZXkSMAoIdXNlcm5hbWUYASABKAlCHuJBAQK6SBdyFRjIATIQXltBLVphLXowLTlfLV0rJBImCgNrZXkYAiABKAlCGYABAeJBAQK6SA9yDRjoBzIIXlshLX5dKyQiuwMKDFNlYXJjaEZpbHRlchI9CglmaWxlX3R5cGUYASABKA4yIC5mbGFyZS5zY3JhcGVyLnYxLlNvdXJjZUZpbGVUeXBlQgi6SAWCAQIQARIfCg5taW5fc2l6ZV9ieXRlcxgCIAEoA0IHukgEIgIoABIfCg5tYXhfc2l6ZV9ieXRlcxgDIAEoA0IHukgEIgIoABI6CgdsaWNlbnNlGAQgASgOMh8uZmxhcmUuc2NyYXBlci52MS5Tb3VyY2VMaWNlbnNlQgi6SAWCAQIQARIlCgR0YWdzGAUgAygJQhe6SBSSAREQFCINcgsYZDIHXlteLF0rJBIpCgVvd25lchgGIAEoCUIaukgXchUYyAEyEF5bQS1aYS16MC05Xy1dKiQ6mwG6SJcBGpQBCgxzZWFyY2guc2l6ZXMSPG1heF9zaXplX2J5dGVzIG11c3QgYmUgYXQgbGVhc3QgbWluX3NpemVfYnl0ZXMgKG9yIGxlZnQgb3V0KRpGdGhpcy5tYXhfc2l6ZV9ieXRlcyA9PSAwIHx8IHRoaXMubWF4X3NpemVfYnl0ZXMgPj0gdGhpcy5taW5fc2l6ZV9ieXRlcyKpAQoNRGF0YXNldE9yaWdpbhItCgZzYW1wbGUYASABKAsyGy5mbGFyZS5zY3JhcGVyLnYxLlNhbXBsZVJlZkgAEi0KBmthZ2dsZRgCIAEoCzIbLmZsYXJlLnNjcmFwZXIudjEuS2FnZ2xlUmVmSAASMAoGdXBsb2FkGAMgASgLMh4uZmxhcmUuc2NyYXBlci52MS5VcGxvYWRlZEZpbGVIAEIICgZvcmlnaW4iRQoMVXBsb2FkZWRGaWxlEhEKCWZpbGVfbmFtZRgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgDEg4KBnNoYTI1NhgDIAEoCSpaCgpTb3VyY2VLaW5kEhsKF1NPVVJDRV9LSU5EX1VOU1BFQ0lGSUVEEAASFwoTU09VUkNFX0tJTkRfU0FNUExFUxABEhYKElNPVVJDRV9LSU5EX0tBR0dMRRACKsEBCg5Tb3VyY2VGaWxlVHlwZRIgChxTT1VSQ0VfRklMRV9UWVBFX1VOU1BFQ0lGSUVEEAASGAoUU09VUkNFX0ZJTEVfVFlQRV9DU1YQARIbChdTT1VSQ0VfRklMRV9UWVBFX1NRTElURRACEhkKFVNPVVJDRV9GSUxFX1RZUEVfSlNPThADEh0KGVNPVVJDRV9GSUxFX1RZUEVfQklHUVVFUlkQBBIcChhTT1VSQ0VfRklMRV9UWVBFX1BBUlFVRVQQBSqoAQoNU291cmNlTGljZW5zZRIeChpTT1VSQ0VfTElDRU5TRV9VTlNQRUNJRklFRBAAEiMKH1NPVVJDRV9MSUNFTlNFX0NSRUFUSVZFX0NPTU1PTlMQARIWChJTT1VSQ0VfTElDRU5TRV9HUEwQAhIgChxTT1VSQ0VfTElDRU5TRV9PUEVOX0RBVEFCQVNFEAMSGAoUU09VUkNFX0xJQ0VOU0VfT1RIRVIQBCqlAQoKU2VhcmNoU29ydBIbChdTRUFSQ0hfU09SVF9VTlNQRUNJRklFRBAAEhcKE1NFQVJDSF9TT1JUX0hPVFRFU1QQARIVChFTRUFSQ0hfU09SVF9WT1RFUxACEhcKE1NFQVJDSF9TT1JUX1VQREFURUQQAxIWChJTRUFSQ0hfU09SVF9BQ1RJVkUQBBIZChVTRUFSQ0hfU09SVF9QVUJMSVNIRUQQBWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_timestamp]);
 
 /**
  * A data set that can be imported.
@@ -105,6 +105,13 @@ export type SourceDataset = Message<"flare.scraper.v1.SourceDataset"> & {
    * @generated from field: repeated string tags = 12;
    */
   tags: string[];
+
+  /**
+   * True if only its owner and those whom its owner chose can see it.
+   *
+   * @generated from field: bool is_private = 13;
+   */
+  isPrivate: boolean;
 };
 
 /**
@@ -196,6 +203,14 @@ export type KaggleRef = Message<"flare.scraper.v1.KaggleRef"> & {
    * @generated from field: string path = 3;
    */
   path: string;
+
+  /**
+   * Takes the archive of the whole data set instead of one file, and of it the members that fit one of these patterns,
+   * such as `train/**` or `labels.csv`: `*` and `?` stop at slashes, `**` does not. Needs an empty `path`.
+   *
+   * @generated from field: repeated string members = 4;
+   */
+  members: string[];
 };
 
 /**
@@ -204,6 +219,146 @@ export type KaggleRef = Message<"flare.scraper.v1.KaggleRef"> & {
  */
 export const KaggleRefSchema: GenMessage<KaggleRef> = /*@__PURE__*/
   messageDesc(file_flare_scraper_v1_source, 3);
+
+/**
+ * A file that was sent by WriteUpload.
+ *
+ * @generated from message flare.scraper.v1.UploadRef
+ */
+export type UploadRef = Message<"flare.scraper.v1.UploadRef"> & {
+  /**
+   * `uploadSessions/{upload_session}`.
+   *
+   * @generated from field: string session = 1;
+   */
+  session: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.UploadRef.
+ * Use `create(UploadRefSchema)` to create a new message.
+ */
+export const UploadRefSchema: GenMessage<UploadRef> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_source, 4);
+
+/**
+ * A caller's account at a source, without its secrets.
+ *
+ * @generated from message flare.scraper.v1.SourceCredentials
+ */
+export type SourceCredentials = Message<"flare.scraper.v1.SourceCredentials"> & {
+  /**
+   * The source.
+   *
+   * @generated from field: flare.scraper.v1.SourceKind source = 1;
+   */
+  source: SourceKind;
+
+  /**
+   * The account that they belong to; empty for a token of which only the source knows it.
+   *
+   * @generated from field: string account = 2;
+   */
+  account: string;
+
+  /**
+   * When they were set.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 3;
+   */
+  updateTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message flare.scraper.v1.SourceCredentials.
+ * Use `create(SourceCredentialsSchema)` to create a new message.
+ */
+export const SourceCredentialsSchema: GenMessage<SourceCredentials> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_source, 5);
+
+/**
+ * An API key of kaggle.com.
+ *
+ * @generated from message flare.scraper.v1.KaggleApiKey
+ */
+export type KaggleApiKey = Message<"flare.scraper.v1.KaggleApiKey"> & {
+  /**
+   * The account's name.
+   *
+   * @generated from field: string username = 1;
+   */
+  username: string;
+
+  /**
+   * Its key.
+   *
+   * @generated from field: string key = 2;
+   */
+  key: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.KaggleApiKey.
+ * Use `create(KaggleApiKeySchema)` to create a new message.
+ */
+export const KaggleApiKeySchema: GenMessage<KaggleApiKey> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_source, 6);
+
+/**
+ * What a search leaves out. What is unset leaves nothing out.
+ *
+ * @generated from message flare.scraper.v1.SearchFilter
+ */
+export type SearchFilter = Message<"flare.scraper.v1.SearchFilter"> & {
+  /**
+   * Only data sets with a file of this type.
+   *
+   * @generated from field: flare.scraper.v1.SourceFileType file_type = 1;
+   */
+  fileType: SourceFileType;
+
+  /**
+   * Only data sets of at least so many bytes.
+   *
+   * @generated from field: int64 min_size_bytes = 2;
+   */
+  minSizeBytes: bigint;
+
+  /**
+   * Only data sets of at most so many bytes; 0 for any size.
+   *
+   * @generated from field: int64 max_size_bytes = 3;
+   */
+  maxSizeBytes: bigint;
+
+  /**
+   * Only data sets under such a licence.
+   *
+   * @generated from field: flare.scraper.v1.SourceLicense license = 4;
+   */
+  license: SourceLicense;
+
+  /**
+   * Only data sets with all of these tags.
+   *
+   * @generated from field: repeated string tags = 5;
+   */
+  tags: string[];
+
+  /**
+   * Only data sets of this account at the source.
+   *
+   * @generated from field: string owner = 6;
+   */
+  owner: string;
+};
+
+/**
+ * Describes the message flare.scraper.v1.SearchFilter.
+ * Use `create(SearchFilterSchema)` to create a new message.
+ */
+export const SearchFilterSchema: GenMessage<SearchFilter> = /*@__PURE__*/
+  messageDesc(file_flare_scraper_v1_source, 7);
 
 /**
  * Where a data set's rows came from.
@@ -248,7 +403,7 @@ export type DatasetOrigin = Message<"flare.scraper.v1.DatasetOrigin"> & {
  * Use `create(DatasetOriginSchema)` to create a new message.
  */
 export const DatasetOriginSchema: GenMessage<DatasetOrigin> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_source, 4);
+  messageDesc(file_flare_scraper_v1_source, 8);
 
 /**
  * A file that its owner sent.
@@ -283,7 +438,7 @@ export type UploadedFile = Message<"flare.scraper.v1.UploadedFile"> & {
  * Use `create(UploadedFileSchema)` to create a new message.
  */
 export const UploadedFileSchema: GenMessage<UploadedFile> = /*@__PURE__*/
-  messageDesc(file_flare_scraper_v1_source, 5);
+  messageDesc(file_flare_scraper_v1_source, 9);
 
 /**
  * Where data sets can be found.
@@ -318,4 +473,162 @@ export enum SourceKind {
  */
 export const SourceKindSchema: GenEnum<SourceKind> = /*@__PURE__*/
   enumDesc(file_flare_scraper_v1_source, 0);
+
+/**
+ * The type of a file at a source.
+ *
+ * @generated from enum flare.scraper.v1.SourceFileType
+ */
+export enum SourceFileType {
+  /**
+   * Any.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Comma-separated values.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_CSV = 1;
+   */
+  CSV = 1,
+
+  /**
+   * SQLite.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_SQLITE = 2;
+   */
+  SQLITE = 2,
+
+  /**
+   * JSON.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_JSON = 3;
+   */
+  JSON = 3,
+
+  /**
+   * BigQuery.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_BIGQUERY = 4;
+   */
+  BIGQUERY = 4,
+
+  /**
+   * Apache Parquet.
+   *
+   * @generated from enum value: SOURCE_FILE_TYPE_PARQUET = 5;
+   */
+  PARQUET = 5,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.SourceFileType.
+ */
+export const SourceFileTypeSchema: GenEnum<SourceFileType> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_source, 1);
+
+/**
+ * A family of licences.
+ *
+ * @generated from enum flare.scraper.v1.SourceLicense
+ */
+export enum SourceLicense {
+  /**
+   * Any.
+   *
+   * @generated from enum value: SOURCE_LICENSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Creative Commons.
+   *
+   * @generated from enum value: SOURCE_LICENSE_CREATIVE_COMMONS = 1;
+   */
+  CREATIVE_COMMONS = 1,
+
+  /**
+   * GNU General Public License.
+   *
+   * @generated from enum value: SOURCE_LICENSE_GPL = 2;
+   */
+  GPL = 2,
+
+  /**
+   * Open Database License.
+   *
+   * @generated from enum value: SOURCE_LICENSE_OPEN_DATABASE = 3;
+   */
+  OPEN_DATABASE = 3,
+
+  /**
+   * All others.
+   *
+   * @generated from enum value: SOURCE_LICENSE_OTHER = 4;
+   */
+  OTHER = 4,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.SourceLicense.
+ */
+export const SourceLicenseSchema: GenEnum<SourceLicense> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_source, 2);
+
+/**
+ * What a search shows first.
+ *
+ * @generated from enum flare.scraper.v1.SearchSort
+ */
+export enum SearchSort {
+  /**
+   * What the source takes for fitting best.
+   *
+   * @generated from enum value: SEARCH_SORT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * What many people look at these days.
+   *
+   * @generated from enum value: SEARCH_SORT_HOTTEST = 1;
+   */
+  HOTTEST = 1,
+
+  /**
+   * What has most votes.
+   *
+   * @generated from enum value: SEARCH_SORT_VOTES = 2;
+   */
+  VOTES = 2,
+
+  /**
+   * What was updated last.
+   *
+   * @generated from enum value: SEARCH_SORT_UPDATED = 3;
+   */
+  UPDATED = 3,
+
+  /**
+   * What is discussed most.
+   *
+   * @generated from enum value: SEARCH_SORT_ACTIVE = 4;
+   */
+  ACTIVE = 4,
+
+  /**
+   * What was published last.
+   *
+   * @generated from enum value: SEARCH_SORT_PUBLISHED = 5;
+   */
+  PUBLISHED = 5,
+}
+
+/**
+ * Describes the enum flare.scraper.v1.SearchSort.
+ */
+export const SearchSortSchema: GenEnum<SearchSort> = /*@__PURE__*/
+  enumDesc(file_flare_scraper_v1_source, 3);
 
