@@ -10,6 +10,7 @@ from uuid import uuid4
 from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from flare.ml.v1 import training_job_pb2, training_service_pb2, training_service_pb2_grpc
 
+from flare_client.aio.credentials import Credentials
 from flare_client.aio.datasets import Datasets
 from flare_client.aio.jobs import Jobs
 from flare_client.aio.login import AuthIssuer, token_source
@@ -73,7 +74,7 @@ def connect(
 
 
 class Flare:
-    """All of Flare for one caller: `datasets`, `views`, `models`, `jobs`, and `train` and `predict`."""
+    """All of Flare for one caller: `datasets`, `credentials`, `views`, `models`, `jobs`, and `train` and `predict`."""
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
         """`connect` makes it."""
@@ -88,6 +89,7 @@ class Flare:
         )
         self._auth, self._ml = auth, ml
         self.datasets = Datasets(scraper)
+        self.credentials = Credentials(scraper)
         self.views = Views(scraper)
         self.models = Models(ml)
         self.jobs = Jobs(scraper, ml)

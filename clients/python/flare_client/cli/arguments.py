@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -29,6 +30,17 @@ def numbers(option: str, text: str, convert: Callable[[str], T], separator: str 
     except ValueError as error:
         example = separator.join(["8", "8"])
         raise CommandError(f"{option} {text!r} is not a list of numbers such as {example}") from error
+
+
+def byte_count(option: str, text: str) -> int:
+    """`300`, `10kB`, `2.5 GB`; 0 for nothing. Raises CommandError for any other form."""
+    if not text:
+        return 0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([kKmMgGtT]?)[bB]?", text.strip())
+    if found is None:
+        raise CommandError(f"{option} {text!r} is not a size such as 500kB, 10MB or 2GB")
+    thousands = " kmgt".index(found.group(2).lower() or " ")
+    return round(float(found.group(1)) * 10.0 ** (3 * thousands))
 
 
 def cell(text: str) -> bool | int | float | str | None:

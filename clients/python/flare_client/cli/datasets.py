@@ -10,21 +10,38 @@ from flare.scraper.v1 import dataset_pb2, source_pb2
 
 import flare_client
 from flare_client.choices import short_name
+from flare_client.cli.arguments import byte_count, pairs
+from flare_client.cli.dataset_words import format_text, origin_text, type_text
 from flare_client.cli.fitting import fitted
 from flare_client.cli.import_display import follow_import
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.progress import ByteProgress
 from flare_client.cli.words import byte_size, moment, quantity
 from flare_client.names import short
+from flare_client.reading import ReadingOptions, reading_options
 
 app = typer.Typer(name="datasets", help="Find, import, upload and look at data sets.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Option(help="samples or kaggle; all of them, or told from the name, if left out")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="such as digits or datasets/digits")]
 DatasetId = Annotated[str, typer.Option("--id", help="id of the data set to make; from its source if left out")]
+Version = Annotated[int, typer.Option(min=0, help="version of a Kaggle data set; 0 for the latest")]
 DisplayName = Annotated[str, typer.Option("--name", help="what to call it")]
 Delimiter = Annotated[str, typer.Option(help="delimiter of the file; detected if left out")]
 Encoding = Annotated[str, typer.Option(help="character encoding of the file; detected if left out")]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="COLUMN=TYPE", help="integer, float, boolean, datetime, categorical or text"),
+]
+Reading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read",
+        metavar="NAME=VALUE",
+        help="more of how to read the file: kind, quote, decimal, thousands, comment, header=no, ragged_rows, sheet, "
+        "table, member, image_size=28x28, image_mode, image_resizing, max_broken_share, path_column",
+    ),
+]
 
 
 @app.command()
@@ -32,23 +49,42 @@ def search(
     query: Annotated[str, typer.Argument(help="words to look for")] = "",
     source: Source = "",
     limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 20,
+    file_type: Annotated[str, typer.Option(help="with a file of it: csv, sqlite, json, bigquery, parquet")] = "",
+    min_size: Annotated[str, typer.Option(metavar="SIZE", help="at least so large: 10MB")] = "",
+    max_size: Annotated[str, typer.Option(metavar="SIZE", help="at most so large: 2GB")] = "",
+    license_: Annotated[str, typer.Option("--license", help="creative_commons, gpl, open_database or other")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="filed under it; several times for several")] = None,
+    owner: Annotated[str, typer.Option(help="of this account at the source")] = "",
+    sort: Annotated[str, typer.Option(help="first: hottest, votes, updated, active or published")] = "",
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Search the sources for data sets."""
     with flare_client.connect() as flare:
-        found = flare.datasets.search(query, source=source, limit=limit)
+        found = flare.datasets.search(
+            query,
+            source=source,
+            limit=limit,
+            file_type=file_type,
+            min_size=byte_count("--min-size", min_size),
+            max_size=byte_count("--max-size", max_size),
+            license=license_,
+            tags=tag or (),
+            owner=owner,
+            sort=sort,
+        )
     if output is OutputFormat.JSON:
         print_json(found)
         return
     print_table(
-        ["SOURCE", "NAME", "TITLE", ">SIZE", "LICENCE"],
+        ["SOURCE", "NAME", "TITLE", ">SIZE", "LICENCE", ">VERSION"],
         (
             (
                 short_name(source_pb2.SourceKind, dataset.source),
                 dataset.ref,
                 dataset.title,
                 byte_size(dataset.size_bytes),
-                dataset.license,
+                dataset.license + (" (private)" if dataset.is_private else ""),
+                dataset.version or "",
             )
             for dataset in found
         ),
@@ -60,11 +96,12 @@ def search(
 def files(
     ref: Annotated[str, typer.Argument(metavar="NAME", help="name at the source: digits, or OWNER/SLUG on Kaggle")],
     source: Source = "",
+    version: Version = 0,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """List the files of a data set of a source."""
     with flare_client.connect() as flare:
-        found = flare.datasets.files(ref, source=source)
+        found = flare.datasets.files(ref, source=source, version=version)
     if output is OutputFormat.JSON:
         print_json(found)
         return
@@ -76,11 +113,17 @@ def import_(
     ref: Annotated[str, typer.Argument(metavar="NAME", help="name at the source: digits, or OWNER/SLUG on Kaggle")],
     source: Source = "",
     file: Annotated[str, typer.Option(help="file of a Kaggle data set; not needed if it holds one table")] = "",
-    version: Annotated[int, typer.Option(min=0, help="version of a Kaggle data set; 0 for the latest")] = 0,
+    member: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="take these of the archive of all files, such as 'train/**'"),
+    ] = None,
+    version: Version = 0,
     dataset_id: DatasetId = "",
     name: DisplayName = "",
     delimiter: Delimiter = "",
     encoding: Encoding = "",
+    types: Types = None,
+    read: Reading = None,
     detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
@@ -90,11 +133,11 @@ def import_(
             ref,
             source=source,
             file=file,
+            members=member or (),
             version=version,
             dataset_id=dataset_id,
             display_name=name,
-            delimiter=delimiter,
-            encoding=encoding,
+            **_reading(delimiter, encoding, types, read),
         )
         if detach:
             if output is OutputFormat.JSON:
@@ -107,11 +150,13 @@ def import_(
 
 @app.command()
 def upload(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a table, or an archive with one or with images")],
     dataset_id: DatasetId = "",
     name: DisplayName = "",
     delimiter: Delimiter = "",
     encoding: Encoding = "",
+    types: Types = None,
+    read: Reading = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Make a data set of a file of your own."""
@@ -120,9 +165,8 @@ def upload(
             file,
             dataset_id=dataset_id,
             display_name=name,
-            delimiter=delimiter,
-            encoding=encoding,
             on_progress=progress.update,
+            **_reading(delimiter, encoding, types, read),
         )
     _print_made(dataset, output)
 
@@ -160,6 +204,8 @@ def describe(dataset: DatasetArgument, output: Output = OutputFormat.TEXT) -> No
             ("rows", f"{found.row_count:,}"),
             ("columns", f"{len(found.columns):,}"),
             ("size", byte_size(found.size_bytes)),
+            ("from", origin_text(found.origin)),
+            ("read as", format_text(found.format)),
             ("digest", found.digest),
             ("made", moment(found.create_time)),
         ]
@@ -206,6 +252,18 @@ def delete(
         stderr().print(f"Deleted {dataset}.")
 
 
+def _reading(delimiter: str, encoding: str, types: list[str] | None, read: list[str] | None) -> ReadingOptions:
+    """What the options of a command line say of how its file is read."""
+    options = reading_options(pairs("--read", read or ()))
+    if delimiter:
+        options["delimiter"] = delimiter
+    if encoding:
+        options["encoding"] = encoding
+    if types:
+        options["column_types"] = pairs("--type", types)
+    return options
+
+
 def _print_made(dataset: dataset_pb2.Dataset, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         print_json(dataset)
@@ -231,9 +289,9 @@ def _column_row(column: dataset_pb2.Column) -> list[str]:
     frequent = ", ".join(f"{value.value} ({value.count})" for value in known.most_frequent[:3])
     return [
         column.name,
-        short_name(dataset_pb2.ColumnType, column.type),
+        type_text(column),
         str(known.missing_count),
-        str(known.distinct_count),
+        ("~" if known.is_distinct_count_approximate else "") + str(known.distinct_count),
         *figures,
         frequent,
     ]

@@ -10,9 +10,12 @@ from flare.scraper.v1 import dataset_pb2, dataset_view_pb2
 import flare_client
 from flare_client.choices import short_name
 from flare_client.cli.arguments import numbers, pairs
-from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table
+from flare_client.cli.dataset_words import origin_text
+from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.words import moment
 from flare_client.names import short
+
+SHOWN_CELLS = 5
 
 app = typer.Typer(name="views", help="Make data sets ready for learning.", no_args_is_help=True)
 
@@ -144,6 +147,13 @@ def _print_view(view: dataset_view_pb2.DatasetView, output: OutputFormat) -> Non
             ("targets", ", ".join(targets)),
             ("rows", f"{counts.train:,} train, {counts.validation:,} validation, {counts.test:,} test"),
             ("rows left out", f"{view.dropped_row_count:,}" if view.dropped_row_count else ""),
+            ("from", origin_text(view.origin)),
             ("digest", view.digest),
         ]
     )
+    for bad in view.bad_cells:
+        shown = ", ".join(f"{example.value!r} (row {example.row})" for example in bad.examples[:SHOWN_CELLS])
+        kind = short_name(dataset_pb2.ColumnType, bad.type)
+        stderr().print(f"bad cells: column '{bad.column}' has {bad.count:,} that are not {kind}: {shown}")
+    for warning in view.warnings:
+        stderr().print(f"note: {warning.message}")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
 from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, scraper_service_pb2_grpc, source_pb2
@@ -14,6 +14,8 @@ from flare.scraper.v1 import scraper_service_pb2 as pb
 
 from flare_client.choices import choose
 from flare_client.names import Reference, dataset_name, view_name
+from flare_client.reading import ReadingOptions, file_format
+from flare_client.searching import SearchOptions, search_filter, search_sort
 from flare_client.sync.import_jobs import ImportJobHandle
 from flare_client.sync.runtime import closing
 from flare_client.sync.service import Service
@@ -35,8 +37,10 @@ class Datasets:
         self._service = service
         self._stub = scraper_service_pb2_grpc.ScraperServiceStub(service.channel)
 
-    def search(self, query: str = "", *, source: str = "", limit: int = 20) -> builtins.list[source_pb2.SourceDataset]:
-        """At most `limit` data sets of the source (`samples`, `kaggle`, or all) that match the words."""
+    def search(
+        self, query: str = "", *, source: str = "", limit: int = 20, **options: Unpack[SearchOptions]
+    ) -> builtins.list[source_pb2.SourceDataset]:
+        """At most `limit` data sets of the source (`samples`, `kaggle`, or all) that match the words and options."""
         found: builtins.list[source_pb2.SourceDataset] = []
         page_token = ""
         while len(found) < limit:
@@ -45,6 +49,8 @@ class Datasets:
                 source=choose("source", source, source_pb2.SourceKind),
                 page_size=min(100, limit - len(found)),
                 page_token=page_token,
+                filter=search_filter(options),
+                sort=search_sort(options),
             )
             page = self._service.call(self._stub.SearchDatasets, request, safe=True, seconds=60.0)
             found += page.datasets
@@ -53,14 +59,15 @@ class Datasets:
                 break
         return found[:limit]
 
-    def files(self, ref: str, *, source: str = "") -> builtins.list[source_pb2.SourceFile]:
-        """The files of a data set of a source; `owner/slug` is on Kaggle, a bare name is a sample."""
+    def files(self, ref: str, *, source: str = "", version: int = 0) -> builtins.list[source_pb2.SourceFile]:
+        """The files of a version (0: the latest) of a data set; `owner/slug` is on Kaggle, a bare name is a sample."""
         files: builtins.list[source_pb2.SourceFile] = []
         page_token = ""
         while True:
             request = pb.ListDatasetFilesRequest(
                 source=choose("source", source or source_of(ref), source_pb2.SourceKind),
                 ref=ref,
+                version=version,
                 page_size=PAGE_SIZE,
                 page_token=page_token,
             )
@@ -76,25 +83,26 @@ class Datasets:
         *,
         source: str = "",
         file: str = "",
+        members: Sequence[str] = (),
         version: int = 0,
         dataset_id: str = "",
         display_name: str = "",
-        delimiter: str = "",
-        encoding: str = "",
+        **reading: Unpack[ReadingOptions],
     ) -> ImportJobHandle:
         """Starts to import a data set of a source and returns at once; `.wait()` gives the data set.
 
-        `owner/slug` is on Kaggle, a bare name is a sample. `file` and `version` are for Kaggle.
+        `owner/slug` is on Kaggle, a bare name is a sample. For Kaggle: `file` is the one to take, or `members` are
+        patterns such as `train/**` for the files to take out of the archive of the whole; `version` 0 is the latest.
         """
         request = pb.ImportDatasetRequest(
             dataset_id=dataset_id,
             display_name=display_name,
-            format=_format(delimiter, encoding),
+            format=file_format(reading),
             request_id=str(uuid4()),
         )
         kind = choose("source", source or source_of(ref), source_pb2.SourceKind)
         if kind == source_pb2.SOURCE_KIND_KAGGLE:
-            request.kaggle.CopyFrom(source_pb2.KaggleRef(ref=ref, version=version, path=file))
+            request.kaggle.CopyFrom(source_pb2.KaggleRef(ref=ref, version=version, path=file, members=members))
         else:
             request.sample.sample = ref
         job = self._service.call(self._stub.ImportDataset, request, safe=True, seconds=60.0)
@@ -103,12 +111,12 @@ class Datasets:
     def upload(
         self,
         table: str | Path | pd.DataFrame,
+        /,
         *,
         dataset_id: str = "",
         display_name: str = "",
-        delimiter: str = "",
-        encoding: str = "",
         on_progress: OnProgress | None = None,
+        **reading: Unpack[ReadingOptions],
     ) -> dataset_pb2.Dataset:
         """Makes a data set of a file or a DataFrame.
 
@@ -128,7 +136,7 @@ class Datasets:
             size_bytes=content.size_bytes,
             sha256=content.sha256,
             display_name=display_name,
-            format=_format(delimiter, encoding),
+            format=file_format(reading),
             request_id=str(uuid4()),
         )
         return self._service.send(self._stub.UploadDataset, lambda: _upload(header, content, on_progress), safe=True)
@@ -184,10 +192,6 @@ class Datasets:
 def source_of(ref: str) -> str:
     """Where a data set of this name is: `owner/slug` is Kaggle's way, a bare name that of the samples."""
     return "kaggle" if "/" in ref else "samples"
-
-
-def _format(delimiter: str, encoding: str) -> dataset_pb2.FileFormat | None:
-    return dataset_pb2.FileFormat(delimiter=delimiter, encoding=encoding) if delimiter or encoding else None
 
 
 def _upload(

@@ -15,6 +15,7 @@ from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings
 from flare_client.names import Reference, model_name, view_name
 from flare_client.plans import PlanOptions, training_plan
 from flare_client.profile import ProfileStore
+from flare_client.sync.credentials import Credentials
 from flare_client.sync.datasets import Datasets
 from flare_client.sync.jobs import Jobs
 from flare_client.sync.login import AuthIssuer, token_source
@@ -74,7 +75,7 @@ def connect(
 
 
 class Flare:
-    """All of Flare for one caller: `datasets`, `views`, `models`, `jobs`, and `train` and `predict`."""
+    """All of Flare for one caller: `datasets`, `credentials`, `views`, `models`, `jobs`, and `train` and `predict`."""
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
         """`connect` makes it."""
@@ -89,6 +90,7 @@ class Flare:
         )
         self._auth, self._ml = auth, ml
         self.datasets = Datasets(scraper)
+        self.credentials = Credentials(scraper)
         self.views = Views(scraper)
         self.models = Models(ml)
         self.jobs = Jobs(scraper, ml)
