@@ -1,0 +1,23 @@
+"""How large the things are that benchmarks measure. Each field is an option of the command."""
+
+from dataclasses import dataclass
+
+GIGABYTE = 10**9
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that published figures have; a test of the benchmarks themselves takes smaller ones."""
+
+    runs: int = 5
+    """how often each side is measured, in turns; the figure is the median"""
+    rows: int = 1_000_000
+    """rows of the table of csv_to_parquet_with_statistics"""
+    columns: int = 33
+    """columns of every made table"""
+    peak_memory_bytes: int = 5 * GIGABYTE
+    """size of the file of import_peak_memory"""
+    imports: int = 10
+    """imports at once of get_dataset_p50_under_imports"""
+    import_rows: int = 200_000
+    """rows of each of them"""
