@@ -9,14 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scraper_server.limits import Limits, TableLimits
+from scraper_server.limits import Limits
 from scraper_server.tables.arrow import Array, concatenated, plain
-from scraper_server.tables.delimited import BytesDone, DelimitedFile
+from scraper_server.tables.delimited import DelimitedFile
 from scraper_server.tables.delimiters import detect_delimiter
 from scraper_server.tables.digests import TableDigest
 from scraper_server.tables.encodings import as_utf8, detect_encoding
 from scraper_server.tables.formats import FileFormat, FormatKind, detect_kind
 from scraper_server.tables.parquet import ParquetFile, write_table
+from scraper_server.tables.reader import Misread, TableReader
 from scraper_server.tables.schema import Column, TableWarning
 from scraper_server.tables.statistics import column_statistics, column_warnings
 from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
@@ -61,75 +62,55 @@ def convert(
         InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file.
         ResourceExhausted: TOO_MANY_COLUMNS.
     """
-    kind = detect_kind(source, name)
+    reader = _opened(source, name, wanted, directory)
+    if len(reader.columns) > limits.table.max_columns:
+        message = f"file '{name}' has {len(reader.columns)} columns, more than the {limits.table.max_columns} that "
+        message += "this server takes (FLARE_SCRAPER_MAX_COLUMNS)"
+        raise ResourceExhausted(Reason.TOO_MANY_COLUMNS, message, file=name)
     size = source.stat().st_size
-    if kind is FormatKind.PARQUET and wanted.kind is not FormatKind.DELIMITED:
-        columns, batches, warnings = _parquet(source, name, limits.table, progress, size)
-        found = FileFormat(FormatKind.PARQUET)
-    elif wanted.kind is FormatKind.PARQUET:
-        message = f"file '{name}' is not Parquet: leave format.kind out to have the format detected"
-        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
-    elif kind is FormatKind.PARQUET:
-        message = f"file '{name}' is Parquet, not delimited text: leave format.kind out to have the format detected"
-        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
-    else:
-        encoding = wanted.encoding or detect_encoding(source, name)
-        text = as_utf8(source, encoding, name, directory)
-        found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
-        columns, batches, warnings = _delimited(text, name, limits.table, found.delimiter, progress)
-    digest = TableDigest(columns)
     path = directory / TABLE_FILE
-    write_table(_hashed(_regrouped(batches, len(columns)), digest), path)
+    furthest = 0
+
+    def done(count: int) -> None:
+        nonlocal furthest
+        furthest = max(furthest, min(count, size))
+        progress(ConversionPhase.CONVERTING, furthest, size)
+
+    while True:
+        try:
+            digest = TableDigest()
+            write_table(_hashed(_regrouped(reader.batches(done), len(reader.columns)), digest), path, reader)
+            break
+        except Misread:
+            continue
+    done(size)
     (directory / "utf8").unlink(missing_ok=True)
-    profiled = tuple(_profiled(path, columns, progress))
+    profiled = tuple(_profiled(path, reader.columns, progress))
     seen = tuple(warning for column in profiled for warning in column_warnings(column))
     return ConvertedTable(
-        digest=digest.hexdigest(),
+        digest=digest.hexdigest(reader.columns),
         row_count=pq.read_metadata(path).num_rows,
         size_bytes=path.stat().st_size,
         columns=profiled,
-        format=found,
-        warnings=(*warnings, *seen),
+        format=reader.format,
+        warnings=(*reader.warnings, *seen),
     )
 
 
-_Opened = tuple[tuple[Column, ...], Iterator[pa.RecordBatch], tuple[TableWarning, ...]]
-
-
-def _delimited(text: Path, name: str, limits: TableLimits, delimiter: str, progress: PhaseProgress) -> _Opened:
-    file = DelimitedFile(text, delimiter, name)
-    _limited(name, len(file.names), limits)
-    first, second = _halves(progress, text.stat().st_size)
-    readings = file.readings(first)
-    columns = tuple(Column(name, reading.type) for name, reading in zip(file.names, readings, strict=True))
-    return columns, file.batches(readings, second), file.warnings
-
-
-def _parquet(source: Path, name: str, limits: TableLimits, progress: PhaseProgress, size: int) -> _Opened:
-    file = ParquetFile(source, name)
-    _limited(name, len(file.names), limits)
-    first, second = _halves(progress, size)
-    types = file.types(first)
-    columns = tuple(Column(name, each) for name, each in zip(file.names, types, strict=True))
-    return columns, file.batches(types, second), file.warnings
-
-
-def _limited(name: str, width: int, limits: TableLimits) -> None:
-    if width > limits.max_columns:
-        message = f"file '{name}' has {width} columns, more than the {limits.max_columns} that this server takes "
-        raise ResourceExhausted(Reason.TOO_MANY_COLUMNS, message + "(FLARE_SCRAPER_MAX_COLUMNS)", file=name)
-
-
-def _halves(progress: PhaseProgress, size: int) -> tuple[BytesDone, BytesDone]:
-    """A file is read twice, once to learn its types and once to convert it: each is half of the phase."""
-
-    def first(done: int) -> None:
-        progress(ConversionPhase.CONVERTING, min(done, size) // 2, size)
-
-    def second(done: int) -> None:
-        progress(ConversionPhase.CONVERTING, (size + min(done, size)) // 2, size)
-
-    return first, second
+def _opened(source: Path, name: str, wanted: FileFormat, directory: Path) -> TableReader:
+    kind = detect_kind(source, name)
+    if kind is FormatKind.PARQUET and wanted.kind is not FormatKind.DELIMITED:
+        return ParquetFile(source, name)
+    if wanted.kind is FormatKind.PARQUET:
+        message = f"file '{name}' is not Parquet: leave format.kind out to have the format detected"
+        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
+    if kind is FormatKind.PARQUET:
+        message = f"file '{name}' is Parquet, not delimited text: leave format.kind out to have the format detected"
+        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
+    encoding = wanted.encoding or detect_encoding(source, name)
+    text = as_utf8(source, encoding, name, directory)
+    found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
+    return DelimitedFile(text, found, name)
 
 
 def _regrouped(batches: Iterator[pa.RecordBatch], width: int) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,7 @@
 """Reads a UTF-8 file of delimited text, in blocks."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,42 +9,54 @@ import pyarrow.csv as pa_csv
 
 from scraper_server.tables.cells import Reading, cleaned
 from scraper_server.tables.delimiters import first_ragged_line, header_of
+from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.inference import ColumnInference
 from scraper_server.tables.names import unique_names
+from scraper_server.tables.reader import BytesDone, plain_schema
 from scraper_server.tables.refusals import empty, not_a_table
-from scraper_server.tables.schema import Column, arrow_schema
+from scraper_server.tables.schema import Column, ColumnType
 
 # No row can be longer than a block.
 BLOCK_BYTES = 16 << 20
-
-BytesDone = Callable[[int], None]
 
 
 class DelimitedFile:
     """A file whose first line holds the names of its columns."""
 
-    def __init__(self, path: Path, delimiter: str, name: str) -> None:
-        """Reads the header of the file at `path`; `name` is what messages call it.
+    def __init__(self, path: Path, found: FileFormat, name: str) -> None:
+        """Reads the header of the file at `path`, which is UTF-8; `name` is what messages call it.
 
         Raises:
             InvalidArgument: FILE_EMPTY if there is no header.
         """
         self._path = path
-        self._delimiter = delimiter
+        self._delimiter = found.delimiter
         self._name = name
-        header = header_of(path, delimiter)
+        self.format = found
+        header = header_of(path, found.delimiter)
         if not header:
             raise empty(name, "it has no line")
-        self.names, self.warnings = unique_names(header)
+        self._names, self.warnings = unique_names(header)
+        self.columns = tuple(Column(name, ColumnType.TEXT) for name in self._names)
 
-    def readings(self, done: BytesDone) -> tuple[Reading, ...]:
+    def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
+        """The rows, each column in the type that fits all of its cells."""
+        readings = self._readings(lambda position: done(position // 2))
+        self.columns = tuple(Column(name, reading.type) for name, reading in zip(self._names, readings, strict=True))
+        schema = plain_schema(self.columns)
+        size = self._path.stat().st_size
+        for block in self._strings(lambda position: done((size + position) // 2)):
+            arrays = [reading.parse(cells) for reading, cells in zip(readings, block.columns, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _readings(self, done: BytesDone) -> tuple[Reading, ...]:
         """How to read each column, found out from all of its cells.
 
         Raises:
             InvalidArgument: FILE_NOT_A_TABLE if a row has more or fewer cells than the header; FILE_EMPTY if there is
                 no row below the header.
         """
-        columns = [ColumnInference() for _ in self.names]
+        columns = [ColumnInference() for _ in self._names]
         row_count = 0
         for block in self._strings(done):
             row_count += len(block)
@@ -54,14 +66,6 @@ class DelimitedFile:
             raise empty(self._name, "there is nothing below its header")
         return tuple(column.reading for column in columns)
 
-    def batches(self, readings: tuple[Reading, ...], done: BytesDone) -> Iterator[pa.RecordBatch]:
-        """The rows, each column read as its reading says."""
-        columns = tuple(Column(name, reading.type) for name, reading in zip(self.names, readings, strict=True))
-        schema = arrow_schema(columns)
-        for block in self._strings(done):
-            arrays = [reading.parse(cells) for reading, cells in zip(readings, block.columns, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
     def _strings(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         """The rows as cleaned text."""
         with self._path.open("rb") as file:
@@ -70,21 +74,21 @@ class DelimitedFile:
                 reader = pa_csv.open_csv(
                     file,
                     read_options=pa_csv.ReadOptions(
-                        column_names=list(self.names), skip_rows_after_names=1, block_size=BLOCK_BYTES
+                        column_names=list(self._names), skip_rows_after_names=1, block_size=BLOCK_BYTES
                     ),
                     parse_options=pa_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
-                    convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(self.names, pa.string())),
+                    convert_options=pa_csv.ConvertOptions(column_types=dict.fromkeys(self._names, pa.string())),
                 )
                 for block in reader:
                     done(file.tell())
                     arrays = [cleaned(cells) for cells in block.columns]
-                    yield pa.RecordBatch.from_arrays(arrays, names=list(self.names))
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(self._names))
             except pa.ArrowInvalid as error:
                 raise self._refusal(error) from error
 
     def _refusal(self, error: pa.ArrowInvalid) -> Exception:
         text = str(error)
-        width = len(self.names)
+        width = len(self._names)
         if "straddling" in text:
             return not_a_table(self._name, f"a row is longer than {BLOCK_BYTES >> 20} MiB; is a quote never closed?")
         ragged = first_ragged_line(self._path, self._delimiter, width) if "Expected" in text else None

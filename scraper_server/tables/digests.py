@@ -12,14 +12,13 @@ from scraper_server.tables.schema import Column
 
 
 class TableDigest:
-    """sha256 over the columns' names and types and over every value, fed row block by row block.
+    """sha256 over every value, fed row block by row block, and then over the columns' names and types.
 
     The blocks' sizes are part of it, so they must depend on nothing but the columns and the number of rows.
     """
 
-    def __init__(self, columns: tuple[Column, ...]) -> None:
-        described = [[column.name, column.type.value] for column in columns]
-        self._hash = hashlib.sha256(json.dumps(["flare-table-1", described], ensure_ascii=True).encode())
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(b"flare-table-2")
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Takes the next rows."""
@@ -29,9 +28,12 @@ class TableDigest:
             for part in _value_bytes(array):
                 self._hash.update(part)
 
-    def hexdigest(self) -> str:
-        """The digest of what was added, hexadecimal."""
-        return self._hash.hexdigest()
+    def hexdigest(self, columns: tuple[Column, ...]) -> str:
+        """The digest of a table with these columns and the rows that were added, hexadecimal."""
+        described = json.dumps([[column.name, column.type.value] for column in columns], ensure_ascii=True)
+        whole = self._hash.copy()
+        whole.update(described.encode())
+        return whole.hexdigest()
 
 
 def _value_bytes(array: Array) -> Iterator[bytes | memoryview]:

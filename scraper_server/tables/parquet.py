@@ -1,6 +1,8 @@
 """Reads Parquet files of others, and writes ours."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import pyarrow.parquet as pq
 
 from scraper_server.tables.arrow import Array, Field, kernels
 from scraper_server.tables.cells import finite
-from scraper_server.tables.delimited import BytesDone
+from scraper_server.tables.formats import FileFormat, FormatKind
 from scraper_server.tables.inference import StringKind
 from scraper_server.tables.names import unique_names
+from scraper_server.tables.reader import BytesDone, TableReader, plain_schema
 from scraper_server.tables.refusals import empty, not_a_table
-from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType, arrow_schema
+from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType
 
 BATCH_ROWS = 16_384
+# Where a file of ours says whether its strings are categories or text, which Arrow's own types do not.
+TYPES_KEY = "flare.types"
 
 
 class ParquetFile:
@@ -37,33 +42,31 @@ class ParquetFile:
         fields = list(self._file.schema_arrow)
         if not fields or not self._file.metadata.num_rows:
             raise empty(name, "its Parquet footer counts none")
-        self.names, self.warnings = unique_names([field.name for field in fields])
-        self._types = tuple(self._column_type(field) for field in fields)
+        names, self.warnings = unique_names([field.name for field in fields])
+        self.columns = tuple(Column(name, self._column_type(field)) for name, field in zip(names, fields, strict=True))
+        self.format = FileFormat(FormatKind.PARQUET)
 
-    def types(self, done: BytesDone) -> tuple[ColumnType, ...]:
-        """The type of each column; whether strings are categories is found out from all of them."""
-        kinds = {position: StringKind() for position, kind in enumerate(self._types) if kind is ColumnType.TEXT}
-        if kinds:
-            for batch in self._batches(done):
-                for position, kind in kinds.items():
-                    kind.see(_converted(batch.column(position), ColumnType.TEXT))
-        return tuple(kinds[at].type if at in kinds else known for at, known in enumerate(self._types))
-
-    def batches(self, types: tuple[ColumnType, ...], done: BytesDone) -> Iterator[pa.RecordBatch]:
-        """The rows, in these types.
+    def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
+        """The rows. Which strings are categories is found out on the way.
 
         Raises:
             InvalidArgument: FILE_NOT_A_TABLE if a page is damaged, or a value does not fit its type.
         """
-        schema = arrow_schema(tuple(Column(name, each) for name, each in zip(self.names, types, strict=True)))
+        schema = plain_schema(self.columns)
+        kinds = {at: StringKind() for at, column in enumerate(self.columns) if column.type.is_string}
         for batch in self._batches(done):
             arrays = []
-            for name, array, wanted in zip(self.names, batch.columns, types, strict=True):
+            for column, array in zip(self.columns, batch.columns, strict=True):
                 try:
-                    arrays.append(_converted(array, wanted))
+                    arrays.append(_converted(array, column.type))
                 except pa.ArrowInvalid as error:
-                    raise not_a_table(self._name, f"column '{name}': {error}") from error
+                    raise not_a_table(self._name, f"column '{column.name}': {error}") from error
+            for at, kind in kinds.items():
+                kind.see(arrays[at])
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        self.columns = tuple(
+            replace(column, type=kinds[at].type) if at in kinds else column for at, column in enumerate(self.columns)
+        )
 
     def _batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         rows = 0
@@ -83,10 +86,10 @@ class ParquetFile:
         return found
 
 
-def write_table(batches: Iterator[pa.RecordBatch], path: Path) -> None:
-    """Writes batches of one schema to a Parquet file, a row group each. Floats are not dictionary coded.
+def write_table(batches: Iterator[pa.RecordBatch], path: Path, reader: TableReader) -> None:
+    """Writes the batches that come from a reader to a Parquet file, a row group each, and the columns' types with them.
 
-    Measurements rarely repeat, and their dictionaries cost more than they save.
+    Floats are not dictionary coded: measurements rarely repeat, and their dictionaries cost more than they save.
     """
     first = next(batches)
     coded: Any = [field.name for field in first.schema if not pa.types.is_floating(field.type)]
@@ -94,6 +97,8 @@ def write_table(batches: Iterator[pa.RecordBatch], path: Path) -> None:
         writer.write_batch(first)
         for batch in batches:
             writer.write_batch(batch)
+        types = {column.name: column.type.value for column in reader.columns}  # known for good after the last row
+        writer.add_key_value_metadata({TYPES_KEY: json.dumps(types)})
 
 
 def _column_type(arrow_type: pa.DataType) -> ColumnType | None:
