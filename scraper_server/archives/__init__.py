@@ -1,0 +1,1 @@
+"""Archives and compressed files: what is in them, and their bytes, within limits."""

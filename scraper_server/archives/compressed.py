@@ -1,0 +1,59 @@
+"""What wraps a file, told by its first bytes; and files compressed with gzip or Zstandard."""
+
+import gzip
+import io
+from enum import StrEnum
+from pathlib import Path
+from typing import cast
+
+import pyarrow as pa
+
+from scraper_server.archives.outflow import CHUNK_BYTES, Content, Outflow, counted
+from scraper_server.archives.refusals import damage_told
+from scraper_server.limits import ArchiveLimits
+
+
+class Wrapping(StrEnum):
+    """What a file is wrapped in."""
+
+    GZIP = "gzip"
+    ZIP = "zip"
+    ZSTD = "zstd"
+
+
+# An archive without any file has only its end. A Zstandard file may begin with one of 16 kinds of frame to be skipped.
+_MARKS: tuple[tuple[bytes, Wrapping], ...] = (
+    (b"\x1f\x8b", Wrapping.GZIP),
+    (b"PK\x03\x04", Wrapping.ZIP),
+    (b"PK\x05\x06", Wrapping.ZIP),
+    (b"\x28\xb5\x2f\xfd", Wrapping.ZSTD),
+    *((bytes((0x50 + kind, 0x2A, 0x4D, 0x18)), Wrapping.ZSTD) for kind in range(16)),
+)
+
+
+def wrapping_of(path: Path) -> Wrapping | None:
+    """What the file is wrapped in, by its content and not by its name. Spreadsheets are ZIP archives too."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return next((wrapping for mark, wrapping in _MARKS if head.startswith(mark)), None)
+
+
+def open_compressed(path: Path, name: str, wrapping: Wrapping, limits: ArchiveLimits) -> io.BufferedReader:
+    """A reader of what comes out of a file compressed with GZIP or ZSTD, of one part (member, frame) or several.
+
+    Its reads raise:
+        InvalidArgument: FILE_NOT_A_TABLE if the file is damaged or not whole.
+        ResourceExhausted: ARCHIVE_TOO_LARGE, ARCHIVE_TOO_DENSE.
+    """
+    what = f"file '{name}'"
+    outflow = Outflow(what, limits, path.stat().st_size)
+    with damage_told(what):
+        content = gzip.GzipFile(path) if wrapping is Wrapping.GZIP else pa.input_stream(path, compression="zstd")
+        return counted(cast(Content, content), what, outflow)
+
+
+def write_out(content: io.BufferedReader, target: Path) -> None:
+    """Writes what comes out to the file `target`, and closes the reader. Raises what its reads raise."""
+    with content, target.open("wb") as out:
+        while chunk := content.read(CHUNK_BYTES):
+            out.write(chunk)
