@@ -18,11 +18,12 @@ from scraper_server.processes import Processes
 from scraper_server.rpc.scraper_servicer import ScraperServicer
 from scraper_server.settings import Settings
 from scraper_server.sources.catalog import Sources
+from scraper_server.sources.kaggle.accounts import OperatorAccount
 from scraper_server.sources.kaggle.credentials import Credentials, chosen_credentials, found_credentials
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.samples import SamplesSource
-from scraper_server.sources.source import Source, SourceKind
+from scraper_server.sources.source import SourceKind
 from scraper_server.sql_tables import jobs as job_tables
 from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
@@ -56,9 +57,9 @@ class ScraperService:
         names = DatasetNames(store, jobs)
         processes = Processes(settings.processes)
         limits = settings.limits()
-        options = KaggleOptions(endpoint=settings.kaggle_endpoint, credentials=_kaggle_credentials(settings))
-        kaggle = KaggleSource(options)
-        sources = _sources(kaggle, options)
+        operator = OperatorAccount(_kaggle_credentials(settings))
+        kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint), operator)
+        sources = Sources({SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle})
         datasets = Datasets(store, artifacts)
         uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
         views = Views(datasets, store, artifacts, processes, work_directory / "views")
@@ -108,12 +109,6 @@ class _Watches:
     async def drain(self) -> None:
         """Tells every watch that the server drains."""
         self._wakeups.close()
-
-
-def _sources(kaggle: KaggleSource, options: KaggleOptions) -> Sources:
-    by_kind: dict[SourceKind, Source] = {SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle}
-    # Without credentials Kaggle shows little: who wants that little asks for Kaggle by name.
-    return Sources(by_kind, list(by_kind) if options.credentials else [SourceKind.SAMPLES])
 
 
 def _kaggle_credentials(settings: Settings) -> Credentials:

@@ -82,7 +82,8 @@ class ImportWork:
         spec = ImportSpec.from_json(run.job.spec)
         source = self._sources.find(spec.origin.source)
         async with reported(run) as meter:
-            file = await source.resolve(FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path))
+            wanted = FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path)
+            file = await source.resolve(run.job.owner, wanted)
             path = await self._downloaded(run.job.owner, source, file, directory, meter)
             # A process of a killed server may still write into the folder of its attempt.
             table_directory = directory / f"table-{run.attempt}"
@@ -110,7 +111,7 @@ class ImportWork:
         target = directory / "download"
         await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread((directory / OWNER_FILE).write_text, owner)
-        return await source.download(file, target, progress)
+        return await source.download(owner, file, target, progress)
 
     async def _converted(
         self, file: Path, name: str, spec: ImportSpec, directory: Path, meter: Meter

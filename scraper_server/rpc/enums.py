@@ -6,6 +6,7 @@ from typing import TypeVar
 from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, source_pb2
 
 from scraper_server.imports.spec import ImportPhase
+from scraper_server.sources.search import FileType, LicenseFamily, SearchSort
 from scraper_server.sources.source import SourceKind
 from scraper_server.tables.formats import Compression, FormatKind, ImageResizing, RaggedRows
 from scraper_server.tables.schema import ColumnType, ImageMode, WarningKind
@@ -24,6 +25,29 @@ SOURCE_KIND = {
     SourceKind.KAGGLE: source_pb2.SOURCE_KIND_KAGGLE,
 }
 SOURCE_KIND_OF = _reversed(SOURCE_KIND)
+
+FILE_TYPE_OF = {
+    source_pb2.SOURCE_FILE_TYPE_CSV: FileType.CSV,
+    source_pb2.SOURCE_FILE_TYPE_SQLITE: FileType.SQLITE,
+    source_pb2.SOURCE_FILE_TYPE_JSON: FileType.JSON,
+    source_pb2.SOURCE_FILE_TYPE_BIGQUERY: FileType.BIGQUERY,
+    source_pb2.SOURCE_FILE_TYPE_PARQUET: FileType.PARQUET,
+}
+
+LICENSE_FAMILY_OF = {
+    source_pb2.SOURCE_LICENSE_CREATIVE_COMMONS: LicenseFamily.CREATIVE_COMMONS,
+    source_pb2.SOURCE_LICENSE_GPL: LicenseFamily.GPL,
+    source_pb2.SOURCE_LICENSE_OPEN_DATABASE: LicenseFamily.OPEN_DATABASE,
+    source_pb2.SOURCE_LICENSE_OTHER: LicenseFamily.OTHER,
+}
+
+SEARCH_SORT_OF = {
+    source_pb2.SEARCH_SORT_HOTTEST: SearchSort.HOTTEST,
+    source_pb2.SEARCH_SORT_VOTES: SearchSort.VOTES,
+    source_pb2.SEARCH_SORT_UPDATED: SearchSort.UPDATED,
+    source_pb2.SEARCH_SORT_ACTIVE: SearchSort.ACTIVE,
+    source_pb2.SEARCH_SORT_PUBLISHED: SearchSort.PUBLISHED,
+}
 
 COLUMN_TYPE = {
     ColumnType.INTEGER: dataset_pb2.COLUMN_TYPE_INTEGER,

@@ -1,15 +1,14 @@
-"""Import jobs, their events, and what sources offer, as messages."""
+"""Import jobs and their events as messages."""
 
 from typing import Any
 
 from flare.common.v1 import job_pb2
-from flare.scraper.v1 import import_job_pb2, scraper_service_pb2, source_pb2
+from flare.scraper.v1 import import_job_pb2, scraper_service_pb2
 from google.protobuf.duration_pb2 import Duration
 
 from scraper_server.imports.spec import DATASET_CREATED, PROGRESS, ImportProgress, ImportResult, ImportSpec
 from scraper_server.rpc.dataset_messages import origin_message
-from scraper_server.rpc.enums import IMPORT_PHASE, SOURCE_KIND
-from scraper_server.sources.source import SourceDataset, SourceFile
+from scraper_server.rpc.enums import IMPORT_PHASE
 from servicekit.jobs.follow import Heartbeat
 from servicekit.jobs.values import Event, Job
 from servicekit.rpc.jobs import STATE_OF, attempt_message, state_changed_message, timestamp_message
@@ -60,31 +59,6 @@ def watch_response(told: Job | Event | Heartbeat) -> scraper_service_pb2.WatchIm
     if isinstance(told, Event):
         return scraper_service_pb2.WatchImportJobResponse(event=event_message(told))
     return scraper_service_pb2.WatchImportJobResponse(heartbeat=job_pb2.Heartbeat(sequence=told.sequence))
-
-
-def source_dataset_message(found: SourceDataset) -> source_pb2.SourceDataset:
-    """A data set that a source offers."""
-    return source_pb2.SourceDataset(
-        source=SOURCE_KIND[found.source],
-        ref=found.ref,
-        title=found.title,
-        subtitle=found.subtitle,
-        size_bytes=found.size_bytes,
-        license=found.license,
-        version=found.version,
-        update_time=timestamp_message(found.update_time),
-        download_count=found.download_count,
-        vote_count=found.vote_count,
-        url=found.url,
-        tags=found.tags,
-    )
-
-
-def source_file_message(found: SourceFile) -> source_pb2.SourceFile:
-    """A file of such a data set."""
-    return source_pb2.SourceFile(
-        path=found.path, size_bytes=found.size_bytes, create_time=timestamp_message(found.create_time)
-    )
 
 
 def _progress_message(payload: dict[str, Any]) -> import_job_pb2.ImportProgress:

@@ -18,7 +18,7 @@ from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
-from scraper_server.rpc import dataset_messages, import_messages, view_messages
+from scraper_server.rpc import dataset_messages, import_messages, source_messages, view_messages
 from scraper_server.rpc.enums import PART_OF, SOURCE_KIND_OF
 from scraper_server.rpc.format_messages import file_format
 from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
@@ -44,24 +44,24 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         self._views = views
 
     async def SearchDatasets(self, request: pb.SearchDatasetsRequest, context: Context) -> pb.SearchDatasetsResponse:
-        listing = f"SearchDatasets {request.source} {request.query}"
+        source, search = SOURCE_KIND_OF.get(request.source), source_messages.search(request)
+        listing = f"SearchDatasets {_owner()} {source} {search}"
         cursor = decode_token(listing, request.page_token) or ""
-        limit = page_size(request.page_size, 20, 100)
-        page = await self._sources.search(SOURCE_KIND_OF.get(request.source), request.query, limit, cursor)
+        page = await self._sources.search(_owner(), source, search, page_size(request.page_size, 20, 100), cursor)
         return pb.SearchDatasetsResponse(
-            datasets=[import_messages.source_dataset_message(each) for each in page.datasets],
+            datasets=[source_messages.source_dataset_message(each) for each in page.datasets],
             next_page_token=encode_token(listing, page.next_cursor) if page.next_cursor else "",
         )
 
     async def ListDatasetFiles(
         self, request: pb.ListDatasetFilesRequest, context: Context
     ) -> pb.ListDatasetFilesResponse:
-        listing = f"ListDatasetFiles {request.source} {request.ref}"
+        source, ref, version = SOURCE_KIND_OF[request.source], request.ref, request.version
+        listing = f"ListDatasetFiles {_owner()} {source} {ref} {version}"
         cursor = decode_token(listing, request.page_token) or ""
-        limit = page_size(request.page_size, 100)
-        page = await self._sources.files(SOURCE_KIND_OF[request.source], request.ref, limit, cursor)
+        page = await self._sources.files(_owner(), source, ref, version, page_size(request.page_size, 100), cursor)
         return pb.ListDatasetFilesResponse(
-            files=[import_messages.source_file_message(each) for each in page.files],
+            files=[source_messages.source_file_message(each) for each in page.files],
             next_page_token=encode_token(listing, page.next_cursor) if page.next_cursor else "",
         )
 

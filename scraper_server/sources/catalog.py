@@ -1,7 +1,8 @@
 """Every source that the server has, as one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from scraper_server.sources.search import Search
 from scraper_server.sources.source import FilePage, SearchPage, Source, SourceDataset, SourceKind
 from servicekit.errors import FlareError, NotFound, Reason
 
@@ -9,10 +10,9 @@ from servicekit.errors import FlareError, NotFound, Reason
 class Sources:
     """Finds sources, and searches one or all of them."""
 
-    def __init__(self, sources: Mapping[SourceKind, Source], searched: Sequence[SourceKind]) -> None:
-        """`searched` are those that a search of all goes through, in this order."""
+    def __init__(self, sources: Mapping[SourceKind, Source]) -> None:
+        """A search of all goes through them in this order."""
         self._sources = sources
-        self._searched = tuple(searched)
 
     def find(self, kind: SourceKind) -> Source:
         """The source of a kind.
@@ -25,27 +25,32 @@ class Sources:
             raise NotFound(Reason.SOURCE_NOT_FOUND, f"this server has no source '{kind.value}'")
         return source
 
-    async def search(self, kind: SourceKind | None, query: str, limit: int, cursor: str) -> SearchPage:
+    async def search(self, owner: str, kind: SourceKind | None, search: Search, limit: int, cursor: str) -> SearchPage:
         """A page of one source or, without a kind, of all: each source's results follow those of the one before."""
         if kind is not None:
-            return await self.find(kind).search(query, limit, cursor)
-        number, _, inner = cursor.partition(":")
+            return await self.find(kind).search(owner, search, limit, cursor)
+        began, _, inner = cursor.partition(":")
         found: list[SourceDataset] = []
-        for at in range(int(number or 0), len(self._searched)):
+        for source in await self._open_to(owner, began):
+            if len(found) >= limit:
+                return SearchPage(tuple(found), f"{source.kind.value}:")
             try:
-                page = await self.find(self._searched[at]).search(query, limit - len(found), inner)
+                page = await source.search(owner, search, limit - len(found), inner if source.kind == began else "")
             except FlareError:
                 if not found:
                     raise
-                return SearchPage(tuple(found), f"{at}:")  # the next page tells of the error
+                return SearchPage(tuple(found), f"{source.kind.value}:")  # the next page tells of the error
             found += page.datasets
             if page.next_cursor:
-                return SearchPage(tuple(found), f"{at}:{page.next_cursor}")
-            inner = ""
-            if len(found) >= limit and at + 1 < len(self._searched):
-                return SearchPage(tuple(found), f"{at + 1}:")
+                return SearchPage(tuple(found), f"{source.kind.value}:{page.next_cursor}")
         return SearchPage(tuple(found))
 
-    async def files(self, kind: SourceKind, ref: str, limit: int, cursor: str) -> FilePage:
-        """A page of the files of a data set."""
-        return await self.find(kind).list_files(ref, limit, cursor)
+    async def files(self, owner: str, kind: SourceKind, ref: str, version: int, limit: int, cursor: str) -> FilePage:
+        """A page of the files of a version of a data set, 0 for the latest."""
+        return await self.find(kind).list_files(owner, ref, version, limit, cursor)
+
+    async def _open_to(self, owner: str, first: str) -> list[Source]:
+        """The sources that a search of all goes through, from one on (empty: from the first)."""
+        kinds = list(self._sources)
+        remaining = kinds[kinds.index(SourceKind(first)) if first else 0 :]
+        return [self._sources[kind] for kind in remaining if await self._sources[kind].is_open_to(owner)]

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from scraper_server.sources.search import Search
+
 
 class SourceKind(StrEnum):
     """Which source."""
@@ -32,6 +34,8 @@ class SourceDataset:
     vote_count: int = 0
     url: str = ""
     tags: tuple[str, ...] = ()
+    is_private: bool = False
+    """True if only its owner and those whom its owner chose can see it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class ResolvedFile:
     """0 only if the source has no versions."""
     size_bytes: int
     """As announced; 0 if not known."""
+    is_public: bool = False
+    """True if the source shows it to anybody, so that what one person took may serve another."""
 
 
 Progress = Callable[[int, int], None]
@@ -95,8 +101,11 @@ Progress = Callable[[int, int], None]
 class Source(Protocol):
     """A place where data sets are found.
 
-    Every method may raise SOURCE_UNAVAILABLE, SOURCE_RATE_LIMITED and SOURCE_CREDENTIALS_REJECTED, and all but `search`
-    SOURCE_NOT_FOUND. None of them blocks the event loop, and each can be cancelled.
+    `owner` is the person on whose behalf the source is asked: what is found may depend on who that is, and what only
+    one person may see reaches nobody else.
+
+    Every method but `is_open_to` may raise SOURCE_UNAVAILABLE, SOURCE_RATE_LIMITED and SOURCE_CREDENTIALS_REJECTED, and
+    all but `search` SOURCE_NOT_FOUND. None of them blocks the event loop, and each can be cancelled.
     """
 
     @property
@@ -104,18 +113,22 @@ class Source(Protocol):
         """Which source this is."""
         ...
 
-    async def search(self, query: str, limit: int, cursor: str) -> SearchPage:
-        """Finds at most `limit` data sets for the words of `query` (empty: what the source shows first).
+    async def is_open_to(self, owner: str) -> bool:
+        """Whether a search of all sources goes through this one too."""
+        ...
 
-        `cursor` is empty or a `next_cursor` of this source for the same query.
+    async def search(self, owner: str, search: Search, limit: int, cursor: str) -> SearchPage:
+        """Finds at most `limit` data sets.
+
+        `cursor` is empty or a `next_cursor` of this source for the same owner and search.
         """
         ...
 
-    async def list_files(self, ref: str, limit: int, cursor: str) -> FilePage:
-        """Lists at most `limit` files of a data set."""
+    async def list_files(self, owner: str, ref: str, version: int, limit: int, cursor: str) -> FilePage:
+        """Lists at most `limit` files of a version of a data set, 0 for the latest."""
         ...
 
-    async def resolve(self, request: FileRequest) -> ResolvedFile:
+    async def resolve(self, owner: str, request: FileRequest) -> ResolvedFile:
         """Finds out which file is meant.
 
         Raises:
@@ -125,7 +138,7 @@ class Source(Protocol):
         """
         ...
 
-    async def download(self, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
+    async def download(self, owner: str, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
         """Takes a file into `directory`, an empty folder of the caller's, and returns where it lies.
 
         The result is the table itself: a wrapping archive or compression of the transport is undone, and its name ends

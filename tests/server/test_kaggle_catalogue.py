@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from scraper_server.sources.kaggle.accounts import OperatorAccount
 from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey, Credentials
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import RetryPolicy
+from scraper_server.sources.search import Search
 from scraper_server.sources.source import FileRequest, ResolvedFile, SourceDataset, SourceKind
 from servicekit.errors import (
     FailedPrecondition,
@@ -31,6 +33,7 @@ from tests.kaggle_emulator import (
     small_catalogue,
 )
 
+ANN = "accounts/ann"
 QUICK = RetryPolicy(tries=3, first_wait_seconds=0.01, longest_asked_wait_seconds=0.5)
 
 
@@ -47,12 +50,11 @@ async def source_for(
 ) -> AsyncIterator[KaggleSource]:
     options = KaggleOptions(
         endpoint=emulator.endpoint,
-        credentials=credentials,
         read_timeout_seconds=read_timeout_seconds,
         call_retries=QUICK,
         import_retries=QUICK,
     )
-    source = KaggleSource(options)
+    source = KaggleSource(options, OperatorAccount(credentials))
     try:
         yield source
     finally:
@@ -61,7 +63,7 @@ async def source_for(
 
 async def test_search_tells_what_kaggle_says_of_a_data_set(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
-        page = await source.search("titanic", 20, "")
+        page = await source.search(ANN, Search("titanic"), 20, "")
     size = len(kaggle.catalogue.datasets[0].files[0].content) + len(b"# Titanic\n")
     assert page.datasets == (
         SourceDataset(
@@ -90,7 +92,7 @@ async def test_search_pages_hold_every_data_set_once(size: int) -> None:
     async with KaggleEmulator(catalogue) as kaggle, source_for(kaggle) as source:
         found, cursor = [], ""
         for _ in refs:
-            page = await source.search("", size, cursor)
+            page = await source.search(ANN, Search(), size, cursor)
             assert len(page.datasets) <= size
             found += [dataset.ref for dataset in page.datasets]
             cursor = page.next_cursor
@@ -103,8 +105,8 @@ async def test_files_are_listed_page_by_page() -> None:
     paths = [f"folder/part-{number:03}.csv" for number in range(45)]
     catalogue = Catalogue([EmulatedDataset("ann/parts", "Parts", [EmulatedFile(path, b"a\n1\n") for path in paths])])
     async with KaggleEmulator(catalogue) as kaggle, source_for(kaggle) as source:
-        first = await source.list_files("ann/parts", 30, "")
-        second = await source.list_files("ann/parts", 30, first.next_cursor)
+        first = await source.list_files(ANN, "ann/parts", 0, 30, "")
+        second = await source.list_files(ANN, "ann/parts", 0, 30, first.next_cursor)
     assert [file.path for file in (*first.files, *second.files)] == paths
     assert second.next_cursor == ""
     assert first.files[0].size_bytes == 4
@@ -115,9 +117,9 @@ async def test_resolve_takes_the_only_table_of_the_current_version(kaggle: Kaggl
     dataset = kaggle.catalogue.datasets[0]
     dataset.publish([EmulatedFile("new.csv", b"a,b\n1,2\n")])
     async with source_for(kaggle) as source:
-        latest = await source.resolve(FileRequest("yasserh/titanic-dataset"))
-        first = await source.resolve(FileRequest("yasserh/titanic-dataset", version=1))
-    assert latest == ResolvedFile("yasserh/titanic-dataset", "Titanic Dataset", "new.csv", 2, 8)
+        latest = await source.resolve(ANN, FileRequest("yasserh/titanic-dataset"))
+        first = await source.resolve(ANN, FileRequest("yasserh/titanic-dataset", version=1))
+    assert latest == ResolvedFile("yasserh/titanic-dataset", "Titanic Dataset", "new.csv", 2, 8, is_public=True)
     assert first == replace(
         latest, path="Titanic-Dataset.csv", version=1, size_bytes=len(dataset.versions[0][0].content)
     )
@@ -129,7 +131,7 @@ async def test_resolve_finds_a_file_beyond_the_first_page() -> None:
         KaggleEmulator(Catalogue([EmulatedDataset("ann/many", "Many", files)])) as kaggle,
         source_for(kaggle) as source,
     ):
-        resolved = await source.resolve(FileRequest("ann/many", path="0449.csv"))
+        resolved = await source.resolve(ANN, FileRequest("ann/many", path="0449.csv"))
     assert resolved.path == "0449.csv"
     assert kaggle.count(RequestKind.LIST_FILES) == 3
 
@@ -137,7 +139,7 @@ async def test_resolve_finds_a_file_beyond_the_first_page() -> None:
 async def test_resolve_without_path_lists_the_tables_to_choose_from(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(InvalidArgument) as caught:
-            await source.resolve(FileRequest("rajyellow46/wine-quality"))
+            await source.resolve(ANN, FileRequest("rajyellow46/wine-quality"))
     assert caught.value.reason == Reason.INVALID_FIELD
     assert caught.value.violations[0].field == "kaggle.path"
     assert "holds 2 tables" in caught.value.message
@@ -147,7 +149,7 @@ async def test_resolve_without_path_lists_the_tables_to_choose_from(kaggle: Kagg
 async def test_resolve_of_a_data_set_without_tables_names_its_files(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(InvalidArgument) as caught:
-            await source.resolve(FileRequest("ann/photos"))
+            await source.resolve(ANN, FileRequest("ann/photos"))
     assert caught.value.reason == Reason.FILE_NOT_A_TABLE
     assert "'a.jpg'" in caught.value.message
 
@@ -155,7 +157,7 @@ async def test_resolve_of_a_data_set_without_tables_names_its_files(kaggle: Kagg
 async def test_resolve_of_a_missing_path_names_the_files_there_are(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(NotFound) as caught:
-            await source.resolve(FileRequest("rajyellow46/wine-quality", path="rose/wines.csv"))
+            await source.resolve(ANN, FileRequest("rajyellow46/wine-quality", path="rose/wines.csv"))
     assert caught.value.reason == Reason.SOURCE_NOT_FOUND
     assert "no file 'rose/wines.csv'; it has 'red/wines.csv', 'white/wines.csv'" in caught.value.message
 
@@ -163,7 +165,7 @@ async def test_resolve_of_a_missing_path_names_the_files_there_are(kaggle: Kaggl
 async def test_a_missing_version_is_not_found(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(NotFound) as caught:
-            await source.resolve(FileRequest("yasserh/titanic-dataset", version=9))
+            await source.resolve(ANN, FileRequest("yasserh/titanic-dataset", version=9))
     assert caught.value.reason == Reason.SOURCE_NOT_FOUND
     assert "version 9 of data set 'yasserh/titanic-dataset'" in caught.value.message
 
@@ -171,7 +173,7 @@ async def test_a_missing_version_is_not_found(kaggle: KaggleEmulator) -> None:
 @pytest.mark.parametrize("ref", ["titanic", "https://www.kaggle.com/datasets/a/b", "a/b/c", "../b", "a/", "a/b c", ""])
 async def test_a_malformed_name_is_refused_without_asking_kaggle(kaggle: KaggleEmulator, ref: str) -> None:
     async with source_for(kaggle) as source:
-        for call in (source.resolve(FileRequest(ref)), source.list_files(ref, 10, "")):
+        for call in (source.resolve(ANN, FileRequest(ref)), source.list_files(ANN, ref, 0, 10, "")):
             with pytest.raises(InvalidArgument, match="owner/slug"):
                 await call
     assert kaggle.count() == 0
@@ -180,14 +182,14 @@ async def test_a_malformed_name_is_refused_without_asking_kaggle(kaggle: KaggleE
 @pytest.mark.parametrize("credentials", [ApiKey("ann", "secret-key"), AccessToken("secret-token")])
 async def test_a_private_data_set_is_there_for_its_owner(kaggle: KaggleEmulator, credentials: Credentials) -> None:
     async with source_for(kaggle, credentials) as source:
-        resolved = await source.resolve(FileRequest("ann/private"))
+        resolved = await source.resolve(ANN, FileRequest("ann/private"))
     assert resolved.path == "secret.csv"
 
 
 async def test_without_credentials_a_hidden_data_set_asks_for_them(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(FailedPrecondition) as caught:
-            await source.resolve(FileRequest("ann/private"))
+            await source.resolve(ANN, FileRequest("ann/private"))
     assert caught.value.reason == Reason.SOURCE_CREDENTIALS_REJECTED
     for setting in ("USERNAME", "KEY", "TOKEN"):
         assert f"FLARE_SCRAPER_KAGGLE_{setting}" in caught.value.message
@@ -197,7 +199,7 @@ async def test_with_credentials_a_hidden_data_set_is_not_found(kaggle: KaggleEmu
     kaggle.accounts["bob"] = "bobs-key"
     async with source_for(kaggle, ApiKey("bob", "bobs-key")) as source:
         with pytest.raises(NotFound) as caught:
-            await source.list_files("ann/private", 10, "")
+            await source.list_files(ANN, "ann/private", 0, 10, "")
     assert caught.value.reason == Reason.SOURCE_NOT_FOUND
     assert "'ann/private'" in caught.value.message
     assert "account 'bob'" in caught.value.message
@@ -209,7 +211,7 @@ async def test_refused_credentials_name_the_settings_and_are_not_told(
 ) -> None:
     async with source_for(kaggle, credentials) as source:
         with pytest.raises(FailedPrecondition) as caught:
-            await source.search("titanic", 5, "")
+            await source.search(ANN, Search("titanic"), 5, "")
     assert caught.value.reason == Reason.SOURCE_CREDENTIALS_REJECTED
     assert "FLARE_SCRAPER_KAGGLE_TOKEN" in caught.value.message
     assert "wrong" not in str(caught.value.to_json())
@@ -232,7 +234,7 @@ async def test_the_status_counts_whatever_the_body_is(
     kaggle.inject(RequestKind.LIST_FILES, Fault(status, {"Retry-After": "77"}, body), times=3)
     async with source_for(kaggle) as source:
         with pytest.raises(FlareError) as caught:
-            await source.list_files("yasserh/titanic-dataset", 10, "")
+            await source.list_files(ANN, "yasserh/titanic-dataset", 0, 10, "")
     assert caught.value.reason == reason
     assert caught.value.retry_after_seconds == (77 if status in (429, 503) else None)
 
@@ -242,7 +244,7 @@ async def test_a_listing_that_holds_an_error_is_one(kaggle: KaggleEmulator) -> N
     kaggle.inject(RequestKind.LIST_FILES, Fault(200, body=body))
     async with source_for(kaggle) as source:
         with pytest.raises(NotFound, match="Dataset is being processed"):
-            await source.list_files("yasserh/titanic-dataset", 10, "")
+            await source.list_files(ANN, "yasserh/titanic-dataset", 0, 10, "")
 
 
 @pytest.mark.parametrize(
@@ -263,10 +265,10 @@ async def test_a_listing_that_holds_an_error_is_one(kaggle: KaggleEmulator) -> N
 async def test_a_passing_fault_is_tried_again_and_a_lasting_one_reported(kaggle: KaggleEmulator, fault: Fault) -> None:
     async with source_for(kaggle) as source:
         kaggle.inject(RequestKind.LIST_DATASETS, fault, times=2)
-        assert len((await source.search("titanic", 5, "")).datasets) == 1
+        assert len((await source.search(ANN, Search("titanic"), 5, "")).datasets) == 1
         kaggle.inject(RequestKind.LIST_DATASETS, fault, times=3)
         with pytest.raises((Unavailable, ResourceExhausted)) as caught:
-            await source.search("titanic", 5, "")
+            await source.search(ANN, Search("titanic"), 5, "")
     assert caught.value.reason in (Reason.SOURCE_UNAVAILABLE, Reason.SOURCE_RATE_LIMITED)
     assert "titanic" in caught.value.message
     assert kaggle.count() == 6
@@ -277,7 +279,7 @@ async def test_a_long_wait_that_kaggle_asks_for_is_passed_on(kaggle: KaggleEmula
     kaggle.inject(RequestKind.LIST_DATASETS, Fault.rate_limited(wait))
     async with source_for(kaggle) as source:
         with pytest.raises(ResourceExhausted) as caught:
-            await source.search("titanic", 5, "")
+            await source.search(ANN, Search("titanic"), 5, "")
     assert caught.value.reason == Reason.SOURCE_RATE_LIMITED
     assert caught.value.retry_after_seconds is not None
     assert caught.value.retry_after_seconds >= 120
@@ -288,7 +290,7 @@ async def test_a_silent_kaggle_is_given_up_in_time(kaggle: KaggleEmulator) -> No
     kaggle.inject(RequestKind.LIST_DATASETS, Fault(stall_after=0), times=3)
     async with source_for(kaggle, read_timeout_seconds=0.2) as source:
         with pytest.raises(Unavailable, match="does not answer in time"):
-            await source.search("titanic", 5, "")
+            await source.search(ANN, Search("titanic"), 5, "")
 
 
 async def test_an_unreachable_kaggle_is_told_with_what_to_check() -> None:
@@ -297,12 +299,12 @@ async def test_an_unreachable_kaggle_is_told_with_what_to_check() -> None:
     await emulator.stop()
     async with source_for(emulator) as source:
         with pytest.raises(Unavailable, match="FLARE_SCRAPER_KAGGLE_ENDPOINT") as caught:
-            await source.search("titanic", 5, "")
+            await source.search(ANN, Search("titanic"), 5, "")
     assert caught.value.reason == Reason.SOURCE_UNAVAILABLE
 
 
 async def test_a_foreign_page_token_is_an_invalid_one(kaggle: KaggleEmulator) -> None:
     async with source_for(kaggle) as source:
         with pytest.raises(InvalidArgument) as caught:
-            await source.search("titanic", 5, "nonsense")
+            await source.search(ANN, Search("titanic"), 5, "nonsense")
     assert caught.value.reason == Reason.INVALID_PAGE_TOKEN

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scraper_server.sources.kaggle.credentials import ApiKey
+from scraper_server.sources.kaggle.accounts import OperatorAccount
+from scraper_server.sources.kaggle.credentials import ApiKey, Credentials
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import RetryPolicy
@@ -29,6 +30,7 @@ from servicekit.errors import (
 )
 from tests.kaggle_emulator import Catalogue, EmulatedDataset, EmulatedFile, Fault, KaggleEmulator, RequestKind
 
+ANN = "accounts/ann"
 QUICK = RetryPolicy(tries=3, first_wait_seconds=0.01, longest_asked_wait_seconds=0.5)
 MEBIBYTE = 1024 * 1024
 TABLE = b"number,square\n" + b"".join(b"%d,%d\n" % (number, number**2) for number in range(40_000))
@@ -56,10 +58,12 @@ async def serving(file: EmulatedFile) -> AsyncIterator[KaggleEmulator]:
 
 @asynccontextmanager
 async def source_for(
-    kaggle: KaggleEmulator, change: Callable[[KaggleOptions], KaggleOptions] = lambda o: o
+    kaggle: KaggleEmulator,
+    change: Callable[[KaggleOptions], KaggleOptions] = lambda o: o,
+    credentials: Credentials = None,
 ) -> AsyncIterator[KaggleSource]:
     options = KaggleOptions(endpoint=kaggle.endpoint, read_timeout_seconds=5, call_retries=QUICK, import_retries=QUICK)
-    source = KaggleSource(change(options))
+    source = KaggleSource(change(options), OperatorAccount(credentials))
     try:
         yield source
     finally:
@@ -67,8 +71,8 @@ async def source_for(
 
 
 async def taken(source: KaggleSource, directory: Path, reported: Reported | None = None, path: str = "") -> Path:
-    file = await source.resolve(FileRequest(REF, path=path))
-    return await source.download(file, made(directory), reported or Reported())
+    file = await source.resolve(ANN, FileRequest(REF, path=path))
+    return await source.download(ANN, file, made(directory), reported or Reported())
 
 
 def made(directory: Path) -> Path:
@@ -92,10 +96,8 @@ async def test_a_file_arrives_whole_with_its_progress(tmp_path: Path) -> None:
 
 
 async def test_credentials_go_to_the_api_and_never_to_storage(tmp_path: Path) -> None:
-    def with_key(options: KaggleOptions) -> KaggleOptions:
-        return replace(options, credentials=ApiKey("ann", "secret-key"))
-
-    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, with_key) as source:
+    key = ApiKey("ann", "secret-key")
+    async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle, credentials=key) as source:
         await taken(source, tmp_path)
     for request in kaggle.requests:
         assert ("Authorization" in request.headers) == (request.kind != RequestKind.STORAGE)
@@ -103,9 +105,9 @@ async def test_credentials_go_to_the_api_and_never_to_storage(tmp_path: Path) ->
 
 async def test_a_version_is_taken_as_it_was(tmp_path: Path) -> None:
     async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
-        file = await source.resolve(FileRequest(REF))
+        file = await source.resolve(ANN, FileRequest(REF))
         kaggle.catalogue.datasets[0].publish([EmulatedFile("t.csv", b"other,table\n1,2\n")])
-        assert (await source.download(file, tmp_path, Reported())).read_bytes() == TABLE
+        assert (await source.download(ANN, file, tmp_path, Reported())).read_bytes() == TABLE
     assert file.version == 1
 
 
@@ -277,8 +279,8 @@ async def test_a_file_that_changed_meanwhile_is_taken_from_its_start(tmp_path: P
     changed = TABLE.replace(b"number", b"digits")
     async with serving(EmulatedFile("t.csv", TABLE)) as kaggle, source_for(kaggle) as source:
         kaggle.inject(RequestKind.STORAGE, Fault(cut_after=100_000))
-        file = await source.resolve(FileRequest(REF))
-        task = asyncio.create_task(source.download(file, tmp_path, Reported()))
+        file = await source.resolve(ANN, FileRequest(REF))
+        task = asyncio.create_task(source.download(ANN, file, tmp_path, Reported()))
         await kaggle.arrived(RequestKind.STORAGE)  # its answer is the old content, as far as it comes
         kaggle.storage.replace(TABLE, changed)
         assert (await task).read_bytes() == changed

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from scraper_server.sources.kaggle.accounts import OperatorAccount
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import RetryPolicy
@@ -14,6 +15,7 @@ from scraper_server.sources.source import FileRequest
 from servicekit.errors import FlareError
 from tests.kaggle_emulator import Catalogue, EmulatedDataset, EmulatedFile, Fault, KaggleEmulator, RequestKind
 
+ANN = "accounts/ann"
 TABLE = b"number,square\n" + b"".join(b"%d,%d\n" % (number, number**2) for number in range(8000))
 POSITIONS = st.integers(0, len(TABLE) - 1)
 QUICK = RetryPolicy(tries=4, first_wait_seconds=0.001, longest_asked_wait_seconds=0)
@@ -46,10 +48,12 @@ async def downloaded(faults: list[Fault], zipped: bool, directory: Path) -> byte
     async with KaggleEmulator(catalogue) as kaggle:
         for fault in faults:
             kaggle.inject(RequestKind.STORAGE, fault)
-        source = KaggleSource(KaggleOptions(kaggle.endpoint, import_retries=QUICK, read_timeout_seconds=5))
+        source = KaggleSource(
+            KaggleOptions(kaggle.endpoint, import_retries=QUICK, read_timeout_seconds=5), OperatorAccount()
+        )
         try:
-            file = await source.resolve(FileRequest("ann/numbers"))
-            path = await source.download(file, directory, lambda done, total: None)
+            file = await source.resolve(ANN, FileRequest("ann/numbers"))
+            path = await source.download(ANN, file, directory, lambda done, total: None)
             return path.read_bytes()
         except FlareError:
             return None

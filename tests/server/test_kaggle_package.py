@@ -11,8 +11,10 @@ from tests.kaggle_emulator import KaggleEmulator, small_catalogue
 SEARCH = """
 import asyncio, json, os, socket, sys
 
+from scraper_server.sources.kaggle.accounts import OperatorAccount
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.search import Search
 
 early = sorted(name for name in sys.modules if name.split(".")[0] in ("kaggle", "kagglesdk"))
 environment, connect, resolve, reached = dict(os.environ), socket.socket.connect, socket.getaddrinfo, []
@@ -29,8 +31,8 @@ socket.socket.connect = recorded
 socket.getaddrinfo = resolved
 
 async def main():
-    source = KaggleSource(KaggleOptions(endpoint=sys.argv[1]))
-    page = await source.search("titanic", 5, "")
+    source = KaggleSource(KaggleOptions(endpoint=sys.argv[1]), OperatorAccount())
+    page = await source.search("accounts/ann", Search("titanic"), 5, "")
     await source.drain()
     return [dataset.ref for dataset in page.datasets]
 

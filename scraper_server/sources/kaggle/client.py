@@ -1,4 +1,4 @@
-"""The `kaggle` package as Flare uses it: four calls, with our credentials, time limits and nothing printed.
+"""The `kaggle` package as Flare uses it: a few calls, with our credentials, time limits and nothing printed.
 
 The package authenticates on import, looks for credentials in the environment and the home folder at each new client,
 has no time limits, follows redirects into the response parser, and prints. All of that is settled here.
@@ -16,44 +16,78 @@ from typing import Any, cast
 import requests
 from requests.adapters import HTTPAdapter
 
-from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey
+from scraper_server.sources.kaggle.accounts import Account
+from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey, Credentials
 from scraper_server.sources.kaggle.failures import Question, translated
 from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.search import FileType, LicenseFamily, Search
+
+# The package's words.
+FILE_TYPES = {
+    FileType.CSV: "csv",
+    FileType.SQLITE: "sqlite",
+    FileType.JSON: "json",
+    FileType.BIGQUERY: "bigQuery",
+    FileType.PARQUET: "parquet",
+}
+LICENSES = {
+    LicenseFamily.CREATIVE_COMMONS: "cc",
+    LicenseFamily.GPL: "gpl",
+    LicenseFamily.OPEN_DATABASE: "odb",
+    LicenseFamily.OTHER: "other",
+}
 
 _importing = threading.Lock()
 
 
 class KaggleClient:
-    """Calls Kaggle's API. Blocking and safe to share between threads: each call has a connection of its own."""
+    """Calls Kaggle's API, as the account that each call is given; it keeps none.
+
+    Blocking and safe to share between threads: each call has a connection of its own.
+    """
 
     def __init__(self, options: KaggleOptions) -> None:
         self._options = options
 
-    def search(self, query: str, size: int, token: str) -> Any:
+    def search(self, account: Account, search: Search, size: int, token: str) -> Any:
         """A page of data sets, the package's `ApiListDatasetsResponse`. Raises FlareError."""
-        subject = f"data sets with '{query}'" if query else "data sets"
-        with translated(Question(subject, self._options.credentials, has_cursor=bool(token))):
-            return self._api().dataset_list_with_response(search=query, page_size=size, page_token=token or None)
+        # Only who asks for their own data sets is shown the private ones among them.
+        mine = account.owns(search.publisher)
+        with translated(Question(_search_name(search), account, has_cursor=bool(token))):
+            return self._api(account.credentials).dataset_list_with_response(
+                search=search.words,
+                sort_by=search.sort and search.sort.value,
+                file_type=search.file_type and FILE_TYPES[search.file_type],
+                license_name=search.license and LICENSES[search.license],
+                tag_ids=",".join(search.tags),
+                mine=mine,
+                user=None if mine else search.publisher,
+                min_size=search.min_size_bytes,
+                max_size=search.max_size_bytes,
+                page_size=size,
+                page_token=token or None,
+            )
 
-    def dataset(self, ref: str) -> Any:
+    def dataset(self, account: Account, ref: str) -> Any:
         """A data set, the package's `ApiDataset`. Raises FlareError."""
-        with translated(self._about(ref)), self._api().build_kaggle_client() as kaggle:
+        with translated(_about(account, ref)), self._api(account.credentials).build_kaggle_client() as kaggle:
             from kagglesdk.datasets.types import dataset_api_service  # type: ignore[import-untyped]
 
             request = dataset_api_service.ApiGetDatasetRequest()
             request.owner_slug, request.dataset_slug = ref.split("/")
             return kaggle.datasets.dataset_api_client.get_dataset(request)
 
-    def files(self, ref: str, version: int, size: int, token: str) -> Any:
+    def files(self, account: Account, ref: str, version: int, size: int, token: str) -> Any:
         """A page of files, the package's `ApiListDatasetFilesResponse`. `version` 0: the latest. Raises FlareError."""
-        with translated(self._about(ref, version, has_cursor=bool(token))):
+        with translated(_about(account, ref, version, has_cursor=bool(token))):
             versioned = f"{ref}/{version}" if version else ref
-            return self._api().dataset_list_files(versioned, page_token=token or None, page_size=size)
+            api = self._api(account.credentials)
+            return api.dataset_list_files(versioned, page_token=token or None, page_size=size)
 
-    def download(self, ref: str, version: int, path: str) -> requests.Response:
+    def download(self, account: Account, ref: str, version: int, path: str) -> requests.Response:
         """The answer to a download: a redirect to storage, not followed. `version` 0: the latest. Raises FlareError."""
-        question = Question(f"file '{path}' of {_dataset_name(ref, version)}", self._options.credentials, ref)
-        with translated(question), self._api().build_kaggle_client() as kaggle:
+        question = Question(f"file '{path}' of {_dataset_name(ref, version)}", account, ref)
+        with translated(question), self._api(account.credentials).build_kaggle_client() as kaggle:
             from kagglesdk.datasets.types import dataset_api_service
 
             request = dataset_api_service.ApiDownloadDatasetRequest()
@@ -71,10 +105,7 @@ class KaggleClient:
         _mount_time_limits(session, self._options)
         return session
 
-    def _about(self, ref: str, version: int = 0, *, has_cursor: bool = False) -> Question:
-        return Question(_dataset_name(ref, version), self._options.credentials, ref, has_cursor)
-
-    def _api(self) -> Any:
+    def _api(self, credentials: Credentials) -> Any:
         with _importing:
             _import_package()
         from kaggle.api.kaggle_api_extended import KaggleApi  # type: ignore[import-untyped]
@@ -88,12 +119,22 @@ class KaggleClient:
                 client = SdkClient(env=KaggleEnv.PROD)
                 http = client.http_client()
                 http._endpoint = options.endpoint or http._endpoint
-                http._session = _api_session(options)  # as there is one, the client looks for no credentials itself
+                # As there is a session, the client looks for no credentials itself.
+                http._session = _api_session(options, credentials)
                 return client
 
         api = Api()
         api.config_values = {}  # the class's is shared by all
         return api
+
+
+def _about(account: Account, ref: str, version: int = 0, *, has_cursor: bool = False) -> Question:
+    return Question(_dataset_name(ref, version), account, ref, has_cursor)
+
+
+def _search_name(search: Search) -> str:
+    by = f" of '{search.publisher}'" if search.publisher else ""
+    return f"data sets{by} with '{search.words}'" if search.words else f"data sets{by}"
 
 
 def _dataset_name(ref: str, version: int) -> str:
@@ -162,10 +203,10 @@ class _TimeLimits(HTTPAdapter):
         return super().send(request, stream, timeout or self._limits, verify, cert, proxies)
 
 
-def _api_session(options: KaggleOptions) -> requests.Session:
+def _api_session(options: KaggleOptions, credentials: Credentials) -> requests.Session:
     session = _ApiSession()
     session.headers.update({"User-Agent": "flare", "Content-Type": "application/json"})
-    match options.credentials:
+    match credentials:
         case ApiKey(username, key):
             session.auth = (username, key)
         case AccessToken(token):

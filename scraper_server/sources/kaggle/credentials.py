@@ -5,11 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-REMEDY = (
-    "set FLARE_SCRAPER_KAGGLE_USERNAME and FLARE_SCRAPER_KAGGLE_KEY, or FLARE_SCRAPER_KAGGLE_TOKEN, "
-    "to credentials made at https://www.kaggle.com/settings, and restart the scraper server"
-)
-
 
 @dataclass(frozen=True)
 class ApiKey:
@@ -18,12 +13,19 @@ class ApiKey:
     username: str
     key: str = field(repr=False)
 
+    @property
+    def account(self) -> str:
+        """The account's name."""
+        return self.username
+
 
 @dataclass(frozen=True)
 class AccessToken:
     """An access token."""
 
     token: str = field(repr=False)
+    account: str = ""
+    """The name of the account that it belongs to; empty if not known."""
 
 
 Credentials = ApiKey | AccessToken | None

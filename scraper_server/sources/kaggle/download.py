@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from scraper_server.sources.kaggle.accounts import Account
 from scraper_server.sources.kaggle.client import KaggleClient
 from scraper_server.sources.kaggle.failures import Question, refusal, translated, web_page
 from scraper_server.sources.kaggle.options import KaggleOptions
@@ -33,6 +34,7 @@ class Download:
         self,
         client: KaggleClient,
         options: KaggleOptions,
+        account: Account,
         file: ResolvedFile,
         directory: Path,
         report: Callable[[int, int], None],
@@ -40,11 +42,12 @@ class Download:
     ) -> None:
         self._client = client
         self._options = options
+        self._account = account
         self._file = file
         self._directory = directory
         self._report = report
         self._stop = stop
-        self._question = Question(f"file '{file.path}' of data set '{file.ref}'", options.credentials, file.ref)
+        self._question = Question(f"file '{file.path}' of data set '{file.ref}'", account, file.ref)
         self._address = ""
         self._report_time = 0.0
 
@@ -107,7 +110,7 @@ class Download:
 
     def _signed_address(self) -> str:
         """Asks Kaggle where in storage the file is. The address is a secret, and good for some minutes."""
-        answer = self._client.download(self._file.ref, self._file.version, self._file.path)
+        answer = self._client.download(self._account, self._file.ref, self._file.version, self._file.path)
         address = urljoin(answer.url, answer.headers.get("Location", ""))
         downgraded = answer.url.startswith("https:") and urlsplit(address).scheme != "https"
         if not answer.is_redirect or downgraded:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import requests
 import urllib3.exceptions
 
-from scraper_server.sources.kaggle.credentials import REMEDY, AccessToken, ApiKey, Credentials
+from scraper_server.sources.kaggle.accounts import Account, Whose
 from servicekit.errors import (
     FailedPrecondition,
     FlareError,
@@ -21,6 +21,17 @@ from servicekit.errors import (
 )
 
 LONGEST_QUOTE = 200
+SETTINGS_PAGE = "https://www.kaggle.com/settings"
+OPERATORS_REMEDY = (
+    "set your own credentials with SetSourceCredentials, or let the operator set FLARE_SCRAPER_KAGGLE_USERNAME and "
+    f"FLARE_SCRAPER_KAGGLE_KEY, or FLARE_SCRAPER_KAGGLE_TOKEN, to some made at {SETTINGS_PAGE} and restart the server"
+)
+REMEDIES = {
+    Whose.OPERATOR: OPERATORS_REMEDY,
+    Whose.OWN: f"make new credentials at {SETTINGS_PAGE} and set them with SetSourceCredentials, or go on with the "
+    "server's after DeleteSourceCredentials",
+    Whose.OFFERED: f"nothing was kept; compare them with those at {SETTINGS_PAGE}, or make new ones there",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Question:
 
     subject: str
     """Such as "data set 'uciml/iris'"."""
-    credentials: Credentials
+    account: Account
     ref: str = ""
     """The data set, if it is about one."""
     has_cursor: bool = False
@@ -64,12 +75,12 @@ def refusal(question: Question, response: requests.Response) -> FlareError:
     match status:
         case 401:
             return _rejected(question, quote)
-        case 403 if question.credentials is None or not question.ref:
+        case 403 if question.account.is_anonymous or not question.ref:
             return _rejected(question, quote)
         case 403 | 404 | 410:
             return NotFound(
                 Reason.SOURCE_NOT_FOUND,
-                f"Kaggle has no {question.subject}, or does not show it to {_account(question.credentials)}{quote}: "
+                f"Kaggle has no {question.subject}, or does not show it to {question.account.described()}{quote}: "
                 + (f"compare https://www.kaggle.com/datasets/{question.ref}" if question.ref else "check the name"),
                 resource=question.ref or None,
             )
@@ -93,7 +104,7 @@ def refusal(question: Question, response: requests.Response) -> FlareError:
 
 def web_page(question: Question) -> FlareError:
     """The error that a web page in a file's place means: without credentials a page to log in at, else an outage."""
-    if question.credentials is None:
+    if question.account.is_anonymous:
         return _rejected(question, "")
     return _unavailable(question, "a web page")
 
@@ -110,21 +121,13 @@ def retry_after_seconds(response: requests.Response) -> float | None:
 
 
 def _rejected(question: Question, quote: str) -> FlareError:
-    if question.credentials is None:
-        message = f"Kaggle does not show {question.subject} without credentials{quote}: check the name, or {REMEDY}"
+    account = question.account
+    remedy = REMEDIES[account.whose]
+    if account.is_anonymous:
+        message = f"Kaggle does not show {question.subject} without credentials{quote}: check the name, or {remedy}"
     else:
-        message = f"Kaggle refuses {_account(question.credentials)} for {question.subject}{quote}: {REMEDY}"
+        message = f"Kaggle refuses {account.described()} for {question.subject}{quote}: {remedy}"
     return FailedPrecondition(Reason.SOURCE_CREDENTIALS_REJECTED, message)
-
-
-def _account(credentials: Credentials) -> str:
-    match credentials:
-        case ApiKey(username=username):
-            return f"the configured account '{username}'"
-        case AccessToken():
-            return "the configured access token"
-        case None:
-            return "callers without credentials"
 
 
 def _unreachable(what: str, question: Question) -> FlareError:

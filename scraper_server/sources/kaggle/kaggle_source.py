@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scraper_server.sources.kaggle.accounts import Account, Accounts
 from scraper_server.sources.kaggle.client import KaggleClient
 from scraper_server.sources.kaggle.download import Download
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import Stop, retried
 from scraper_server.sources.kaggle.tables import chosen_file
+from scraper_server.sources.search import Search
 from scraper_server.sources.source import (
     FilePage,
     FileRequest,
@@ -37,37 +39,49 @@ THREAD_END_SECONDS = 0.5
 
 
 class KaggleSource:
-    """The `Source` of kaggle.com. Opens nothing before its first call."""
+    """The `Source` of kaggle.com. Opens nothing before its first call.
+
+    Each call finds out anew with which account to ask, so credentials that were changed count from the next one on.
+    """
 
     kind = SourceKind.KAGGLE
 
-    def __init__(self, options: KaggleOptions) -> None:
+    def __init__(self, options: KaggleOptions, accounts: Accounts) -> None:
         self._options = options
+        self._accounts = accounts
         self._client = KaggleClient(options)
         # Downloads take long, so they have threads of their own: a search must not wait for one.
         self._call_threads = ThreadPoolExecutor(options.concurrent_calls, "kaggle-call")
         self._download_threads = ThreadPoolExecutor(options.concurrent_downloads, "kaggle-download")
 
-    async def search(self, query: str, limit: int, cursor: str) -> SearchPage:
+    async def is_open_to(self, owner: str) -> bool:
+        """To those with credentials: Kaggle shows others little, so who wants that little asks for it by name."""
+        return not (await self._accounts.of(owner)).is_anonymous
+
+    async def search(self, owner: str, search: Search, limit: int, cursor: str) -> SearchPage:
         """See `Source.search`."""
-        page = await self._call_retried(partial(self._client.search, query, limit, cursor))
+        account = await self._accounts.of(owner)
+        page = await self._call_retried(partial(self._client.search, account, search, limit, cursor))
         datasets = tuple(_dataset(dataset) for dataset in page.datasets)
         return SearchPage(datasets, _next(cursor, page.next_page_token))
 
-    async def list_files(self, ref: str, limit: int, cursor: str) -> FilePage:
+    async def list_files(self, owner: str, ref: str, version: int, limit: int, cursor: str) -> FilePage:
         """See `Source.list_files`."""
         _check_ref(ref)
+        account = await self._accounts.of(owner)
         size = min(limit, FILES_PER_PAGE)
-        page = await self._call_retried(partial(self._client.files, ref, 0, size, cursor))
+        page = await self._call_retried(partial(self._client.files, account, ref, version, size, cursor))
         return FilePage(_files(ref, page), _next(cursor, page.next_page_token))
 
-    async def resolve(self, request: FileRequest) -> ResolvedFile:
+    async def resolve(self, owner: str, request: FileRequest) -> ResolvedFile:
         """See `Source.resolve`."""
         _check_ref(request.ref)
-        return await self._call(lambda stop: self._resolved(stop, request))
+        account = await self._accounts.of(owner)
+        return await self._call(lambda stop: self._resolved(stop, account, request))
 
-    async def download(self, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
+    async def download(self, owner: str, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
         """See `Source.download`."""
+        account = await self._accounts.of(owner)
         loop = asyncio.get_running_loop()
 
         def report(done_bytes: int, total_bytes: int) -> None:
@@ -78,7 +92,7 @@ class KaggleSource:
                 progress(done_bytes, total_bytes)
 
         stop = Stop()
-        download = Download(self._client, self._options, file, directory, report, stop)
+        download = Download(self._client, self._options, account, file, directory, report, stop)
         return await self._in_thread(self._download_threads, download.run, stop)
 
     async def start(self) -> None:
@@ -89,18 +103,19 @@ class KaggleSource:
         self._call_threads.shutdown(wait=False, cancel_futures=True)
         self._download_threads.shutdown(wait=False, cancel_futures=True)
 
-    def _resolved(self, stop: Stop, request: FileRequest) -> ResolvedFile:
-        find = partial(self._client.dataset, request.ref)
+    def _resolved(self, stop: Stop, account: Account, request: FileRequest) -> ResolvedFile:
+        find = partial(self._client.dataset, account, request.ref)
         dataset = retried(self._options.import_retries, stop, find)
         version = request.version or dataset.current_version_number or 0
-        file = chosen_file(request, self._all_files(stop, request.ref, version))
-        return ResolvedFile(request.ref, dataset.title or request.ref, file.path, version, file.size_bytes)
+        file = chosen_file(request, self._all_files(stop, account, request.ref, version))
+        title, is_public = dataset.title or request.ref, not dataset.is_private
+        return ResolvedFile(request.ref, title, file.path, version, file.size_bytes, is_public)
 
-    def _all_files(self, stop: Stop, ref: str, version: int) -> list[SourceFile]:
+    def _all_files(self, stop: Stop, account: Account, ref: str, version: int) -> list[SourceFile]:
         files: list[SourceFile] = []
         token = ""
         while True:
-            list_page = partial(self._client.files, ref, version, FILES_PER_PAGE, token)
+            list_page = partial(self._client.files, account, ref, version, FILES_PER_PAGE, token)
             page = retried(self._options.import_retries, stop, list_page)
             files.extend(_files(ref, page))
             token = _next(token, page.next_page_token)
@@ -152,6 +167,7 @@ def _dataset(dataset: Any) -> SourceDataset:
         vote_count=dataset.vote_count or 0,
         url=f"https://www.kaggle.com/datasets/{dataset.ref}",
         tags=tuple(tag.name or tag.ref for tag in dataset.tags),
+        is_private=bool(dataset.is_private),
     )
 
 

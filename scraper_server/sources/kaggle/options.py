@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from scraper_server.sources.kaggle.credentials import Credentials
 from scraper_server.sources.kaggle.retries import RetryPolicy
 from scraper_server.sources.kaggle.unpacking import UnpackLimits
 
@@ -11,11 +10,10 @@ GIBIBYTE = 1024**3
 
 @dataclass(frozen=True)
 class KaggleOptions:
-    """How to reach Kaggle, as whom, and how much to take."""
+    """How to reach Kaggle, and how much to take."""
 
     endpoint: str = ""
     """The API's address, such as `http://127.0.0.1:7777`; empty for Kaggle's own."""
-    credentials: Credentials = None
     connect_timeout_seconds: float = 10
     read_timeout_seconds: float = 30
     """How long nothing at all may arrive."""

@@ -4,6 +4,7 @@ from email.utils import format_datetime
 import pytest
 import requests
 
+from scraper_server.sources.kaggle.accounts import Account
 from scraper_server.sources.kaggle.failures import Question, retry_after_seconds, translated
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.partial import Announced
@@ -31,7 +32,7 @@ def test_retry_after_is_read_as_a_date() -> None:
 
 
 def test_the_package_giving_up_does_not_end_the_server() -> None:
-    with pytest.raises(Unavailable) as caught, translated(Question("data set 'a/b'", None, "a/b")):
+    with pytest.raises(Unavailable) as caught, translated(Question("data set 'a/b'", Account(), "a/b")):
         raise SystemExit(1)
     assert caught.value.reason == Reason.SOURCE_UNAVAILABLE
 
