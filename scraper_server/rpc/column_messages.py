@@ -5,17 +5,17 @@ from dataclasses import asdict
 
 from flare.scraper.v1 import dataset_pb2
 
-from scraper_server.rpc.enums import COLUMN_TYPE, IMAGE_MODE, WARNING_KIND
+from scraper_server.rpc.enums import COLUMN_TYPE, IMAGE_MODE, IMAGE_RESIZING, WARNING_KIND
 from scraper_server.tables.schema import (
     CellExample,
     Column,
     ColumnStatistics,
-    ImageShape,
     ImageStatistics,
     NumericStatistics,
     TableWarning,
     TypeFit,
 )
+from servicekit.images.shape import ImageShape
 from servicekit.rpc.jobs import timestamp_message
 
 
@@ -50,7 +50,12 @@ def image_shape_message(shape: ImageShape | None) -> dataset_pb2.ImageShape | No
     """What every image of a column is."""
     if shape is None:
         return None
-    return dataset_pb2.ImageShape(height=shape.height, width=shape.width, mode=IMAGE_MODE[shape.mode])
+    return dataset_pb2.ImageShape(
+        height=shape.height,
+        width=shape.width,
+        mode=IMAGE_MODE[shape.mode],
+        resizing=IMAGE_RESIZING[shape.resizing],
+    )
 
 
 def _fit_message(fit: TypeFit) -> dataset_pb2.TypeFit:

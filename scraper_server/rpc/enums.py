@@ -8,9 +8,10 @@ from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, sour
 from scraper_server.imports.spec import ImportPhase
 from scraper_server.sources.search import FileType, LicenseFamily, SearchSort
 from scraper_server.sources.source import SourceKind
-from scraper_server.tables.formats import Compression, FormatKind, ImageResizing, RaggedRows
-from scraper_server.tables.schema import ColumnType, ImageMode, WarningKind
+from scraper_server.tables.formats import Compression, FormatKind, RaggedRows
+from scraper_server.tables.schema import ColumnType, WarningKind
 from scraper_server.views.spec import ColumnRole, MissingPolicy, Part
+from servicekit.images.shape import ImageMode, ImageResizing
 
 K = TypeVar("K")
 V = TypeVar("V")

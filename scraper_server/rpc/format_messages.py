@@ -16,7 +16,7 @@ from scraper_server.rpc.enums import (
     RAGGED_ROWS_OF,
 )
 from scraper_server.tables.formats import FileFormat, ImageOptions
-from scraper_server.tables.schema import ImageMode
+from servicekit.images.shape import ImageMode
 
 
 def file_format(message: dataset_pb2.FileFormat) -> FileFormat:

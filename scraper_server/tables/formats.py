@@ -6,8 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from scraper_server.tables.refusals import empty, not_a_table
-from scraper_server.tables.schema import ColumnType, ImageMode
+from scraper_server.tables.schema import ColumnType
 from servicekit.errors import InvalidArgument, Reason
+from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
 
 SAMPLE_BYTES = 256 * 1024
 
@@ -41,14 +42,6 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
-class ImageResizing(StrEnum):
-    """How images of another shape are made to fit."""
-
-    STRETCH = "stretch"
-    CROP = "crop"
-    PAD = "pad"
-
-
 @dataclass(frozen=True)
 class ImageOptions:
     """How images are read; sizes in pixels."""
@@ -60,6 +53,11 @@ class ImageOptions:
     max_broken_share: float = 0.05
     path_column: str = ""
     """Where an archive holds a table of images; empty: to be found out."""
+
+    @property
+    def shape(self) -> ImageShape:
+        """What every image is to be."""
+        return ImageShape(self.height, self.width, self.mode, self.resizing)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import pyarrow as pa
 
+from servicekit.images.shape import ImageShape
+
 # Where an Arrow field says whether its strings are categories or text, which Arrow's own type does not.
 TYPE_KEY = b"flare.type"
 
@@ -40,32 +42,6 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     ColumnType.CATEGORICAL: pa.string(),
     ColumnType.TEXT: pa.string(),
 }
-
-
-class ImageMode(StrEnum):
-    """What a pixel holds."""
-
-    RGB = "rgb"
-    GRAYSCALE = "grayscale"
-
-    @property
-    def channels(self) -> int:
-        """Bytes of a pixel."""
-        return 3 if self is ImageMode.RGB else 1
-
-
-@dataclass(frozen=True)
-class ImageShape:
-    """What every image of a column is; sizes in pixels."""
-
-    height: int
-    width: int
-    mode: ImageMode
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of an image: rows from the top, each pixel's channels together."""
-        return self.height * self.width * self.mode.channels
 
 
 @dataclass(frozen=True)

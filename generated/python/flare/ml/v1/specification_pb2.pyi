@@ -51,15 +51,17 @@ class _Encoding:
 class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Encoding.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENCODING_UNSPECIFIED: _Encoding.ValueType  # 0
-    """By type: numbers STANDARDIZE, booleans PASS_THROUGH, categories ONE_HOT up to 16 classes and EMBEDDING above, points
-    in time TIME_PARTS.
+    """By type: numbers and images STANDARDIZE, booleans PASS_THROUGH, categories ONE_HOT up to 16 classes and EMBEDDING
+    above, points in time TIME_PARTS. An image is channels x height x width features.
     """
     ENCODING_STANDARDIZE: _Encoding.ValueType  # 1
-    """One feature: less the mean, over the standard deviation."""
+    """One feature: less the mean, over the standard deviation. Images: with those of each channel over the training rows."""
     ENCODING_PASS_THROUGH: _Encoding.ValueType  # 2
-    """One feature: the number as it is."""
+    """One feature: the number as it is. Images: from 0 to 255."""
     ENCODING_MIN_MAX: _Encoding.ValueType  # 3
-    """One feature: from 0 for the smallest to 1 for the largest value of the training rows."""
+    """One feature: from 0 for the smallest to 1 for the largest value of the training rows. Images: from 0 for black to 1
+    for white.
+    """
     ENCODING_ONE_HOT: _Encoding.ValueType  # 4
     """One feature for each category, and one for all that training did not see."""
     ENCODING_EMBEDDING: _Encoding.ValueType  # 5
@@ -71,15 +73,17 @@ class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
     """How a column becomes features."""
 
 ENCODING_UNSPECIFIED: Encoding.ValueType  # 0
-"""By type: numbers STANDARDIZE, booleans PASS_THROUGH, categories ONE_HOT up to 16 classes and EMBEDDING above, points
-in time TIME_PARTS.
+"""By type: numbers and images STANDARDIZE, booleans PASS_THROUGH, categories ONE_HOT up to 16 classes and EMBEDDING
+above, points in time TIME_PARTS. An image is channels x height x width features.
 """
 ENCODING_STANDARDIZE: Encoding.ValueType  # 1
-"""One feature: less the mean, over the standard deviation."""
+"""One feature: less the mean, over the standard deviation. Images: with those of each channel over the training rows."""
 ENCODING_PASS_THROUGH: Encoding.ValueType  # 2
-"""One feature: the number as it is."""
+"""One feature: the number as it is. Images: from 0 to 255."""
 ENCODING_MIN_MAX: Encoding.ValueType  # 3
-"""One feature: from 0 for the smallest to 1 for the largest value of the training rows."""
+"""One feature: from 0 for the smallest to 1 for the largest value of the training rows. Images: from 0 for black to 1
+for white.
+"""
 ENCODING_ONE_HOT: Encoding.ValueType  # 4
 """One feature for each category, and one for all that training did not see."""
 ENCODING_EMBEDDING: Encoding.ValueType  # 5
@@ -190,7 +194,9 @@ class Cnn(_message.Message):
     """True to average each channel over the map instead of flattening it."""
     @_builtins.property
     def image(self) -> Global___ImageShape:
-        """The image that the input columns are, row by row of pixels, channel after channel."""
+        """The image that the input columns are, row by row of pixels, channel after channel. Left out, it is the view's image
+        column, which must then be the only input.
+        """
 
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConvolutionBlock]:

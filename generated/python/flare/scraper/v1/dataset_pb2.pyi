@@ -364,22 +364,26 @@ class ImageShape(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    RESIZING_FIELD_NUMBER: _builtins.int
     height: _builtins.int
     """Pixels from top to bottom."""
     width: _builtins.int
     """Pixels from left to right."""
     mode: Global___ImageMode.ValueType
     """What a pixel holds."""
+    resizing: Global___ImageResizing.ValueType
+    """How images of another shape were made to fit: at import, and again when a model predicts."""
     def __init__(
         self,
         *,
         height: _builtins.int = ...,
         width: _builtins.int = ...,
         mode: Global___ImageMode.ValueType = ...,
+        resizing: Global___ImageResizing.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "mode", b"mode", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "mode", b"mode", "resizing", b"resizing", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
