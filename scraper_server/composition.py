@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.names import DatasetNames
+from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.sql import SqlDatasetStore
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import Views
@@ -62,8 +63,9 @@ class ScraperService:
         sources = Sources({SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle})
         datasets = Datasets(store, artifacts)
         uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
-        views = Views(datasets, store, artifacts, processes, work_directory / "views")
-        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits)
+        quota = Quota(limits.quota_bytes, [store.used_bytes])
+        views = Views(datasets, store, artifacts, processes, work_directory / "views", quota)
+        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits, quota)
         runner = JobRunner(
             jobs,
             wakeups,

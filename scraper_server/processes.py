@@ -77,7 +77,7 @@ class Processes:
             return result
         if kind == "refused":
             raise FlareError.from_json(value)
-        log.error("work_broke", work=work.__qualname__, trace=value)
+        log.error("work_broke", work=getattr(work, "__qualname__", repr(work)), trace=value)
         raise Internal(Reason.INTERNAL, "internal error; the server's log has the cause")
 
     def _warm_up(self) -> None:

@@ -57,6 +57,7 @@ dataset_views = Table(
     Column("digest", String, nullable=False),
     Column("dataset_digest", String, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("owner", "dataset_id", "id", name="dataset_views_by_name"),
     ForeignKeyConstraint(["owner", "dataset_id"], ["datasets.owner", "datasets.id"], name="dataset_views_dataset"),
     Index("dataset_views_by_owner", "owner", "number"),

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -155,6 +155,15 @@ class SqlDatasetStore:
             rows = await connection.execute(query.order_by(views.c.number.desc()).limit(limit))
             return [(row.number, _view(row)) for row in rows]
 
+    async def used_bytes(self, owner: str) -> int:
+        """As DatasetStore says."""
+        async with self._database.read() as connection:
+            total = 0
+            for kept in (datasets, views):
+                artifacts = select(kept.c.digest, kept.c.size_bytes).where(kept.c.owner == owner).distinct().subquery()
+                total += await connection.scalar(select(func.coalesce(func.sum(artifacts.c.size_bytes), 0))) or 0
+            return int(total)
+
     async def delete_view(self, owner: str, dataset_id: str, view_id: str) -> None:
         """As DatasetStore says."""
         async with self._database.write() as connection:
@@ -230,6 +239,7 @@ def _view_row(view: DatasetView) -> dict[str, Any]:
         "digest": view.resolved.digest,
         "dataset_digest": view.dataset_digest,
         "create_time": view.create_time,
+        "size_bytes": view.size_bytes,
     }
 
 
@@ -243,4 +253,5 @@ def _view(row: Row[Any]) -> DatasetView:
         resolved=_RESOLVED.validate_python(row.resolved),
         dataset_digest=row.dataset_digest,
         create_time=row.create_time,
+        size_bytes=row.size_bytes,
     )

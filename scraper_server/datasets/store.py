@@ -78,6 +78,10 @@ class DatasetStore(Protocol):
         """The views of a data set, or of all of the owner's."""
         ...
 
+    async def used_bytes(self, owner: str) -> int:
+        """Bytes that an owner's data sets and views take in storage. Equal ones share their rows and count once."""
+        ...
+
     async def delete_view(self, owner: str, dataset_id: str, view_id: str) -> None:
         """Deletes a view. Raises NotFound."""
         ...

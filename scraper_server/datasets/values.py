@@ -17,6 +17,8 @@ class SourceOrigin:
     ref: str
     version: int = 0
     path: str = ""
+    members: tuple[str, ...] = ()
+    """Patterns of what is taken of the archive of the whole data set; `path` is empty then."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class DatasetView:
     resolved: ResolvedView
     dataset_digest: str
     create_time: datetime
+    size_bytes: int = 0
+    """What its rows take in storage; 0 if it was not kept."""
 
     @property
     def name(self) -> str:

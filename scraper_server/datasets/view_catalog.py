@@ -3,13 +3,14 @@
 import asyncio
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scraper_server.datasets.catalog import PAGE_COLUMNS, Datasets
 from scraper_server.datasets.ids import random_word
 from scraper_server.datasets.placing import place
+from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.store import ArtifactGone, DatasetStore, view_name_taken
 from scraper_server.datasets.values import DatasetView, view_key
 from scraper_server.disk import full_disk_told
@@ -19,6 +20,7 @@ from scraper_server.views.making import make_view, part_file
 from scraper_server.views.spec import Part, ViewSpec
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import Aborted, AlreadyExists, Reason
+from servicekit.files import folder_bytes
 from servicekit.idempotency import RequestKey
 
 RANDOM_ID_CHARACTERS = 8
@@ -45,6 +47,7 @@ class Views:
         artifacts: ArtifactStore,
         processes: Processes,
         directory: Path,
+        quota: Quota,
     ) -> None:
         """`directory` holds rows while they are computed; nobody else uses it."""
         self._datasets = datasets
@@ -52,6 +55,7 @@ class Views:
         self._artifacts = artifacts
         self._processes = processes
         self._directory = directory
+        self._quota = quota
 
     async def start(self) -> None:
         """Removes what was left by calls that the end of the server cut short."""
@@ -68,6 +72,7 @@ class Views:
             NotFound: The owner has no such data set.
             AlreadyExists: NAME_TAKEN.
             InvalidArgument: Whatever in it can't work, with the path of the field.
+            ResourceExhausted: QUOTA_EXCEEDED.
         """
         known = None if validate_only else await self._store.remembered(request)
         if known is not None:
@@ -95,7 +100,10 @@ class Views:
             if validate_only:
                 return view
             with full_disk_told():
-                return await self._kept(view, directory, request)
+                view = replace(view, size_bytes=await asyncio.to_thread(folder_bytes, directory))
+                async with self._quota.reserved(new.owner, "the view") as reservation:
+                    await reservation.hold(view.size_bytes)
+                    return await self._kept(view, directory, request)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
+from scraper_server.datasets.quota import Quota, Reservation
 from scraper_server.datasets.values import Dataset, SourceOrigin
 from scraper_server.disk import full_disk_told
 from scraper_server.imports.meter import Meter, reported
@@ -38,6 +40,7 @@ class ImportWork:
         processes: Processes,
         directory: Path,
         limits: Limits,
+        quota: Quota,
     ) -> None:
         """`directory` has a folder for each job that is under way; nobody else uses it."""
         self._sources = sources
@@ -46,6 +49,7 @@ class ImportWork:
         self._processes = processes
         self._directory = directory
         self._limits = limits
+        self._quota = quota
 
     async def start(self) -> None:
         """Removes the folders of jobs that were cancelled while no server ran."""
@@ -81,16 +85,21 @@ class ImportWork:
     async def _make(self, run: JobRun, directory: Path) -> ImportResult:
         spec = ImportSpec.from_json(run.job.spec)
         source = self._sources.find(spec.origin.source)
-        async with reported(run) as meter:
-            wanted = FileRequest(spec.origin.ref, spec.origin.version, spec.origin.path)
-            file = await source.resolve(run.job.owner, wanted)
-            path = await self._downloaded(run.job.owner, source, file, directory, meter)
-            # A process of a killed server may still write into the folder of its attempt.
-            table_directory = directory / f"table-{run.attempt}"
-            table = await self._converted(path, file.path, spec, table_directory, meter)
-        origin = SourceOrigin(spec.origin.source, file.ref, file.version, file.path)
-        new = NewDataset(run.job.owner, spec.dataset_id, spec.display_name or file.title, origin, run.job.id)
-        return await _unbroken(self._kept(run, new, table, table_directory))
+        wanted = spec.origin
+        subject = f"the import of '{wanted.path or wanted.ref}'"
+        async with self._quota.reserved(run.job.owner, subject) as reservation:
+            async with reported(run) as meter:
+                file = await source.resolve(
+                    run.job.owner, FileRequest(wanted.ref, wanted.version, wanted.path, wanted.members)
+                )
+                path = await self._downloaded(run.job.owner, source, file, directory, meter, reservation)
+                # A process of a killed server may still write into the folder of its attempt.
+                table_directory = directory / f"table-{run.attempt}"
+                table = await self._converted(path, file, spec, table_directory, meter)
+            await reservation.hold(table.size_bytes)  # in place of the download, which goes
+            origin = SourceOrigin(wanted.source, file.ref, file.version, file.path, file.members)
+            new = NewDataset(run.job.owner, spec.dataset_id, spec.display_name or file.title, origin, run.job.id)
+            return await _unbroken(self._kept(run, new, table, table_directory))
 
     async def _kept(self, run: JobRun, new: NewDataset, table: ConvertedTable, directory: Path) -> ImportResult:
         return await self._told(run, await self._datasets.keep(new, table, directory))
@@ -103,18 +112,30 @@ class ImportWork:
             await run.emit(EventDraft(DATASET_CREATED, result.to_json()))
         return result
 
-    async def _downloaded(self, owner: str, source: Source, file: ResolvedFile, directory: Path, meter: Meter) -> Path:
-        def progress(done_bytes: int, total_bytes: int) -> None:
+    async def _downloaded(
+        self,
+        owner: str,
+        source: Source,
+        file: ResolvedFile,
+        directory: Path,
+        meter: Meter,
+        reservation: Reservation,
+    ) -> Path:
+        async def progress(done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase.DOWNLOADING, done_bytes, total_bytes or file.size_bytes)
+            await reservation.hold(max(done_bytes, total_bytes))
 
         meter.update(ImportPhase.DOWNLOADING)
+        await reservation.hold(file.size_bytes)
         target = directory / "download"
         await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
         await asyncio.to_thread((directory / OWNER_FILE).write_text, owner)
-        return await source.download(owner, file, target, progress)
+        path = await source.download(owner, file, target, progress)
+        await reservation.hold((await asyncio.to_thread(path.stat)).st_size)
+        return path
 
     async def _converted(
-        self, file: Path, name: str, spec: ImportSpec, directory: Path, meter: Meter
+        self, path: Path, file: ResolvedFile, spec: ImportSpec, directory: Path, meter: Meter
     ) -> ConvertedTable:
         def progress(phase: ConversionPhase, done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase(phase.value), done_bytes, total_bytes)
@@ -123,8 +144,9 @@ class ImportWork:
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         await asyncio.to_thread(directory.mkdir)
         try:
+            work = partial(convert, members=file.members)
             table = await self._processes.run(
-                convert, file, name, spec.format, self._limits, directory, report=progress
+                work, path, file.name, spec.format, self._limits, directory, report=progress
             )
         except Unavailable as error:  # the process died; another attempt may find more memory
             raise LostAttempt(error) from error

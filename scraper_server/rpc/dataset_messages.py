@@ -36,7 +36,7 @@ def origin_message(origin: Origin) -> source_pb2.DatasetOrigin:
         return source_pb2.DatasetOrigin(upload=upload)
     if origin.source is SourceKind.SAMPLES:
         return source_pb2.DatasetOrigin(sample=source_pb2.SampleRef(sample=origin.ref))
-    kaggle = source_pb2.KaggleRef(ref=origin.ref, version=origin.version, path=origin.path)
+    kaggle = source_pb2.KaggleRef(ref=origin.ref, version=origin.version, path=origin.path, members=origin.members)
     return source_pb2.DatasetOrigin(kaggle=kaggle)
 
 
@@ -44,7 +44,8 @@ def import_origin(request: scraper_service_pb2.ImportDatasetRequest) -> SourceOr
     """What is to be imported."""
     if request.WhichOneof("source") == "sample":
         return SourceOrigin(SourceKind.SAMPLES, request.sample.sample)
-    return SourceOrigin(SourceKind.KAGGLE, request.kaggle.ref, request.kaggle.version, request.kaggle.path)
+    kaggle = request.kaggle
+    return SourceOrigin(SourceKind.KAGGLE, kaggle.ref, kaggle.version, kaggle.path, tuple(kaggle.members))
 
 
 def upload_header(message: scraper_service_pb2.UploadHeader) -> UploadHeader:

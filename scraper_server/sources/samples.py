@@ -55,7 +55,7 @@ class SamplesSource:
         path = directory / file.path
         await asyncio.to_thread(_write, _sample(file.ref), path)
         size = path.stat().st_size
-        progress(size, size)
+        await progress(size, size)
         return path
 
 

@@ -1,6 +1,6 @@
 """The port of a source: search it, list a data set's files, and take one of them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -75,6 +75,8 @@ class FileRequest:
     """0 for the latest."""
     path: str = ""
     """Empty if the data set holds just one table."""
+    members: tuple[str, ...] = ()
+    """If any: take the archive of the whole data set, of which these patterns are wanted. `path` is empty then."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,24 @@ class ResolvedFile:
     title: str
     """The data set's title, for people."""
     path: str
-    """Never empty. Its ending helps to tell the file's format."""
+    """Its ending helps to tell the file's format. Empty for the archive of the whole data set, which is a ZIP."""
     version: int
     """0 only if the source has no versions."""
     size_bytes: int
     """As announced; 0 if not known."""
     is_public: bool = False
     """True if the source shows it to anybody, so that what one person took may serve another."""
+    members: tuple[str, ...] = ()
+    """The members that are wanted of the archive of the whole data set, as patterns."""
+
+    @property
+    def name(self) -> str:
+        """What people call the file: its path, or the data set's name as that of an archive."""
+        return self.path or f"{self.ref.rsplit('/', 1)[-1]}.zip"
 
 
-Progress = Callable[[int, int], None]
-"""Takes the bytes done and in all (0 if not known). Cheap; called from the event loop, as often as it suits."""
+Progress = Callable[[int, int], Awaitable[None]]
+"""Takes the bytes done and in all (0 if not known), as often as it suits. What it raises ends the work."""
 
 
 class Source(Protocol):
@@ -142,7 +151,8 @@ class Source(Protocol):
         """Takes a file into `directory`, an empty folder of the caller's, and returns where it lies.
 
         The result is the table itself: a wrapping archive or compression of the transport is undone, and its name ends
-        as `file.path` does. What an earlier attempt left in the folder may be gone on with. Raises DOWNLOAD_CORRUPT if
-        what arrived is not what the source announced. Cancelled, it may leave files behind in `directory` only.
+        as `file.name` does. The archive of a whole data set stays packed. What an earlier attempt left in the folder
+        may be gone on with. Raises DOWNLOAD_CORRUPT if what arrived is not what the source announced. Cancelled, it may
+        leave files behind in `directory` only.
         """
         ...

@@ -18,6 +18,7 @@ from scraper_server.tables.encodings import as_utf8, detect_encoding
 from scraper_server.tables.formats import FileFormat, FormatKind, detect_kind
 from scraper_server.tables.parquet import ParquetFile, write_table
 from scraper_server.tables.reader import Misread, TableReader
+from scraper_server.tables.refusals import not_a_table
 from scraper_server.tables.schema import Column, TableWarning
 from scraper_server.tables.statistics import column_statistics, column_warnings
 from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
@@ -51,17 +52,25 @@ class ConvertedTable:
 
 
 def convert(
-    source: Path, name: str, wanted: FileFormat, limits: Limits, directory: Path, progress: PhaseProgress
+    source: Path,
+    name: str,
+    wanted: FileFormat,
+    limits: Limits,
+    directory: Path,
+    progress: PhaseProgress,
+    members: tuple[str, ...] = (),
 ) -> ConvertedTable:
     """Reads the file `source`, which its owner calls `name`, and writes `table.parquet` into `directory`.
 
     `progress` takes a phase with its bytes done and in all. `directory` is an empty folder; intermediate files are
-    removed from it.
+    removed from it. `members` are patterns of what is wanted of `source`, an archive; without any it is all of it.
 
     Raises:
         InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file.
         ResourceExhausted: TOO_MANY_COLUMNS.
     """
+    if members:
+        raise not_a_table(name, "an archive, of which no members can be taken")
     reader = _opened(source, name, wanted, directory)
     if len(reader.columns) > limits.table.max_columns:
         message = f"file '{name}' has {len(reader.columns)} columns, more than the {limits.table.max_columns} that "

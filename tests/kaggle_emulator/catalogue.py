@@ -18,6 +18,8 @@ class EmulatedFile:
     content: bytes
     zipped: bool = False
     content_type: str = "text/csv"
+    listed_bytes: int | None = None
+    """The size that lists say, if that is not the truth."""
 
     def stored_name(self) -> str:
         """The last segment of its address in storage."""
@@ -36,7 +38,7 @@ class EmulatedFile:
             "name": self.path,
             "creationDate": timestamp(CREATED),
             "fileType": f".{self.path.rsplit('.', 1)[-1]}",
-            "totalBytes": len(self.content),
+            "totalBytes": len(self.content) if self.listed_bytes is None else self.listed_bytes,
         }
 
 

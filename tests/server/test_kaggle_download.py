@@ -44,7 +44,7 @@ class Reported:
         self.steps: list[tuple[int, int]] = []
         self.came = asyncio.Event()
 
-    def __call__(self, done_bytes: int, total_bytes: int) -> None:
+    async def __call__(self, done_bytes: int, total_bytes: int) -> None:
         self.steps.append((done_bytes, total_bytes))
         self.came.set()
 

@@ -85,14 +85,18 @@ class KaggleClient:
             return api.dataset_list_files(versioned, page_token=token or None, page_size=size)
 
     def download(self, account: Account, ref: str, version: int, path: str) -> requests.Response:
-        """The answer to a download: a redirect to storage, not followed. `version` 0: the latest. Raises FlareError."""
-        question = Question(f"file '{path}' of {_dataset_name(ref, version)}", account, ref)
+        """The answer to a download: a redirect to storage, not followed. Raises FlareError.
+
+        `version` 0: the latest. An empty `path` asks for the archive of all files.
+        """
+        subject = f"file '{path}'" if path else "the archive"
+        question = Question(f"{subject} of {_dataset_name(ref, version)}", account, ref)
         with translated(question), self._api(account.credentials).build_kaggle_client() as kaggle:
             from kagglesdk.datasets.types import dataset_api_service
 
             request = dataset_api_service.ApiDownloadDatasetRequest()
             request.owner_slug, request.dataset_slug = ref.split("/")
-            request.file_name = path
+            request.file_name = path or None
             request.dataset_version_number = version or None
             return cast(requests.Response, kaggle.datasets.dataset_api_client.download_dataset(request))
 

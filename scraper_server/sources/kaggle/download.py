@@ -106,6 +106,7 @@ class Download:
                     raise self._too_large(part.size + len(chunk))
                 part.append(chunk)
                 self._tell(part)
+        self._report(part.size, part.announced.total_bytes if part.announced is not None else 0)
         self._check_end(part)
 
     def _signed_address(self) -> str:

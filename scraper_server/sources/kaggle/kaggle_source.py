@@ -15,6 +15,7 @@ from scraper_server.sources.kaggle.download import Download
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import Stop, retried
 from scraper_server.sources.kaggle.tables import chosen_file
+from scraper_server.sources.kaggle.told import Told
 from scraper_server.sources.search import Search
 from scraper_server.sources.source import (
     FilePage,
@@ -82,18 +83,17 @@ class KaggleSource:
     async def download(self, owner: str, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
         """See `Source.download`."""
         account = await self._accounts.of(owner)
-        loop = asyncio.get_running_loop()
-
-        def report(done_bytes: int, total_bytes: int) -> None:
-            loop.call_soon_threadsafe(tell, done_bytes, total_bytes)
-
-        def tell(done_bytes: int, total_bytes: int) -> None:
-            if not stop.is_requested:
-                progress(done_bytes, total_bytes)
-
-        stop = Stop()
-        download = Download(self._client, self._options, account, file, directory, report, stop)
-        return await self._in_thread(self._download_threads, download.run, stop)
+        stop, told = Stop(), Told()
+        download = Download(self._client, self._options, account, file, directory, told.tell, stop)
+        work = asyncio.create_task(self._in_thread(self._download_threads, download.run, stop))
+        try:
+            async for done_bytes, total_bytes in told.until(work):
+                await progress(done_bytes, total_bytes)
+            return await work
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
 
     async def start(self) -> None:
         """Nothing to do: the package is imported, and threads are started, by the first call that needs them."""
@@ -107,8 +107,10 @@ class KaggleSource:
         find = partial(self._client.dataset, account, request.ref)
         dataset = retried(self._options.import_retries, stop, find)
         version = request.version or dataset.current_version_number or 0
-        file = chosen_file(request, self._all_files(stop, account, request.ref, version))
         title, is_public = dataset.title or request.ref, not dataset.is_private
+        if request.members:
+            return ResolvedFile(request.ref, title, "", version, 0, is_public, request.members)
+        file = chosen_file(request, self._all_files(stop, account, request.ref, version))
         return ResolvedFile(request.ref, title, file.path, version, file.size_bytes, is_public)
 
     def _all_files(self, stop: Stop, account: Account, ref: str, version: int) -> list[SourceFile]:

@@ -29,7 +29,11 @@ async def imported(ref: str, directory: Path) -> ConvertedTable:
     source = SamplesSource()
     steps: list[tuple[int, int]] = []
     file = await source.resolve(ANN, FileRequest(ref))
-    path = await source.download(ANN, file, directory, lambda *step: steps.append(step))
+
+    async def progress(done_bytes: int, total_bytes: int) -> None:
+        steps.append((done_bytes, total_bytes))
+
+    path = await source.download(ANN, file, directory, progress)
     assert steps[-1] == (path.stat().st_size, path.stat().st_size)
     (directory / "out").mkdir()
     return convert(path, file.path, FileFormat(), Limits(), directory / "out", lambda *_: None)
