@@ -16,6 +16,7 @@ from scraper_server.datasets.view_catalog import Views
 from scraper_server.imports.imports import Imports
 from scraper_server.imports.work import ImportWork
 from scraper_server.processes import Processes
+from scraper_server.rpc.codecs import CODECS
 from scraper_server.rpc.scraper_servicer import ScraperServicer
 from scraper_server.settings import Settings
 from scraper_server.sources.catalog import Sources
@@ -82,6 +83,7 @@ class ScraperService:
                 Registration(
                     scraper_service_pb2.DESCRIPTOR.services_by_name["ScraperService"],
                     partial(scraper_service_pb2_grpc.add_ScraperServiceServicer_to_server, servicer),
+                    CODECS,
                 )
             ],
             verifier,

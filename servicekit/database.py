@@ -1,10 +1,9 @@
 """One service's database: SQLite by default, PostgreSQL for several replicas."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import CursorResult, DateTime, Dialect, TypeDecorator, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -12,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from servicekit import migrations
-
-Result = TypeVar("Result")
+from servicekit.waiting import uninterrupted
 
 # SQLite waits this long for another writer before it gives up; writes here take milliseconds.
 BUSY_TIMEOUT_MILLISECONDS = 30_000
@@ -39,23 +37,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-async def _uninterrupted(step: Awaitable[Result]) -> Result:
-    """Lets a step end before a cancelled task leaves it.
-
-    A driver's statement runs on, whatever becomes of the task that waits for it. A task that left at once would let go
-    of a connection with an open transaction: nobody would end that, and every other writer would wait for it.
-    """
-    running = asyncio.ensure_future(step)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
-
-
+# A driver's statement runs on, whatever becomes of the task that waits for it. A task that left at once would let go of
+# a connection with an open transaction: nobody would end that, and every other writer would wait for it.
 class _UninterruptedConnection(AsyncConnection):
     async def execute(self, *args: Any, **kwargs: Any) -> CursorResult[Any]:
-        return await _uninterrupted(super().execute(*args, **kwargs))
+        return await uninterrupted(super().execute(*args, **kwargs))
 
 
 class Database:
@@ -83,19 +69,19 @@ class Database:
     async def _transaction(self, *, begin_immediate: bool) -> AsyncIterator[AsyncConnection]:
         connection = _UninterruptedConnection(self._engine)
         try:
-            await _uninterrupted(connection.start())
+            await uninterrupted(connection.start())
             await connection.execution_options(begin_immediate=begin_immediate)
             transaction = connection.begin()
             try:
-                await _uninterrupted(transaction.start())
+                await uninterrupted(transaction.start())
                 yield connection
             except BaseException:
                 if transaction.is_active:
-                    await _uninterrupted(transaction.rollback())
+                    await uninterrupted(transaction.rollback())
                 raise
-            await _uninterrupted(transaction.commit())
+            await uninterrupted(transaction.commit())
         finally:
-            await _uninterrupted(connection.close())
+            await uninterrupted(connection.close())
 
     async def migrate(self, scripts: str) -> None:
         """Brings the schema up to date with the Alembic scripts of a package folder, such as `ml_server:migrations`."""

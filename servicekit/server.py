@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
+from servicekit.rpc.codecs import Codec, CodecInterceptor
 from servicekit.rpc.methods import method_table
 from servicekit.rpc.observation import ObservationInterceptor
 from servicekit.rpc.validation import ValidationInterceptor
@@ -33,6 +34,8 @@ class Registration:
 
     service: ServiceDescriptor
     add: Callable[[grpc.aio.Server], None]
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
+    """By the method's name; the generated code does the others."""
 
 
 class Component(Protocol):
@@ -68,12 +71,18 @@ class RpcServer:
         self._components = components
         self._services = [registration.service for registration in registrations]
         self._validation = ValidationInterceptor()
+        codecs = {
+            f"/{registration.service.full_name}/{method}": codec
+            for registration in registrations
+            for method, codec in registration.codecs.items()
+        }
         # The order is part of the design: errors of everything inside become statuses, and nothing of a request is
         # looked at before its caller is known.
-        self._interceptors = [
+        self._interceptors: list[grpc.aio.ServerInterceptor] = [
             ObservationInterceptor(registry),
             AuthorizationInterceptor(verifier, method_table(self._services)),
             self._validation,
+            CodecInterceptor(codecs),
         ]
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None

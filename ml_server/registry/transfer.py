@@ -20,7 +20,7 @@ from ml_server.registry.values import Model, ModelVersion, version_artifact
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import InvalidArgument, NotFound, Reason
 from servicekit.files import folder_bytes
-from servicekit.uploads import Announcement, receive_file
+from servicekit.uploads import Announcement, Bytes, receive_file, refuse_larger
 
 LIMIT_SETTING = "FLARE_ML_MAX_UPLOAD_BYTES"
 CHUNK_BYTES = 1 << 20
@@ -83,7 +83,7 @@ class Transfer:
             yield ExportedFile(path, name, path.stat().st_size, digest)
 
     async def receive_weights(
-        self, owner: str, model_id: str, announced: Announcement, chunks: AsyncIterator[bytes]
+        self, owner: str, model_id: str, announced: Announcement, chunks: AsyncIterator[Bytes]
     ) -> Model:
         """Takes a safetensors file as the weights that training starts from.
 
@@ -94,11 +94,11 @@ class Transfer:
         await self._store.get(owner, model_id)
         with self._scratch() as directory:
             path = directory / "weights.safetensors"
-            await receive_file(path, announced, chunks, self._max_bytes, LIMIT_SETTING)
+            await self._receive(path, announced, chunks)
             return await self._models.set_initial_weights(owner, model_id, path)
 
     async def receive_version(
-        self, owner: str, model_id: str, announced: Announcement, chunks: AsyncIterator[bytes]
+        self, owner: str, model_id: str, announced: Announcement, chunks: AsyncIterator[Bytes]
     ) -> ModelVersion:
         """Takes a bundle as a model's next version; makes the model if it is not there.
 
@@ -107,7 +107,7 @@ class Transfer:
         """
         with self._scratch() as directory:
             zipped, unzipped = directory / "bundle.zip", directory / "bundle"
-            await receive_file(zipped, announced, chunks, self._max_bytes, LIMIT_SETTING)
+            await self._receive(zipped, announced, chunks)
             unzipped.mkdir()
             await asyncio.to_thread(unzip_bundle, zipped, unzipped, self._max_bytes)
             # Before reading it: a small file can ask for a lot of memory.
@@ -118,6 +118,10 @@ class Transfer:
                     Reason.WEIGHTS_MISMATCH, "the weights are not those that version.json names", field="bundle"
                 )
             return await self._keep(await self._model_for(owner, model_id, bundle), bundle, unzipped)
+
+    async def _receive(self, path: Path, announced: Announcement, chunks: AsyncIterator[Bytes]) -> None:
+        refuse_larger(announced, self._max_bytes, Reason.LIMIT_EXCEEDED, LIMIT_SETTING)
+        await receive_file(path, announced, chunks)
 
     async def _model_for(self, owner: str, model_id: str, bundle: Bundle) -> Model:
         specification = bundle.model.config.specification

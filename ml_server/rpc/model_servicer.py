@@ -23,7 +23,7 @@ from servicekit.identity import current_caller
 from servicekit.pages import page_size
 from servicekit.rpc.interceptor import Context
 from servicekit.rpc.pages import next_cursor, number_cursor, number_token, time_cursor, time_token
-from servicekit.rpc.uploads import chunks_of, header_of
+from servicekit.rpc.uploads import chunks_of, first_of
 from servicekit.uploads import Announcement
 
 FORMAT_OF = {
@@ -68,7 +68,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def UploadModelWeights(
         self, request_iterator: AsyncIterator[model_service_pb2.UploadModelWeightsRequest], context: Context
     ) -> model_pb2.Model:
-        header = await header_of(request_iterator)
+        header = await first_of(request_iterator, "header")
         announced = Announcement("weights.safetensors", header.size_bytes, header.sha256)
         chunks = chunks_of(request_iterator)
         owner = current_caller().subject
@@ -121,7 +121,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     async def ImportModelVersion(
         self, request_iterator: AsyncIterator[model_service_pb2.ImportModelVersionRequest], context: Context
     ) -> model_pb2.ModelVersion:
-        header = await header_of(request_iterator)
+        header = await first_of(request_iterator, "header")
         announced = Announcement("bundle.zip", header.size_bytes, header.sha256)
         chunks = chunks_of(request_iterator)
         owner = current_caller().subject

@@ -16,9 +16,9 @@ from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.tables.conversion import ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, checked
-from servicekit.errors import AlreadyExists
+from servicekit.errors import AlreadyExists, Reason
 from servicekit.idempotency import RequestKey
-from servicekit.uploads import Announcement, receive_file
+from servicekit.uploads import Announcement, Bytes, receive_file, refuse_larger
 
 LIMIT_SETTING = "FLARE_SCRAPER_MAX_FILE_BYTES"
 
@@ -62,18 +62,19 @@ class Uploads:
         """Nothing to do: an upload is a call, and ends with it."""
 
     async def receive(
-        self, owner: str, header: UploadHeader, chunks: AsyncIterator[bytes], request: RequestKey | None = None
+        self, owner: str, header: UploadHeader, chunks: AsyncIterator[Bytes], request: RequestKey | None = None
     ) -> Dataset:
         """Takes a file and makes a data set of it. A repeated request returns its first data set, and takes nothing.
 
         Raises:
             AlreadyExists: NAME_TAKEN, before anything is taken.
             InvalidArgument: UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY.
-            ResourceExhausted: LIMIT_EXCEEDED.
+            ResourceExhausted: FILE_TOO_LARGE, before anything is taken.
         """
         known = await self._store.remembered(request)
         if known is not None:
             return await self._datasets.get(owner, known)
+        refuse_larger(header.announced, self._limits.max_file_bytes, Reason.FILE_TOO_LARGE, LIMIT_SETTING)
         wanted = checked(header.format)
         name = PurePosixPath(header.announced.file_name.replace("\\", "/")).name
         dataset_id = await self._names.chosen(owner, header.dataset_id, PurePosixPath(name).stem)
@@ -83,7 +84,7 @@ class Uploads:
         try:
             with full_disk_told():
                 file = directory / f"file{PurePosixPath(name).suffix}"
-                sha256 = await receive_file(file, header.announced, chunks, self._limits.max_file_bytes, LIMIT_SETTING)
+                sha256 = await receive_file(file, header.announced, chunks)
                 table = await self._processes.run(
                     convert, file, name, wanted, self._limits, table_directory, report=_unheard
                 )

@@ -27,7 +27,7 @@ from servicekit.idempotency import RequestKey, request_key
 from servicekit.identity import current_caller
 from servicekit.pages import decode_token, encode_token, page_size
 from servicekit.rpc.pages import number_cursor, number_token, time_cursor, time_token
-from servicekit.rpc.uploads import chunks_of, header_of
+from servicekit.rpc.uploads import chunks_of, first_of
 
 Context = ServicerContext[Any, Any]
 pb = scraper_service_pb2
@@ -109,7 +109,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
     async def UploadDataset(
         self, request_iterator: AsyncIterator[pb.UploadDatasetRequest], context: Context
     ) -> dataset_pb2.Dataset:
-        header = await header_of(request_iterator)
+        header = await first_of(request_iterator, "header")
         dataset = await self._uploads.receive(
             _owner(),
             dataset_messages.upload_header(header),

@@ -153,7 +153,7 @@ async def test_uploads_at_once_get_ids_of_their_own_or_one_answer(ann: Caller) -
 
 async def test_a_file_over_the_limit_is_refused_by_its_announcement(ann: Caller) -> None:
     refusal = await ann.upload_refused(b"", 4_000_001)
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_EXCEEDED")
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "FILE_TOO_LARGE")
     assert "4000000" in refusal.text
 
 
