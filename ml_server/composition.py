@@ -30,6 +30,7 @@ from ml_server.views.fetched import FetchedViews
 from ml_server.views.scraper import MESSAGE_BYTES, ScraperClient
 from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
+from servicekit.images.decoding import ImageDecoder
 from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.runner import JobRunner
 from servicekit.jobs.sql import SqlJobStore
@@ -89,7 +90,8 @@ class MlService:
             concurrency=settings.concurrent_jobs,
             lease_seconds=settings.job_lease_seconds,
         )
-        predictor = Predictor(store, LoadedVersions(artifacts, settings.loaded_versions_bytes))
+        loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
+        predictor = Predictor(store, loaded, ImageDecoder(settings.max_image_pixels))
         return RpcServer(
             settings,
             _registrations(

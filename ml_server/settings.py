@@ -38,6 +38,8 @@ class Settings(ServerSettings):
     """Learned numbers of the largest network that may be made."""
     max_upload_bytes: PositiveInt = 4 * 1024**3
     """The largest file of weights, or bundle, that may be sent."""
+    max_image_pixels: PositiveInt = 64_000_000
+    """The most pixels that an image to predict may have before it is resized."""
     loaded_versions_bytes: PositiveInt = 1024**3
     """Bytes of versions that are kept in memory for predictions."""
 

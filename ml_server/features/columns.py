@@ -25,6 +25,7 @@ class ColumnType(StrEnum):
     DATETIME = "datetime"
     CATEGORICAL = "categorical"
     TEXT = "text"
+    IMAGE = "image"
 
     @property
     def is_textual(self) -> bool:
@@ -53,12 +54,34 @@ class TextColumn:
         return len(self.codes)
 
 
-Column = NumberColumn | TextColumn
+@dataclass(frozen=True)
+class ImageColumn:
+    """N images, uint8: blocks (rows, height x width x channels), which may lie in a file that is mapped into memory."""
+
+    blocks: Sequence[NDArray[np.uint8]]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+    def between(self, start: int, end: int) -> "ImageColumn":
+        """The images of these rows; nothing is copied."""
+        found, first = [], 0
+        for block in self.blocks:
+            part = block[max(start - first, 0) : max(end - first, 0)]
+            first += len(block)
+            if len(part):
+                found.append(part)
+        return ImageColumn(found)
+
+
+Column = NumberColumn | TextColumn | ImageColumn
 Columns = Mapping[str, Column]
 
 
 def arrow_column(column: "pa.ChunkedArray[Any]", column_type: ColumnType) -> Column:
     """A column of an Arrow table."""
+    if column_type is ColumnType.IMAGE:
+        return ImageColumn([_image_block(chunk) for chunk in column.chunks])
     if column_type.is_textual:
         # The stubs know nothing of dictionary arrays.
         encoded: Any = column.cast(pa.string()).combine_chunks().dictionary_encode()
@@ -68,6 +91,14 @@ def arrow_column(column: "pa.ChunkedArray[Any]", column_type: ColumnType) -> Col
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
     # Unsafe: whole numbers above 2^53 are rounded, as those of a prediction are, instead of refused.
     return NumberColumn(column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False))
+
+
+def _image_block(images: "pa.Array[Any]") -> NDArray[np.uint8]:
+    """Images as they lie in Arrow's memory, (rows, bytes of an image)."""
+    size = images.type.byte_width
+    _, data = images.buffers()
+    pixels = np.frombuffer(memoryview(data) if data is not None else b"", dtype=np.uint8)
+    return pixels[images.offset * size : (images.offset + len(images)) * size].reshape(len(images), size)
 
 
 def mean_and_deviation(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -95,6 +126,7 @@ def as_text(column: Column, column_type: ColumnType) -> TextColumn:
     """The column as categories."""
     if isinstance(column, TextColumn):
         return column
+    assert isinstance(column, NumberColumn)
     is_missing = np.isnan(column.values)
     distinct, codes = np.unique(np.where(is_missing, 0.0, column.values), return_inverse=True)
     return TextColumn([text_of(value, column_type) for value in distinct], np.where(is_missing, MISSING, codes))

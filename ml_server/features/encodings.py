@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ml_server.features.columns import MISSING, Column, ColumnType, NumberColumn, TextColumn, as_text
+from ml_server.features.columns import MISSING, Column, ColumnType, ImageColumn, NumberColumn, TextColumn, as_text
+from ml_server.networks.specification import ImageShape as NetworkImage
 from ml_server.networks.values import Value
+from servicekit.images.shape import ImageShape
 
 MICROSECONDS_PER_DAY = 86_400_000_000.0
 DAYS_PER_YEAR = 365.2425
@@ -86,7 +88,46 @@ class CategoryEncoding(Value):
         return np.eye(self.codes)[self.code(column)]
 
 
-ColumnEncoding = Annotated[NumberEncoding | TimeEncoding | CategoryEncoding, Field(discriminator="kind")]
+class ImageEncoding(Value):
+    """Channels x height x width features in this order, as PyTorch has images: (x - shift) x scale of each channel.
+
+    `shape` says too how an image that is to be predicted is made like those of training.
+    """
+
+    kind: Literal["image"] = "image"
+    encoding: Literal["standardize", "min_max", "pass_through"]
+    shape: ImageShape
+    shifts: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    @property
+    def width(self) -> int:
+        """Features that it makes."""
+        return self.shape.size_bytes
+
+    @property
+    def network_shape(self) -> NetworkImage:
+        """The image as a network sees it."""
+        return network_image(self.shape)
+
+    def encode(self, column: ImageColumn) -> NDArray[np.float32]:
+        """Features (N, width)."""
+        shape = self.shape
+        pixels = np.concatenate(column.blocks).reshape(-1, shape.height, shape.width, shape.mode.channels)
+        levels = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        levels -= np.array(self.shifts, dtype=np.float32)[:, None, None]
+        levels *= np.array(self.scales, dtype=np.float32)[:, None, None]
+        return levels.reshape(len(pixels), self.width)
+
+
+def network_image(shape: ImageShape) -> NetworkImage:
+    """An image of a column as a network sees it."""
+    return NetworkImage(channels=shape.mode.channels, height=shape.height, width=shape.width)
+
+
+ColumnEncoding = Annotated[
+    NumberEncoding | TimeEncoding | CategoryEncoding | ImageEncoding, Field(discriminator="kind")
+]
 
 
 class FittedColumn(Value):
@@ -104,6 +145,8 @@ class FittedColumn(Value):
 
     def prepared(self, column: Column) -> Column:
         """The column in the form that the encoding takes, with missing values filled in."""
+        if isinstance(column, ImageColumn):
+            return column
         if isinstance(self.encoding, CategoryEncoding):
             text = as_text(column, self.type)
             if self.fill is None or not (text.codes == MISSING).any():

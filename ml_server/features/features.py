@@ -5,13 +5,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.columns import Columns, NumberColumn, TextColumn
-from ml_server.features.encodings import CategoryEncoding, FittedColumn, NumberEncoding
+from ml_server.features.columns import Column, Columns, ImageColumn, NumberColumn, TextColumn
+from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding, NumberEncoding
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.values import Value
 
-# Rows that are computed in float64 at a time: keeps the peak of memory near the size of the result.
+# What is computed in float64 at a time: keeps the peak of memory near the size of the result.
 CHUNK_ROWS = 65_536
+CHUNK_FEATURES = 4_000_000
 
 
 class FittedFeatures(Value):
@@ -28,14 +29,16 @@ class FittedFeatures(Value):
             if isinstance(column.encoding, CategoryEncoding) and column.encoding.dim is not None
         ]
         dense = sum(column.encoding.width for column in self.columns)
-        return FeatureLayout(dense=dense, embeddings=tuple(embeddings))
+        images = [each.encoding.network_shape for each in self.columns if isinstance(each.encoding, ImageEncoding)]
+        return FeatureLayout(dense=dense, embeddings=tuple(embeddings), image=images[0] if images else None)
 
     def transform(self, columns: Columns) -> NDArray[np.float32]:
         """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
         rows = len(columns[self.columns[0].name])
         features = np.empty((rows, self.layout.columns), dtype=np.float32)
-        for start in range(0, rows, CHUNK_ROWS):
-            part = slice(start, start + CHUNK_ROWS)
+        step = max(1, min(CHUNK_ROWS, CHUNK_FEATURES // self.layout.columns))
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
             self._fill(features[part], {name: _slice(column, part) for name, column in columns.items()})
         return features
 
@@ -53,6 +56,9 @@ class FittedFeatures(Value):
                     features[:, place] = encoding.code(prepared)
                 else:
                     features[:, place : place + encoding.width] = encoding.encode(prepared)
+            elif isinstance(encoding, ImageEncoding):
+                assert isinstance(prepared, ImageColumn), column.name
+                features[:, place : place + encoding.width] = encoding.encode(prepared)
             else:
                 assert isinstance(prepared, NumberColumn), column.name
                 features[:, place : place + encoding.width] = encoding.encode(prepared)
@@ -96,7 +102,9 @@ def _filled(column: FittedColumn, raw: object) -> NDArray[np.float64]:
     return prepared.values
 
 
-def _slice(column: NumberColumn | TextColumn, part: slice) -> NumberColumn | TextColumn:
+def _slice(column: Column, part: slice) -> Column:
+    if isinstance(column, ImageColumn):
+        return column.between(part.start, part.stop)
     if isinstance(column, NumberColumn):
         return NumberColumn(column.values[part])
     return TextColumn(column.values, column.codes[part])

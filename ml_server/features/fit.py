@@ -10,20 +10,33 @@ from ml_server.features.columns import (
     Column,
     Columns,
     ColumnType,
+    ImageColumn,
     NumberColumn,
     as_text,
     mean_and_deviation,
     microseconds_of,
 )
-from ml_server.features.encodings import TIME_PARTS, CategoryEncoding, FittedColumn, NumberEncoding, TimeEncoding
+from ml_server.features.encodings import (
+    TIME_PARTS,
+    CategoryEncoding,
+    FittedColumn,
+    ImageEncoding,
+    NumberEncoding,
+    TimeEncoding,
+    network_image,
+)
 from ml_server.features.features import FittedFeatures
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.kinds import Encoding
 from ml_server.networks.specification import Preprocessing
 from servicekit.errors import InvalidArgument, Reason
+from servicekit.images.channels import ChannelHistogram
+from servicekit.images.shape import ImageShape
 
 ONE_HOT_CATEGORIES = 16
 MAX_EMBEDDING_DIM = 64
+BRIGHTEST = 255
+NumberKind = Literal["standardize", "min_max", "pass_through"]
 NUMBER_ENCODINGS = (Encoding.STANDARDIZE, Encoding.PASS_THROUGH, Encoding.MIN_MAX)
 
 
@@ -39,6 +52,8 @@ class InputColumn:
     fill: str | None = None
     keeps_missing: bool = False
     category_count: int = 0
+    image: ImageShape | None = None
+    """For images: what each of them is."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +69,19 @@ def expected_layout(inputs: list[InputColumn], preprocessing: Preprocessing) -> 
         InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
     """
     choices = _choices(inputs, preprocessing)
-    dense, embeddings = 0, []
+    dense, embeddings, image = 0, [], None
     for column in inputs:
         choice = choices[column.name]
+        if column.image is not None:
+            image = network_image(column.image)
+            dense += image.size
+            continue
         codes = column.category_count + 1
         if choice.encoding is Encoding.EMBEDDING:
             embeddings.append(EmbeddingColumn(name=column.name, categories=codes, dim=_dim(choice, codes)))
         else:
             dense += {Encoding.ONE_HOT: codes, Encoding.TIME_PARTS: TIME_PARTS}.get(choice.encoding, 1)
-    return FeatureLayout(dense=dense, embeddings=tuple(embeddings))
+    return FeatureLayout(dense=dense, embeddings=tuple(embeddings), image=image)
 
 
 def fit(inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns) -> FittedFeatures:
@@ -77,6 +96,14 @@ def fit(inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns)
 
 def _choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[str, _Choice]:
     by_name = {column.name: column for column in inputs}
+    images = [column.name for column in inputs if column.type is ColumnType.IMAGE]
+    if len(images) > 1:
+        raise InvalidArgument(
+            Reason.COLUMN_UNSUPPORTED,
+            f"the view has {len(images)} image columns ({_some(images)}) and a model sees one: make a view that gives "
+            "the others the role IGNORED",
+            field="view",
+        )
     asked: dict[str, _Choice] = {}
     for index, each in enumerate(preprocessing.columns):
         field = f"specification.preprocessing.columns[{index}]"
@@ -97,6 +124,8 @@ def _default(column: InputColumn, numeric: Encoding) -> _Choice:
     match column.type:
         case ColumnType.INTEGER | ColumnType.FLOAT:
             return _Choice(numeric)
+        case ColumnType.IMAGE:
+            return _Choice(Encoding.STANDARDIZE)
         case ColumnType.BOOLEAN:
             return _Choice(Encoding.ONE_HOT if column.keeps_missing else Encoding.PASS_THROUGH)
         case ColumnType.DATETIME:
@@ -116,19 +145,20 @@ def _default(column: InputColumn, numeric: Encoding) -> _Choice:
 def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
     is_number = column.type in (ColumnType.INTEGER, ColumnType.FLOAT, ColumnType.BOOLEAN)
     is_time = column.type is ColumnType.DATETIME
+    is_image = column.type is ColumnType.IMAGE
     # Views count the categories of these types alone, and without a count no shape is known before training.
     has_categories = column.type.is_textual or column.type is ColumnType.BOOLEAN
     fits = {
-        Encoding.STANDARDIZE: is_number or is_time,
-        Encoding.PASS_THROUGH: is_number,
-        Encoding.MIN_MAX: is_number or is_time,
+        Encoding.STANDARDIZE: is_number or is_time or is_image,
+        Encoding.PASS_THROUGH: is_number or is_image,
+        Encoding.MIN_MAX: is_number or is_time or is_image,
         Encoding.TIME_PARTS: is_time,
         Encoding.ONE_HOT: has_categories,
         Encoding.EMBEDDING: has_categories,
     }
     if not fits[encoding]:
         possible = ", ".join(each.name for each, good in fits.items() if good)
-        by_category = encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING)
+        by_category = encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING) and not is_image
         raise InvalidArgument(
             Reason.COLUMN_UNSUPPORTED,
             f"column '{column.name}' is {column.type.name} and can't be encoded by {encoding.name}: take {possible}"
@@ -140,6 +170,10 @@ def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
 
 def _fitted(column: InputColumn, choice: _Choice, raw: Column) -> FittedColumn:
     encoding: NumberEncoding | TimeEncoding | CategoryEncoding
+    if column.image is not None:
+        assert isinstance(raw, ImageColumn), column.name
+        image = _image_encoding(column.image, _number_kind(choice.encoding), raw)
+        return FittedColumn(name=column.name, type=column.type, encoding=image, accepts_missing=False)
     if choice.encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING):
         text = as_text(raw, column.type)
         seen = np.unique(text.codes[text.codes != MISSING])
@@ -160,13 +194,28 @@ def _fitted(column: InputColumn, choice: _Choice, raw: Column) -> FittedColumn:
     )
 
 
-def _number_kind(encoding: Encoding) -> Literal["standardize", "min_max", "pass_through"]:
-    kinds: dict[Encoding, Literal["standardize", "min_max", "pass_through"]] = {
+def _number_kind(encoding: Encoding) -> NumberKind:
+    kinds: dict[Encoding, NumberKind] = {
         Encoding.STANDARDIZE: "standardize",
         Encoding.MIN_MAX: "min_max",
         Encoding.PASS_THROUGH: "pass_through",
     }
     return kinds[encoding]
+
+
+def _image_encoding(shape: ImageShape, encoding: NumberKind, images: ImageColumn) -> ImageEncoding:
+    """A channel that is constant keeps its scale, as a constant column does."""
+    channels = shape.mode.channels
+    shifts, scales = (0.0,) * channels, (1.0,) * channels
+    if encoding == "min_max":
+        scales = (1.0 / BRIGHTEST,) * channels
+    elif encoding == "standardize":
+        seen = ChannelHistogram(channels)
+        for block in images.blocks:
+            seen.add(block)
+        shifts = tuple(seen.means.tolist())
+        scales = tuple(1.0 / deviation if deviation > 0 else 1.0 for deviation in seen.deviations.tolist())
+    return ImageEncoding(encoding=encoding, shape=shape, shifts=shifts, scales=scales)
 
 
 def _scaling(encoding: Encoding, column: NumberColumn) -> tuple[float, float]:

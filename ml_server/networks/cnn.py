@@ -2,10 +2,11 @@
 
 from torch import Tensor, nn
 
+from ml_server.networks.feature_layout import FeatureLayout
 from ml_server.networks.kinds import Normalization, PoolingKind
 from ml_server.networks.manageable_model import ManageableModel, ModelConfig
 from ml_server.networks.mlp import perceptron
-from ml_server.networks.specification import CnnSpecification, ConvolutionBlock, MlpSpecification
+from ml_server.networks.specification import CnnSpecification, ConvolutionBlock, ImageShape, MlpSpecification
 from servicekit.errors import InvalidArgument, Reason
 
 MapSize = tuple[int, int, int]
@@ -19,8 +20,8 @@ class Cnn(ManageableModel):
         super().__init__(config)
         specification = config.specification.architecture
         assert isinstance(specification, CnnSpecification)
-        channels, height, width = feature_map(specification, config.layout.features)
-        image = specification.image
+        image = image_of(specification, config.layout)
+        channels, height, width = feature_map(specification, config.layout)
         self.image = (image.channels, image.height, image.width)
         self.blocks = nn.Sequential()
         before = image.channels
@@ -55,22 +56,56 @@ def _block(block: ConvolutionBlock, in_channels: int) -> nn.Sequential:
     return layers
 
 
-def feature_map(specification: CnnSpecification, features: int) -> MapSize:
+def image_of(specification: CnnSpecification, layout: FeatureLayout) -> ImageShape:
+    """The image that all features are: the layout's own, or as the specification cuts columns of pixels.
+
+    Raises:
+        InvalidArgument: IMAGE_SIZE_MISMATCH, or COLUMN_UNSUPPORTED if there are inputs beside an image column.
+    """
+    if layout.image is not None:
+        return _image_of_column(specification.image, layout.image, layout.features)
+    image, features = specification.image, layout.features
+    if image is None:
+        raise _mismatch(
+            f"image is not set and the view has no image column but {features} features of other columns: set it to "
+            "the channels, height and width that they are the pixels of, or take a view with an image column"
+        )
+    if image.size != features:
+        raise _mismatch(
+            f"image {image} needs {image.size} input features but the view gives {features}: "
+            "set channels, height and width so that their product is the number of features, "
+            "or mark exactly the pixel columns as inputs"
+        )
+    return image
+
+
+def _image_of_column(asked: ImageShape | None, image: ImageShape, features: int) -> ImageShape:
+    if image.size != features:
+        raise InvalidArgument(
+            Reason.COLUMN_UNSUPPORTED,
+            f"a CNN sees an image and nothing else, but the view gives {features - image.size} features of other "
+            "columns beside its image column: give them the role IGNORED in the view, or take an MLP or a graph",
+            field="specification.cnn.image",
+        )
+    if asked is not None and asked != image:
+        raise _mismatch(
+            f"image {asked} (channels x height x width) is not what the view's image column holds, {image}: leave "
+            "image out, or import the images in that size and mode"
+        )
+    return image
+
+
+def _mismatch(message: str) -> InvalidArgument:
+    return InvalidArgument(Reason.IMAGE_SIZE_MISMATCH, message, field="specification.cnn.image")
+
+
+def feature_map(specification: CnnSpecification, layout: FeatureLayout) -> MapSize:
     """The feature map after the last block.
 
     Raises:
-        InvalidArgument: IMAGE_SIZE_MISMATCH, the features are not as many as the image's numbers, or
-            FEATURE_MAP_VANISHED, a block shrinks its map to nothing.
+        InvalidArgument: As `image_of`; FEATURE_MAP_VANISHED if a block shrinks its map to nothing.
     """
-    image = specification.image
-    if image.size != features:
-        raise InvalidArgument(
-            Reason.IMAGE_SIZE_MISMATCH,
-            f"image {image} needs {image.size} input features but the view gives {features}: "
-            "set channels, height and width so that their product is the number of features, "
-            "or mark exactly the pixel columns as inputs",
-            field="specification.cnn.image",
-        )
+    image = image_of(specification, layout)
     size = (image.channels, image.height, image.width)
     for index, block in enumerate(specification.blocks):
         size = _after(block, index, size)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ml_server.networks.specification import ImageShape
 from ml_server.networks.values import AtLeastOne, NotNegative, Value
 
 
@@ -19,6 +20,8 @@ class FeatureLayout(Value):
 
     dense: NotNegative
     embeddings: tuple[EmbeddingColumn, ...] = ()
+    image: ImageShape | None = None
+    """The image that stands among the dense numbers, if an input column holds images."""
 
     @property
     def columns(self) -> int:

@@ -14,6 +14,7 @@ from ml_server.networks.parameter_budget import ParameterBudget, is_overflow
 from ml_server.networks.registered_module import resolve
 from ml_server.networks.specification import (
     CnnSpecification,
+    ImageShape,
     MlpSpecification,
     ModelSpecification,
     RegisteredModuleSpecification,
@@ -54,11 +55,15 @@ def check_shapes(
     match architecture:
         case TorchGraphSpecification():
             features = _product(architecture.input_shape) if layout is None else layout.features
+            if layout is not None and layout.image is not None:
+                _check_order(architecture.input_shape, layout.image)
             width = check_graph_shapes(architecture, features, outputs, budget)
             return ModelSize(budget.spent, features, width)
         case CnnSpecification():
-            features = architecture.image.size if layout is None else layout.features
-            feature_map(architecture, features)
+            if layout is None and architecture.image is None:
+                return ModelSize(0, 1, outputs or 1)
+            features = layout.features if layout else architecture.image.size if architecture.image else 1
+            feature_map(architecture, layout or FeatureLayout(dense=features))
         case RegisteredModuleSpecification():
             resolve(architecture)
             if layout is None or outputs is None:
@@ -66,7 +71,8 @@ def check_shapes(
             features = layout.features
         case MlpSpecification():
             features = 1 if layout is None else layout.features
-    config = ModelConfig(specification=specification, layout=FeatureLayout(dense=features), outputs=outputs or 1)
+    flat = FeatureLayout(dense=features, image=layout.image if layout else None)
+    config = ModelConfig(specification=specification, layout=flat, outputs=outputs or 1)
     model = _built_without_memory(config)
     budget.spend(model, f"specification.{architecture.kind}", "all its layers")
     if isinstance(architecture, RegisteredModuleSpecification):
@@ -105,6 +111,18 @@ def _check_run(model: ManageableModel, config: ModelConfig) -> None:
             shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             message = f"the network gives {shape} for an input of shape {tuple(given.shape)} but must give {expected}"
             raise InvalidArgument(Reason.SHAPE_MISMATCH, message, field=field)
+
+
+def _check_order(input_shape: tuple[int, ...], image: ImageShape) -> None:
+    """Raises IMAGE_SIZE_MISMATCH for a graph that takes an image's numbers in another order than they come in."""
+    expected = (image.channels, image.height, image.width)
+    if input_shape != expected and sorted(input_shape) == sorted(expected):
+        raise InvalidArgument(
+            Reason.IMAGE_SIZE_MISMATCH,
+            f"input_shape {'x'.join(map(str, input_shape))} is in another order than the view's images, which come as "
+            f"channels x height x width: set it to {image}, and permute inside the graph if need be",
+            field="specification.torch_graph.input_shape",
+        )
 
 
 def _product(sizes: tuple[int, ...]) -> int:

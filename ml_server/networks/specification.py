@@ -61,7 +61,8 @@ class CnnSpecification(Value):
     """Convolution blocks over an image, then the flattened or averaged map into a perceptron."""
 
     kind: Literal["cnn"] = "cnn"
-    image: ImageShape
+    image: ImageShape | None = None
+    """None: the one that the layout has."""
     blocks: Annotated[tuple[ConvolutionBlock, ...], MinLen(1), MaxLen(100)]
     global_average_pooling: bool = False
     head: MlpSpecification | None = None

@@ -42,10 +42,12 @@ def check_weights(
 
     Tensors on the meta device do. Without a layout or outputs, a graph is checked whole, since it decides its own
     shapes, but for the embeddings of columns; of a perceptron or CNN only the names and ranks are, as the widths of its
-    ends are not known; and nothing of a registered module.
+    ends are not known; and nothing of a registered module, or of a CNN whose image the view is to decide.
     """
     is_known = layout is not None and outputs is not None
-    if specification.architecture.kind == "registered_module" and not is_known:
+    architecture = specification.architecture
+    is_open = architecture.kind == "registered_module" or (architecture.kind == "cnn" and architecture.image is None)
+    if is_open and not is_known:
         return
     size = check_shapes(specification, layout, outputs)
     config = ModelConfig(

@@ -1,12 +1,10 @@
 """Raw values of a request as the columns that a version's preprocessing takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ml_server.features.columns import (
     MISSING,
@@ -17,39 +15,29 @@ from ml_server.features.columns import (
     TextColumn,
     microseconds_of,
 )
-from ml_server.features.encodings import CategoryEncoding, FittedColumn
+from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding
 from ml_server.features.features import FittedFeatures
+from ml_server.prediction.images import image_column
+from ml_server.prediction.raw import Booleans, EncodedImages, Integers, Numbers, RawColumn, Texts, invalid_value
 from servicekit.errors import InvalidArgument, Reason
+from servicekit.images.decoding import ImageDecoder
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "1")
 FALSE_TEXTS = ("false", "f", "no", "n", "0")
 
-Numbers = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
-Texts = Sequence[str]
 
-
-@dataclass(frozen=True)
-class RawColumn:
-    """The values of one column as somebody sent them (N,), and the rows whose value is to be taken as missing."""
-
-    values: Numbers | Integers | Booleans | Texts
-    missing: frozenset[int] = field(default_factory=frozenset)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-def columns_of(features: FittedFeatures, raw: Mapping[str, RawColumn], version: str = "the version") -> Columns:
+def columns_of(
+    features: FittedFeatures, raw: Mapping[str, RawColumn], images: ImageDecoder, version: str = "the version"
+) -> Columns:
     """The columns in the form that `features` transforms, in any order.
 
     Raises:
         InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming column, row and value.
+        ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together.
     """
     _require_names([column.name for column in features.columns], raw, version)
     _require_lengths(raw)
-    return {column.name: _column(column, raw[column.name]) for column in features.columns}
+    return {column.name: _column(column, raw[column.name], images) for column in features.columns}
 
 
 def _require_names(expected: list[str], raw: Mapping[str, RawColumn], version: str) -> None:
@@ -86,21 +74,27 @@ def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
         )
 
 
-def _column(fitted: FittedColumn, raw: RawColumn) -> Column:
+def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder) -> Column:
+    if isinstance(fitted.encoding, ImageEncoding):
+        return image_column(fitted.name, fitted.encoding.shape, raw, images)
+    if isinstance(raw.values, EncodedImages):
+        raise invalid_value(fitted.name, 0, f"is an image, and the column is {fitted.type.name}")
     column = _text_column(fitted, raw) if fitted.type.is_textual else _number_column(fitted, raw)
     if not fitted.accepts_missing:
         assert isinstance(column, NumberColumn), fitted.name
         rows = np.flatnonzero(np.isnan(column.values))
         if len(rows):
-            raise _invalid(
-                fitted, int(rows[0]), "is missing, and no training row had it missing, nor does the view say what to "
-                "put in its place: give a value"
-            )  # fmt: skip
+            problem = (
+                "is missing, and no training row had it missing, nor does the view say what to put in its place: "
+                "give a value"
+            )
+            raise invalid_value(fitted.name, int(rows[0]), problem)
     return column
 
 
 def _text_column(fitted: FittedColumn, raw: RawColumn) -> TextColumn:
     assert isinstance(fitted.encoding, CategoryEncoding), fitted.name
+    assert not isinstance(raw.values, EncodedImages)
     texts = _texts(raw.values, frozenset(fitted.encoding.categories))
     codes = np.arange(len(texts), dtype=np.int64)
     if isinstance(raw.values, np.ndarray) and raw.values.dtype == np.float64:
@@ -124,6 +118,7 @@ def _texts(values: Numbers | Integers | Booleans | Texts, known: frozenset[str])
 
 
 def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
+    assert not isinstance(raw.values, EncodedImages)
     if isinstance(raw.values, np.ndarray):
         values = raw.values.astype(np.float64)
     else:
@@ -131,12 +126,12 @@ def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
     values[list(raw.missing)] = np.nan
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
-        raise _invalid(fitted, int(infinite[0]), "is infinite: give a finite number")
+        raise invalid_value(fitted.name, int(infinite[0]), "is infinite: give a finite number")
     if fitted.type is ColumnType.BOOLEAN:
         others = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
         if len(others):
             row = int(others[0])
-            raise _invalid(fitted, row, f"is {values[row]:g}, which is neither true nor false")
+            raise invalid_value(fitted.name, row, f"is {values[row]:g}, which is neither true nor false")
     return NumberColumn(values)
 
 
@@ -152,17 +147,7 @@ def _number(fitted: FittedColumn, row: int, text: str, missing: frozenset[int]) 
         return float(text)
     except ValueError as error:
         wanted = "a point in time like 2024-05-17T12:30:00" if fitted.type is ColumnType.DATETIME else "a number"
-        raise _invalid(fitted, row, f"is '{text[:80]}', which is not {wanted}") from error
-
-
-def _invalid(fitted: FittedColumn, row: int, problem: str) -> InvalidArgument:
-    return InvalidArgument(
-        Reason.VALUE_INVALID,
-        f"column '{fitted.name}', row {row}: the value {problem}",
-        field="inputs",
-        column=fitted.name,
-        row=str(row),
-    )
+        raise invalid_value(fitted.name, row, f"is '{text[:80]}', which is not {wanted}") from error
 
 
 def _columns(names: list[str]) -> str:

@@ -7,8 +7,8 @@ from flare.ml.v1 import prediction_service_pb2 as pb
 from google.protobuf.struct_pb2 import Struct, Value
 
 from ml_server.prediction.answers import Answer, Regression
-from ml_server.prediction.inputs import Booleans, Integers, Numbers, RawColumn, Texts
 from ml_server.prediction.predictor import Prediction
+from ml_server.prediction.raw import Booleans, EncodedImages, Integers, Numbers, RawColumn, Texts
 from servicekit.errors import InvalidArgument, Reason
 
 
@@ -33,7 +33,7 @@ def raw_columns(request: pb.PredictRequest) -> Mapping[str, RawColumn]:
 
 
 def _column(message: pb.ColumnValues, path: str) -> RawColumn:
-    values: Numbers | Integers | Booleans | Texts
+    values: Numbers | Integers | Booleans | Texts | EncodedImages
     match message.WhichOneof("values"):
         case "numbers":
             values = np.array(message.numbers.values, dtype=np.float64)
@@ -41,6 +41,8 @@ def _column(message: pb.ColumnValues, path: str) -> RawColumn:
             values = np.array(message.integers.values, dtype=np.int64)
         case "booleans":
             values = np.array(message.booleans.values, dtype=np.bool_)
+        case "images":
+            values = EncodedImages(message.images.values)
         case _:
             values = message.texts.values
     outside = [row for row in message.missing_rows if not 0 <= row < len(values)]

@@ -27,7 +27,7 @@ _TRANSPOSES = {
 _TURNED = (5, 6, 7, 8)
 _BITS_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 Image.init()
-# `decode` holds the size in the header against a limit of its own, before anything of that size is made.
+# The decoder holds the size in the header against a limit of its own, before anything of that size is made.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -44,32 +44,40 @@ class DecodedImage:
     width: int
 
 
-def decode(encoded: bytes, shape: ImageShape, max_pixels: int, budget: PixelBudget) -> DecodedImage:
-    """Decodes an image and makes it fit `shape`. Of several frames the first is taken.
+class ImageDecoder:
+    """Decodes images in as many threads as use it, in bounded memory."""
 
-    The orientation that EXIF tells is applied, transparent parts become white, 16 bits a channel become 8.
+    def __init__(self, max_pixels: int) -> None:
+        """`max_pixels` is what one image may have before it is resized."""
+        self._max_pixels = max_pixels
+        self._budget = PixelBudget()
 
-    Raises:
-        BrokenImage: It has more than `max_pixels`, is cut short, or is no image.
-    """
-    with _open(encoded) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            text = f"{height} x {width} pixels are more than the {max_pixels} that this server takes"
-            raise BrokenImage(f"{text} (IMAGE_TOO_LARGE)")
-        if image.format in ("JPEG", "MPO"):
-            # Only as much of it is decoded as is needed, with some to spare for the resizing and for a turn.
-            side = 2 * max(shape.height, shape.width)
-            image.draft(None, (side, side))
-        with budget.taken(image.width * image.height):
-            image.load()
-            orientation = _orientation(image)  # now, since loading a TIFF has applied its own
-            upright = _in_mode(image, shape.mode)
-            if orientation in _TRANSPOSES:
-                upright = upright.transpose(_TRANSPOSES[orientation])
-            if orientation in _TURNED:
-                height, width = width, height
-            return DecodedImage(_fitted(upright, shape).tobytes(), height, width)
+    def decode(self, encoded: bytes, shape: ImageShape) -> DecodedImage:
+        """Decodes an image and makes it fit `shape`. Of several frames the first is taken.
+
+        The orientation that EXIF tells is applied, transparent parts become white, 16 bits a channel become 8.
+
+        Raises:
+            BrokenImage: It has too many pixels, is cut short, or is no image.
+        """
+        with _open(encoded) as image:
+            width, height = image.size
+            if width * height > self._max_pixels:
+                text = f"{height} x {width} pixels are more than the {self._max_pixels} that this server takes"
+                raise BrokenImage(f"{text} (IMAGE_TOO_LARGE)")
+            if image.format in ("JPEG", "MPO"):
+                # Only as much of it is decoded as is needed, with some to spare for the resizing and for a turn.
+                side = 2 * max(shape.height, shape.width)
+                image.draft(None, (side, side))
+            with self._budget.taken(image.width * image.height):
+                image.load()
+                orientation = _orientation(image)  # now, since loading a TIFF has applied its own
+                upright = _in_mode(image, shape.mode)
+                if orientation in _TRANSPOSES:
+                    upright = upright.transpose(_TRANSPOSES[orientation])
+                if orientation in _TURNED:
+                    height, width = width, height
+                return DecodedImage(_fitted(upright, shape).tobytes(), height, width)
 
 
 @contextmanager

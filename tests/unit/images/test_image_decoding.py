@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from servicekit.images.decoding import BrokenImage, DecodedImage, decode
+from servicekit.images.decoding import BrokenImage, DecodedImage, ImageDecoder
 from servicekit.images.memory import PixelBudget
 from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
 
@@ -29,7 +29,7 @@ def decoded(
     given: bytes | Image.Image, height: int, width: int, mode: ImageMode = GRAY, how: ImageResizing | None = None
 ) -> DecodedImage:
     data = given if isinstance(given, bytes) else encoded(given)
-    return decode(data, ImageShape(height, width, mode, how or ImageResizing.STRETCH), MAX_PIXELS, PixelBudget())
+    return ImageDecoder(MAX_PIXELS).decode(data, ImageShape(height, width, mode, how or ImageResizing.STRETCH))
 
 
 def test_pixels_come_row_by_row_with_their_channels_together() -> None:

@@ -10,8 +10,12 @@ from ml_server.features.columns import ColumnType, NumberColumn, arrow_column
 from ml_server.features.features import FittedFeatures
 from ml_server.features.fit import InputColumn, fit
 from ml_server.networks.specification import Preprocessing
-from ml_server.prediction.inputs import RawColumn, columns_of
+from ml_server.prediction.inputs import columns_of
+from ml_server.prediction.raw import RawColumn
 from servicekit.errors import InvalidArgument, Reason
+from servicekit.images.decoding import ImageDecoder
+
+IMAGES = ImageDecoder(max_pixels=10_000)
 
 INPUTS = [
     InputColumn("age", ColumnType.FLOAT),
@@ -67,7 +71,7 @@ def test_what_does_not_fit_is_named_with_its_place(
     features: FittedFeatures, changed: dict[str, RawColumn | None], reason: Reason, text: str
 ) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        columns_of(features, request(**changed))
+        columns_of(features, request(**changed), IMAGES)
     assert refused.value.reason is reason
     assert text in refused.value.message
     assert [violation.field for violation in refused.value.violations] == ["inputs"]
@@ -83,14 +87,14 @@ def test_what_does_not_fit_is_named_with_its_place(
     ],
 )
 def test_points_in_time_are_utc_unless_they_say_otherwise(features: FittedFeatures, texts: Sequence[str]) -> None:
-    day = columns_of(features, request(day=RawColumn(texts)))["day"]
+    day = columns_of(features, request(day=RawColumn(texts)), IMAGES)["day"]
     assert isinstance(day, NumberColumn)
     assert day.values.tolist() == [1_715_949_000_000_000.0, -1.0]
 
 
 def test_words_for_true_and_false_are_those_of_files(features: FittedFeatures) -> None:
     for true, false in (("true", "false"), ("T", "F"), ("yes", "No"), ("y", "n"), ("1", "0"), ("1.0", "0.0")):
-        flag = columns_of(features, request(flag=RawColumn([true, false])))["flag"]
+        flag = columns_of(features, request(flag=RawColumn([true, false])), IMAGES)["flag"]
         assert isinstance(flag, NumberColumn)
         assert flag.values.tolist() == [1.0, 0.0]
 
@@ -98,5 +102,5 @@ def test_words_for_true_and_false_are_those_of_files(features: FittedFeatures) -
 def test_a_request_stays_as_it_was(features: FittedFeatures) -> None:
     given = np.array([1.0, 0.0])
     with pytest.raises(InvalidArgument):
-        columns_of(features, request(age=RawColumn(given, frozenset([0]))))
+        columns_of(features, request(age=RawColumn(given, frozenset([0]))), IMAGES)
     assert given.tolist() == [1.0, 0.0]

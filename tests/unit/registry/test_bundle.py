@@ -14,11 +14,12 @@ from ml_server.features.targets import TargetColumn, fit_targets
 from ml_server.networks.manageable_model import ModelConfig, build_model
 from ml_server.networks.specification import MlpSpecification, ModelSpecification, Preprocessing
 from ml_server.prediction.answers import Classification
-from ml_server.prediction.inputs import RawColumn
 from ml_server.prediction.predictor import compute
+from ml_server.prediction.raw import RawColumn
 from ml_server.registry.bundle import FILES, Bundle, read_bundle, unzip_bundle, weights_digest, write_bundle, zip_bundle
 from ml_server.registry.values import Metric, VersionDetails
 from servicekit.errors import AlreadyExists, InvalidArgument, Reason
+from servicekit.images.decoding import ImageDecoder
 
 LIMIT = 1 << 20
 
@@ -63,7 +64,7 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
 
 def probabilities(bundle: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     raw = {"size": RawColumn(np.array([0.5, 9.0])), "colour": RawColumn(["red", "green"])}
-    (answer,) = compute(bundle, raw, "models/iris/versions/1")
+    (answer,) = compute(bundle, raw, ImageDecoder(10_000), "models/iris/versions/1")
     assert isinstance(answer, Classification)
     return answer.probabilities
 
