@@ -19,6 +19,19 @@ from servicekit.rpc.status import status_message
 
 SGD_LEARNING_RATE = 1e-2
 LEARNING_RATE = 1e-3
+CHECKPOINT_SECONDS = 60.0
+
+PRECISION = {
+    plans.Precision.FLOAT32: training_job_pb2.PRECISION_FLOAT32,
+    plans.Precision.BFLOAT16: training_job_pb2.PRECISION_BFLOAT16,
+    plans.Precision.FLOAT16: training_job_pb2.PRECISION_FLOAT16,
+}
+PRECISION_OF = {number: precision for precision, number in PRECISION.items()}
+
+LIMIT_KIND = {
+    events.LimitKind.STEPS: training_job_pb2.LimitReached.KIND_STEPS,
+    events.LimitKind.DURATION: training_job_pb2.LimitReached.KIND_DURATION,
+}
 
 
 def new_training(message: training_job_pb2.TrainingJob) -> NewTraining:
@@ -39,11 +52,21 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         schedule=_schedule(message),
         warmup_steps=message.warmup_steps,
         gradient_clip_norm=message.gradient_clip_norm,
+        accumulation_steps=message.accumulation_steps or 1,
+        regression_loss=_regression_loss(message),
+        classification_loss=_classification_loss(message),
+        class_weights=_class_weights(message.class_weights),
         early_stopping=plans.EarlyStopping(patience=stopping.patience or 10, min_delta=stopping.min_delta)
         if message.HasField("early_stopping")
         else None,
+        max_steps=message.max_steps,
+        max_seconds=message.max_duration.ToNanoseconds() / 1e9,
         seed=message.seed,
         device=message.device or "auto",
+        precision=PRECISION_OF.get(message.precision, plans.Precision.FLOAT32),
+        compile=message.compile,
+        deterministic=message.deterministic,
+        checkpoint_seconds=message.checkpoint_interval.ToNanoseconds() / 1e9 or CHECKPOINT_SECONDS,
         max_attempts=message.max_attempts or 3,
     )
 
@@ -79,8 +102,51 @@ def _schedule(message: training_job_pb2.TrainingPlan) -> plans.Schedule:
             return plans.StepSchedule(epochs=message.step.epochs, factor=message.step.factor or 0.1)
         case "cosine":
             return plans.CosineSchedule(final_fraction=message.cosine.final_fraction)
+        case "one_cycle":
+            cycle = message.one_cycle
+            return plans.OneCycleSchedule(
+                rise_fraction=cycle.rise_fraction or 0.3,
+                start_divisor=cycle.start_divisor or 25.0,
+                end_divisor=cycle.end_divisor or 1e4,
+            )
+        case "reduce_on_plateau":
+            plateau = message.reduce_on_plateau
+            return plans.ReduceOnPlateauSchedule(
+                patience=plateau.patience or 5,
+                factor=plateau.factor or 0.1,
+                min_delta=plateau.min_delta,
+                min_learning_rate=plateau.min_learning_rate,
+            )
         case _:
             return plans.ConstantSchedule()
+
+
+def _regression_loss(message: training_job_pb2.TrainingPlan) -> plans.RegressionLoss:
+    match message.WhichOneof("regression_loss"):
+        case "mae":
+            return plans.Mae()
+        case "huber":
+            return plans.Huber(delta=message.huber.delta or 1.0)
+        case _:
+            return plans.Mse()
+
+
+def _classification_loss(message: training_job_pb2.TrainingPlan) -> plans.ClassificationLoss:
+    match message.WhichOneof("classification_loss"):
+        case "binary_cross_entropy":
+            return plans.BinaryCrossEntropy()
+        case "focal":
+            return plans.Focal(gamma=message.focal.gamma) if message.focal.HasField("gamma") else plans.Focal()
+        case _:
+            return plans.CrossEntropy(label_smoothing=message.cross_entropy.label_smoothing)
+
+
+def _class_weights(message: training_job_pb2.ClassWeights) -> plans.ClassWeights:
+    weights = [
+        plans.ClassWeight(target=each.target, class_label=each.class_label, weight=each.weight)
+        for each in message.weights
+    ]
+    return plans.ClassWeights(balanced=message.balanced, weights=tuple(weights))
 
 
 def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
@@ -91,16 +157,27 @@ def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
         learning_rate=plan.learning_rate,
         warmup_steps=plan.warmup_steps,
         gradient_clip_norm=plan.gradient_clip_norm,
+        accumulation_steps=plan.accumulation_steps,
+        max_steps=plan.max_steps,
+        max_duration=_duration(plan.max_seconds) if plan.max_seconds else None,
         seed=plan.seed,
         device=plan.device,
+        precision=PRECISION[plan.precision],
+        compile=plan.compile,
+        deterministic=plan.deterministic,
+        checkpoint_interval=_duration(plan.checkpoint_seconds),
         max_attempts=plan.max_attempts,
     )
-    for union in (plan.optimizer, plan.schedule):
+    for union in (plan.optimizer, plan.schedule, plan.regression_loss, plan.classification_loss):
         member = getattr(message, union.kind)
         member.SetInParent()
         for name in type(union).model_fields:
             if name != "kind":
                 setattr(member, name, getattr(union, name))
+    if plan.class_weights != plans.ClassWeights():
+        message.class_weights.balanced = plan.class_weights.balanced
+        for each in plan.class_weights.weights:
+            message.class_weights.weights.add(**each.model_dump())
     if plan.early_stopping is not None:
         message.early_stopping.patience = plan.early_stopping.patience
         message.early_stopping.min_delta = plan.early_stopping.min_delta
@@ -198,6 +275,10 @@ def _test_message(event: events.TestFinished) -> training_job_pb2.TestFinished:
     return training_job_pb2.TestFinished(metrics=map(metric_message, event.metrics), best_epoch=event.best_epoch)
 
 
+def _limit_message(event: events.LimitReached) -> training_job_pb2.LimitReached:
+    return training_job_pb2.LimitReached(kind=LIMIT_KIND[event.kind], steps=event.steps)
+
+
 def _alike(message: Callable[..., Any]) -> Callable[[Any], Any]:
     """For events whose fields are those of their message."""
     return lambda event: message(**vars(event))
@@ -210,6 +291,7 @@ _MESSAGES: dict[type[events.TrainingEvent], Callable[[Any], Any]] = {
     events.EpochFinished: _epoch_message,
     events.CheckpointSaved: _alike(training_job_pb2.CheckpointSaved),
     events.EarlyStopped: _alike(training_job_pb2.EarlyStopped),
+    events.LimitReached: _limit_message,
     events.TestFinished: _test_message,
     events.VersionCreated: _alike(training_job_pb2.VersionCreated),
     events.TrainingWarning: _alike(training_job_pb2.TrainingWarning),

@@ -1,4 +1,4 @@
-"""Checkpoints of one job: the newest two, each whole or absent."""
+"""Checkpoints of one job: the newest two, each whole or absent, and when the next is due."""
 
 import pickle
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoint files in a folder, `epoch-00000007.pt`."""
+    """The checkpoint files in a folder, named by epoch and step: `00000007-0000000123.pt`."""
 
     directory: Path
 
-    def save(self, epoch: int, state: dict[str, Any]) -> int:
-        """Writes the checkpoint of an epoch, then removes those that are no longer needed. Returns its bytes."""
-        path = self.directory / f"epoch-{epoch:08d}.pt"
+    def save(self, epoch: int, steps: int, state: dict[str, Any]) -> int:
+        """Writes the checkpoint after so many epochs and steps of the next one, then removes those that are no longer
+        needed. Returns its bytes. Raises OSError, with the earlier ones as they were."""
+        path = self.directory / f"{epoch:08d}-{steps:010d}.pt"
         with staged_file(path) as staging:
             torch.save(state, staging)
         size = path.stat().st_size
@@ -45,4 +46,4 @@ class Checkpoints:
         return None, problems
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self.directory.glob("epoch-*.pt"), reverse=True)
+        return sorted(self.directory.glob("*-*.pt"), reverse=True)

@@ -1,6 +1,7 @@
 """What happens in a training. Each event's fields are those of the message of the same name in the contract."""
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from ml_server.registry.values import Metric
@@ -29,6 +30,7 @@ class TrainingStarted:
     steps_per_epoch: int
     resumed_epochs: int
     seed: int
+    resumed_epoch_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,22 @@ class CheckpointSaved:
 
     epoch: int
     size_bytes: int
+    epoch_steps: int = 0
+
+
+class LimitKind(StrEnum):
+    """A limit of the plan."""
+
+    STEPS = "steps"
+    DURATION = "duration"
+
+
+@dataclass(frozen=True)
+class LimitReached:
+    """A limit of the plan ended the loop before its last epoch, after so many steps in all."""
+
+    kind: LimitKind
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,7 @@ TrainingEvent = (
     | EpochFinished
     | CheckpointSaved
     | EarlyStopped
+    | LimitReached
     | TestFinished
     | VersionCreated
     | TrainingWarning
@@ -117,6 +136,7 @@ KINDS: dict[type[TrainingEvent], str] = {
     EpochFinished: "epoch_finished",
     CheckpointSaved: "checkpoint_saved",
     EarlyStopped: "early_stopped",
+    LimitReached: "limit_reached",
     TestFinished: "test_finished",
     VersionCreated: "version_created",
     TrainingWarning: "warning",
@@ -135,4 +155,6 @@ def event_of(kind: str, payload: dict[str, Any]) -> TrainingEvent:
     for name in ("metrics", "validation_metrics"):
         if name in values:
             values[name] = tuple(Metric(**metric) for metric in values[name])
+    if "kind" in values:
+        values["kind"] = LimitKind(values["kind"])
     return _CLASSES[kind](**values)

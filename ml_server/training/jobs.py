@@ -8,8 +8,9 @@ from ml_server.networks.values import Value
 from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
 from ml_server.training.devices import resolve_device
-from ml_server.training.plans import TrainingPlan
+from ml_server.training.plans import Precision, TrainingPlan
 from ml_server.views.values import ViewSource
+from servicekit.errors import InvalidArgument, Reason
 from servicekit.idempotency import RequestKey
 from servicekit.jobs.store import JobStore
 from servicekit.jobs.values import Job
@@ -54,7 +55,7 @@ class TrainingJobs:
 
         Raises:
             NotFound: The owner has no such model or view.
-            InvalidArgument: The model does not fit the view.
+            InvalidArgument: The model does not fit the view, or the precision not the device.
             FailedPrecondition: DEVICE_UNAVAILABLE.
         """
         spec = await self.check(owner, new)
@@ -65,7 +66,12 @@ class TrainingJobs:
         model = await self._models.get(owner, new.model_id)
         view = await self._views.get(new.view)
         await self._rules.fit_to_view(model.specification, view)
-        resolve_device(new.plan.device)
+        device = resolve_device(new.plan.device)
+        if new.plan.precision is Precision.FLOAT16 and device.type != "cuda":
+            message = (
+                f"precision FLOAT16 needs a CUDA device, and device '{new.plan.device}' is {device}: take BFLOAT16"
+            )
+            raise InvalidArgument(Reason.INVALID_FIELD, message, field="training_job.plan.precision")
         return TrainingSpec(
             model_id=model.id, model_uid=model.uid, view=view.name, view_digest=view.digest, plan=new.plan
         )

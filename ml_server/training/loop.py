@@ -3,184 +3,247 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
-from ml_server.registry.values import Metric
-from ml_server.training.events import EarlyStopped, EpochFinished, Progress
-from ml_server.training.objective import Objective
-from ml_server.training.optimizers import build_optimizer, build_schedule
-from ml_server.training.plans import TrainingPlan
+from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached, Progress
+from ml_server.training.objective import Measurement, Objective
+from ml_server.training.plans import Precision, TrainingPlan
 from ml_server.training.rows import Rows
+from ml_server.training.state import LoopState, Position, steps_per_epoch
 from servicekit.errors import InvalidArgument, Reason
 
 # How often the loop tells where it is; between two of these, and between two steps, it can be stopped.
 PROGRESS_SECONDS = 0.1
 
-
-@dataclass
-class LoopState:
-    """All that decides how a training goes on: with it, a broken run ends with the weights of an unbroken one."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    schedule: LambdaLR
-    shuffle: torch.Generator
-    finished_epochs: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    # The last epoch that was better by early stopping's margin, which the best epoch need not be.
-    better_epoch: int = 0
-    better_loss: float = math.inf
-
-    @classmethod
-    def start(cls, model: nn.Module, plan: TrainingPlan, train_rows: int) -> "LoopState":
-        """The state before the first step."""
-        optimizer = build_optimizer(plan, model.parameters())
-        schedule = build_schedule(plan, optimizer, steps_per_epoch(plan, train_rows))
-        return cls(model, optimizer, schedule, torch.Generator().manual_seed(plan.seed))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as tensors and plain values."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "shuffle": self.shuffle.get_state(),
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "finished_epochs": self.finished_epochs,
-            "best_epoch": self.best_epoch,
-            "best_loss": self.best_loss,
-            "best_weights": self.best_weights,
-            "better_epoch": self.better_epoch,
-            "better_loss": self.better_loss,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a state that `state_dict` gave, and torch's random state with it."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.shuffle.set_state(state["shuffle"])
-        torch.set_rng_state(state["random"])
-        if state["cuda_random"]:
-            torch.cuda.set_rng_state_all(state["cuda_random"])
-        self.finished_epochs = state["finished_epochs"]
-        self.best_epoch = state["best_epoch"]
-        self.best_loss = state["best_loss"]
-        self.best_weights = state["best_weights"]
-        self.better_epoch = state["better_epoch"]
-        self.better_loss = state["better_loss"]
-
-
-def steps_per_epoch(plan: TrainingPlan, train_rows: int) -> int:
-    """Steps of an epoch; the last may have fewer rows, see `Rows.shuffled_batches`."""
-    full, rest = divmod(train_rows, plan.batch_size)
-    return full + (rest > 1 or not full)
+LoopEvent = Progress | EpochFinished | EarlyStopped | LimitReached
 
 
 def train(
-    state: LoopState, plan: TrainingPlan, objective: Objective, train_rows: Rows, validation_rows: Rows
-) -> Iterator[Progress | EpochFinished | EarlyStopped]:
-    """Trains from where `state` is to the plan's end. `state.best_weights` are the result.
+    state: LoopState,
+    plan: TrainingPlan,
+    objective: Objective,
+    train_rows: Rows,
+    validation_rows: Rows,
+    forward: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[LoopEvent]:
+    """Trains from where `state` is to the plan's end. `state.best.weights` are the result.
 
-    When EpochFinished comes, `state` is that of the epoch's end and may be saved. Without validation rows whose targets
-    training knows, the training loss decides which epoch is best.
+    Whenever an event comes, `state` may be saved: a loop that starts from it goes on exactly as this one would.
+    `forward` computes outputs in the model's place, as a compiled form of it does. Without validation rows whose
+    targets training knows, the training loss decides which epoch is best.
 
     Raises:
         InvalidArgument: TRAINING_DIVERGED, naming epoch and step.
     """
-    model, optimizer = state.model, state.optimizer
-    steps = steps_per_epoch(plan, len(train_rows))
-    while state.finished_epochs < plan.epochs and not _is_stale(state, plan):
-        epoch = state.finished_epochs + 1
+    model, optimizer, scaler, position = state.model, state.optimizer, state.scaler, state.position
+    compute = forward or model
+    precision = _precision(plan, train_rows.features.device)
+    loss_sum = _LossSum(position, train_rows.features.device)
+    clock = _Clock(position)
+    total_steps = steps_per_epoch(plan, len(train_rows))
+    while position.epoch_steps or not _is_over(state, plan):
         model.train()
-        began = told = time.monotonic()
-        total = torch.zeros((), device=train_rows.features.device)
-        seen = 0
-        for step, batch in enumerate(train_rows.shuffled_batches(plan.batch_size, state.shuffle), 1):
-            loss = objective.loss(model(batch.features), batch.targets)
+        if not position.epoch_steps:
+            state.epoch_shuffle = state.shuffle.get_state()
+        for batches in _steps(state, plan, train_rows):
+            if _limit(position, plan):
+                break
+            rows = sum(map(len, batches))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for batch in batches:
+                with precision:
+                    loss = objective.loss(compute(batch.features), batch)
+                loss_sum.add(loss, len(batch))
+                share = loss if len(batches) == 1 else loss * (len(batch) / rows)
+                scaler.scale(share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if plan.gradient_clip_norm:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), plan.gradient_clip_norm)
-            optimizer.step()
-            learning_rate = float(optimizer.param_groups[0]["lr"])  # before the schedule sets the next step's
-            state.schedule.step()
-            total += loss.detach() * len(batch)  # stays on the device: .item() here would wait on each batch
-            seen += len(batch)
-            now = time.monotonic()
-            if now - told >= PROGRESS_SECONDS:
-                told = now
-                mean = _finite(total.item() / seen, epoch, step)
-                yield _progress(state, plan, step, steps, mean, seen / (now - began), len(train_rows))
-        train_seconds = time.monotonic() - began
-        train_loss = _finite(total.item() / seen, epoch, steps)
-        measured, metrics = None, tuple[Metric, ...]()
-        if len(validation_rows):
-            measured, metrics = objective.evaluate(model, validation_rows)
-        validation_loss = train_loss if measured is None else _finite(measured, epoch, steps)
-        is_best = _keep_if_best(state, plan, epoch, validation_loss)
-        state.finished_epochs = epoch
+            scaler.step(optimizer)
+            scaler.update()
+            position.step_finished(state.rate.current)
+            state.rate.step_finished()
+            if clock.is_due():
+                clock.step_told()
+                yield _progress(state, plan, total_steps, loss_sum.mean(), len(train_rows))
+        clock.step_told()
+        train_loss = loss_sum.mean()
+        validating = _validating(state, plan, objective, validation_rows, clock, total_steps)
+        measured, metrics = yield from validating
+        validation_loss = train_loss if measured is None else _finite(measured, position, position.epoch_steps)
+        clock.epoch_told()
+        ended = copy.copy(position)
+        is_best = _finish_epoch(state, plan, validation_loss)
         yield EpochFinished(
-            epoch=epoch,
+            epoch=position.finished_epochs,
             train_loss=train_loss,
             validation_loss=validation_loss,
             validation_metrics=metrics,
-            learning_rate=learning_rate,
-            seconds=time.monotonic() - began,
-            samples_per_second=len(train_rows) / train_seconds,
+            learning_rate=ended.learning_rate,
+            seconds=ended.epoch_seconds,
+            samples_per_second=ended.samples_per_second,
             is_best=is_best,
         )
-    if _is_stale(state, plan):
-        yield EarlyStopped(state.finished_epochs, state.best_epoch)
+    if limit := _limit(position, plan):
+        yield LimitReached(limit, position.total_steps)
+    elif _is_stale(state, plan):
+        yield EarlyStopped(position.finished_epochs, state.best.epoch)
+
+
+def _steps(state: LoopState, plan: TrainingPlan, train_rows: Rows) -> Iterator[tuple[Rows, ...]]:
+    """The batches of each step of the epoch that is not made yet."""
+    skipped = state.position.epoch_steps * plan.accumulation_steps
+    batches = train_rows.shuffled_batches(plan.batch_size, state.shuffle, skipped)
+    while step := tuple(islice(batches, plan.accumulation_steps)):
+        yield step
+
+
+def _validating(
+    state: LoopState, plan: TrainingPlan, objective: Objective, rows: Rows, clock: "_Clock", total_steps: int
+) -> Generator[Progress, None, Measurement]:
+    """Measures the validation rows, and tells now and then that it is at it."""
+    if not len(rows):
+        return None, ()
+    position = state.position
+    evaluation = objective.evaluation(state.model, rows)
+    while True:
+        try:
+            next(evaluation)
+        except StopIteration as ended:
+            measured: Measurement = ended.value
+            return measured
+        if clock.is_due():
+            clock.epoch_told()
+            yield _progress(state, plan, total_steps, position.mean_loss, position.epoch_rows)
+
+
+def _precision(plan: TrainingPlan, device: torch.device) -> AbstractContextManager[object]:
+    match plan.precision:
+        case Precision.FLOAT32:
+            return nullcontext()
+        case Precision.BFLOAT16:
+            return torch.autocast(device.type, torch.bfloat16)
+        case Precision.FLOAT16:
+            return torch.autocast(device.type, torch.float16)
+
+
+def _is_over(state: LoopState, plan: TrainingPlan) -> bool:
+    all_epochs = state.position.finished_epochs >= plan.epochs
+    return all_epochs or _is_stale(state, plan) or _limit(state.position, plan) is not None
 
 
 def _is_stale(state: LoopState, plan: TrainingPlan) -> bool:
     """True if validation has not got better for as long as the plan allows."""
     stopping = plan.early_stopping
-    return stopping is not None and state.finished_epochs - state.better_epoch >= stopping.patience
+    return stopping is not None and state.position.finished_epochs - state.best.better_epoch >= stopping.patience
 
 
-def _keep_if_best(state: LoopState, plan: TrainingPlan, epoch: int, loss: float) -> bool:
+def _limit(position: Position, plan: TrainingPlan) -> LimitKind | None:
+    """The limit that the training has reached before the last of its epochs."""
+    if position.finished_epochs >= plan.epochs:
+        return None
+    if plan.max_steps and position.total_steps >= plan.max_steps:
+        return LimitKind.STEPS
+    if plan.max_seconds and position.seconds >= plan.max_seconds:
+        return LimitKind.DURATION
+    return None
+
+
+def _finish_epoch(state: LoopState, plan: TrainingPlan, validation_loss: float) -> bool:
+    """Moves on to the next epoch. True if the one that ended is the best so far."""
+    position, best = state.position, state.best
+    position.epoch_finished()
+    state.rate.epoch_finished(validation_loss)
     margin = plan.early_stopping.min_delta if plan.early_stopping else 0.0
-    if loss < state.better_loss - margin:
-        state.better_epoch, state.better_loss = epoch, loss
-    is_best = loss < state.best_loss
+    if validation_loss < best.better_loss - margin:
+        best.better_epoch, best.better_loss = position.finished_epochs, validation_loss
+    is_best = validation_loss < best.loss
     if is_best:
-        state.best_epoch, state.best_loss = epoch, loss
-        state.best_weights = copy.deepcopy(state.model.state_dict())
+        best.epoch, best.loss = position.finished_epochs, validation_loss
+        best.weights = copy.deepcopy(state.model.state_dict())
     return is_best
 
 
-def _progress(
-    state: LoopState, plan: TrainingPlan, step: int, steps: int, loss: float, rate: float, rows: int
-) -> Progress:
-    left = (plan.epochs - state.finished_epochs) * rows - step * plan.batch_size
+def _progress(state: LoopState, plan: TrainingPlan, total_steps: int, loss: float, rows: int) -> Progress:
+    position = state.position
+    rate = position.samples_per_second
+    left = (plan.epochs - position.finished_epochs) * rows - position.epoch_rows
     return Progress(
-        finished_epochs=state.finished_epochs,
+        finished_epochs=position.finished_epochs,
         total_epochs=plan.epochs,
-        epoch_steps=step,
-        total_epoch_steps=steps,
+        epoch_steps=position.epoch_steps,
+        total_epoch_steps=total_steps,
         train_loss=loss,
         samples_per_second=rate,
         remaining_seconds=max(0.0, left / rate),
-        best_epoch=state.best_epoch,
-        best_validation_loss=state.best_loss if state.best_epoch else None,
+        best_epoch=state.best.epoch,
+        best_validation_loss=state.best.loss if state.best.epoch else None,
     )
 
 
-def _finite(loss: float, epoch: int, step: int) -> float:
+class _LossSum:
+    """Adds up the losses of an epoch's rows.
+
+    On a CPU each is looked at as it comes, so that the first bad step is named; on other devices only now and then,
+    since each look would wait for the device.
+    """
+
+    def __init__(self, position: Position, device: torch.device) -> None:
+        self._position = position
+        self._pending = None if device.type == "cpu" else torch.zeros((), device=device)
+
+    def add(self, loss: Tensor, rows: int) -> None:
+        """Takes the mean loss of some rows."""
+        if self._pending is None:
+            self._position.epoch_loss += _finite(loss.item(), self._position, self._position.epoch_steps + 1) * rows
+        else:
+            self._pending.add_(loss.detach(), alpha=rows)
+        self._position.epoch_rows += rows
+
+    def mean(self) -> float:
+        """The mean over the epoch so far."""
+        if self._pending is not None:
+            self._position.epoch_loss += self._pending.item()
+            self._pending.zero_()
+        return _finite(self._position.mean_loss, self._position, self._position.epoch_steps)
+
+
+class _Clock:
+    """Says when to tell, and notes the time that has passed."""
+
+    def __init__(self, position: Position) -> None:
+        self._position = position
+        self._noted = self._told = time.monotonic()
+
+    def is_due(self) -> bool:
+        """True if nothing was told for PROGRESS_SECONDS."""
+        return time.monotonic() - self._told >= PROGRESS_SECONDS
+
+    def step_told(self) -> None:
+        """The time since the last note went into steps."""
+        self._position.step_seconds += self._note()
+
+    def epoch_told(self) -> None:
+        """The time since the last note went into something else of the epoch."""
+        self._note()
+
+    def _note(self) -> float:
+        now = time.monotonic()
+        passed, self._noted, self._told = now - self._noted, now, now
+        self._position.seconds += passed
+        self._position.epoch_seconds += passed
+        return passed
+
+
+def _finite(loss: float, position: Position, step: int) -> float:
     if math.isfinite(loss):
         return loss
+    epoch = position.finished_epochs + 1
     raise InvalidArgument(
         Reason.TRAINING_DIVERGED,
         f"the loss became {loss} by step {step} of epoch {epoch}: lower the learning rate, or set gradient_clip_norm",

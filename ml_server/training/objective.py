@@ -1,10 +1,11 @@
 """What a training minimises, and how good its result is."""
 
 import math
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchmetrics.functional import (
     mean_absolute_error,
     mean_squared_error,
@@ -14,55 +15,85 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
 from ml_server.registry.values import Metric
+from ml_server.training.losses import TargetLoss, target_losses
+from ml_server.training.plans import TrainingPlan
 from ml_server.training.rows import Rows
 
 EVALUATION_ROWS = 8_192
 
+Measurement = tuple[float | None, tuple[Metric, ...]]
+"""The loss, None if no row has one, and the metrics."""
+
 
 class Objective:
-    """The mean over all targets of their losses: squared error of standardised values, or cross entropy."""
+    """The mean over all targets of their losses, and the metrics of each."""
 
-    def __init__(self, targets: FittedTargets) -> None:
+    def __init__(self, targets: FittedTargets, losses: Sequence[TargetLoss]) -> None:
+        """`losses` are those of the targets, in their order."""
         self._targets = targets
+        self._losses = tuple(losses)
 
-    def loss(self, outputs: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """The loss, a scalar, of outputs (N, targets.outputs), averaged over the rows."""
-        losses = [
-            _loss(target, outputs[:, part], truth)
-            for (target, part), truth in zip(self._targets.slices, targets, strict=True)
+    @classmethod
+    def of(cls, plan: TrainingPlan, targets: FittedTargets, train: Rows) -> "Objective":
+        """The objective of a plan for these training rows. Raises InvalidArgument as `target_losses`."""
+        return cls(targets, target_losses(plan, targets.targets, train.targets))
+
+    def to(self, device: torch.device) -> "Objective":
+        """The same with its class weights on a device."""
+        moved = [
+            replace(loss, class_weights=None if loss.class_weights is None else loss.class_weights.to(device))
+            for loss in self._losses
         ]
-        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+        return Objective(self._targets, moved)
 
-    @torch.no_grad()
-    def evaluate(self, model: nn.Module, rows: Rows) -> tuple[float | None, tuple[Metric, ...]]:
+    def loss(self, outputs: Tensor, batch: Rows) -> Tensor:
+        """The loss, a scalar, of outputs (N, targets.outputs), averaged over the rows of the batch."""
+        if len(self._losses) == 1:
+            return self._losses[0](outputs, batch.targets[0], batch.weights)
+        losses = [
+            loss(outputs[:, part], truth, batch.weights)
+            for loss, (_, part), truth in zip(self._losses, self._targets.slices, batch.targets, strict=True)
+        ]
+        return torch.stack(losses).mean()
+
+    def evaluate(self, model: nn.Module, rows: Rows) -> Measurement:
+        """Loss and metrics over all rows, at once."""
+        steps = self.evaluation(model, rows)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as ended:
+                measured: Measurement = ended.value
+                return measured
+
+    def evaluation(self, model: nn.Module, rows: Rows) -> Generator[None, None, Measurement]:
         """Loss and metrics over all rows, with the model in evaluation mode; its mode is put back.
 
-        A target whose class training never saw in any of the rows has no loss; None if that is so for all targets.
+        It pauses after every few thousand rows, so that its caller can tell of it, or end it. A target whose class
+        training never saw in any of the rows has no loss; None if that is so for all targets.
         """
         was_training = model.training
         model.eval()
+        parts = []
         try:
-            outputs = torch.cat([model(batch.features) for batch in rows.batches(EVALUATION_ROWS)])
+            for batch in rows.batches(EVALUATION_ROWS):
+                with torch.no_grad():
+                    parts.append(model(batch.features))
+                yield
         finally:
             model.train(was_training)
+        outputs = torch.cat(parts)
         losses = [
-            _loss(target, outputs[:, part], truth).item()
-            for (target, part), truth in zip(self._targets.slices, rows.targets, strict=True)
+            loss(outputs[:, part], truth, rows.weights).item()
+            for loss, (target, part), truth in zip(self._losses, self._targets.slices, rows.targets, strict=True)
             if target.task is Task.REGRESSION or bool((truth != UNSEEN).any())
         ]
-        loss = sum(losses) / len(losses) if losses else None
         metrics = [
             metric
             for (target, part), truth in zip(self._targets.slices, rows.targets, strict=True)
             for metric in _metrics(target, outputs[:, part], truth)
         ]
-        return loss, tuple(metrics)
-
-
-def _loss(target: FittedTarget, outputs: Tensor, truth: Tensor) -> Tensor:
-    if target.task is Task.REGRESSION:
-        return functional.mse_loss(outputs[:, 0], truth)
-    return functional.cross_entropy(outputs, truth, ignore_index=UNSEEN)
+        return sum(losses) / len(losses) if losses else None, tuple(metrics)
 
 
 def _metrics(target: FittedTarget, outputs: Tensor, truth: Tensor) -> list[Metric]:

@@ -13,36 +13,46 @@ GATHERED_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Rows:
-    """Features (N, F) float32 and, for each target, values (N,) float32 or class indices (N,) int64."""
+    """Features (N, F) float32 and, for each target, values (N,) float32 or class indices (N,) int64.
+
+    `weights` (N,) float32 say how much each row counts; None if all count alike.
+    """
 
     features: Tensor
     targets: tuple[Tensor, ...]
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
     def to(self, device: torch.device) -> "Rows":
         """The same rows on a device."""
-        return Rows(self.features.to(device), tuple(target.to(device) for target in self.targets))
+        return Rows(
+            self.features.to(device),
+            tuple(target.to(device) for target in self.targets),
+            None if self.weights is None else self.weights.to(device),
+        )
 
     def batches(self, size: int) -> Iterator["Rows"]:
         """All rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self._part(slice(start, start + size))
 
-    def shuffled_batches(self, size: int, generator: torch.Generator) -> Iterator["Rows"]:
-        """All rows in an order drawn from `generator` (on the CPU), `size` at a time.
+    def shuffled_batches(self, size: int, generator: torch.Generator, skipped: int = 0) -> Iterator["Rows"]:
+        """All rows in an order drawn from `generator` (on the CPU), `size` at a time, but for the first batches.
 
         A single row that is left at the end is left out, another one each time: batch normalisation can't train on it.
         """
         order = torch.randperm(len(self), generator=generator).to(self.features.device)
         gathered = max(size, GATHERED_ROWS // size * size)
-        for start in range(0, len(self), gathered):
-            places = order[start : start + gathered]
-            part = Rows(self.features[places], tuple(target[places] for target in self.targets))
-            for batch in part.batches(size):
+        for start in range(skipped * size, len(self), gathered):
+            for batch in self._part(order[start : start + gathered]).batches(size):
                 if len(batch) > 1 or len(self) == 1 or size == 1:
                     yield batch
 
-    def _part(self, part: slice) -> "Rows":
-        return Rows(self.features[part], tuple(target[part] for target in self.targets))
+    def _part(self, part: slice | Tensor) -> "Rows":
+        return Rows(
+            self.features[part],
+            tuple(target[part] for target in self.targets),
+            None if self.weights is None else self.weights[part],
+        )

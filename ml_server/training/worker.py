@@ -3,7 +3,6 @@
 import json
 import platform
 import shutil
-import threading
 import time
 from collections.abc import Generator, Iterator
 
@@ -17,10 +16,10 @@ from ml_server.networks.weights import load_initial_weights
 from ml_server.registry.bundle import Bundle, weights_digest, write_bundle
 from ml_server.registry.values import VersionDetails
 from ml_server.training.checkpoints import Checkpoints
+from ml_server.training.compilation import compiled
 from ml_server.training.devices import resolve_device
 from ml_server.training.events import (
     CheckpointSaved,
-    EarlyStopped,
     EpochFinished,
     Progress,
     TestFinished,
@@ -30,34 +29,37 @@ from ml_server.training.events import (
     draft_of,
     event_of,
 )
-from ml_server.training.loop import LoopState, steps_per_epoch, train
+from ml_server.training.loop import train
 from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
 from ml_server.training.rows import Rows
+from ml_server.training.state import LoopState, steps_per_epoch
+from ml_server.training.stop import Stop
 from ml_server.training.task import Finished, Told, TrainingTask
 
 # How often steps are told to the log; the loop itself can be stopped in between.
-TOLD_SECONDS = 0.25
+TOLD_SECONDS = 0.1
+# The least time between a checkpoint and that of the end of an epoch: what it would save is made again as quickly.
+CHECKPOINT_GAP_SECONDS = 1.0
 
 
 class StopRequested(Exception):
     """The server wants this attempt to end now."""
 
 
-def run(task: TrainingTask, stop: threading.Event) -> Generator[Told | Finished, None, None]:
-    """Trains, and leaves the version in `task.output`. Raises StopRequested between two steps once `stop` is set."""
+def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None]:
+    """Trains, and leaves the version in `task.output`. Raises StopRequested between two steps once `stop` asks."""
     device = resolve_device(task.plan.device)
+    torch.use_deterministic_algorithms(task.plan.deterministic)
     prepared = prepare(task)
     torch.manual_seed(task.plan.seed)
     model = _fresh_model(task, prepared).to(device)
-    checkpoints = Checkpoints(task.checkpoints)
+    objective = Objective.of(task.plan, prepared.targets, prepared.train).to(device)
     train_rows, validation_rows = prepared.train.to(device), prepared.validation.to(device)
     state = LoopState.start(model, task.plan, len(train_rows))
-    history: list[EpochFinished] = []
-    saved, problems = checkpoints.load_newest()
-    if saved is not None:
-        state.load_state_dict(saved["loop"])
-        history = [_epoch(text) for text in saved["history"]]
+    record = _Record(Checkpoints(task.checkpoints), state)
+    problems = record.load()
+    forward, slow = compiled(model, train_rows) if task.plan.compile else (None, None)
     started = TrainingStarted(
         device=str(device),
         parameter_count=model.parameter_count,
@@ -66,20 +68,75 @@ def run(task: TrainingTask, stop: threading.Event) -> Generator[Told | Finished,
         validation_rows=len(prepared.validation),
         test_rows=len(prepared.test),
         steps_per_epoch=steps_per_epoch(task.plan, len(prepared.train)),
-        resumed_epochs=state.finished_epochs,
+        resumed_epochs=state.position.finished_epochs,
+        resumed_epoch_steps=state.position.epoch_steps,
         seed=task.plan.seed,
     )
     # What a checkpoint knows and the log does not was lost with the server, between the two writes.
-    untold = [epoch for epoch in history if epoch.epoch > task.logged_epochs]
-    yield Told((started, *prepared.warnings, *map(TrainingWarning, problems), *untold))
-    objective = Objective(prepared.targets)
-    for event in _watched(train(state, task.plan, objective, train_rows, validation_rows), stop):
-        if isinstance(event, EpochFinished):
-            history.append(event)
-            yield Told(_saved(checkpoints, state, history))
-        else:
-            yield Told((event,))
-    yield from _finish(task, prepared, state, objective, history, device)
+    untold = [epoch for epoch in record.history if epoch.epoch > task.logged_epochs]
+    warnings = [*problems, *([slow] if slow else [])]
+    yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
+    told = 0.0
+    for event in train(state, task.plan, objective, train_rows, validation_rows, forward):
+        if stop.is_asked:
+            if stop.keeps_progress:
+                yield Told(record.save())
+            raise StopRequested
+        match event:
+            case Progress():
+                if time.monotonic() - told >= TOLD_SECONDS:
+                    told = time.monotonic()
+                    yield Told((event,))
+                if record.age_seconds >= task.plan.checkpoint_seconds:
+                    yield Told(record.save())
+            case EpochFinished():
+                record.history.append(event)
+                # An epoch that is made again, since the last checkpoint lay before its end, was told already.
+                news = (event,) if event.epoch > task.logged_epochs else ()
+                saved = record.save() if record.age_seconds >= CHECKPOINT_GAP_SECONDS else ()
+                if news or saved:
+                    yield Told((*news, *saved))
+            case _:
+                yield Told((event,))
+    yield from _finish(task, prepared, state, objective, record.history, device)
+
+
+class _Record:
+    """What of an attempt survives it: the state of its loop, and the epochs that ended."""
+
+    def __init__(self, checkpoints: Checkpoints, state: LoopState) -> None:
+        self._checkpoints = checkpoints
+        self._state = state
+        self._saved_time = time.monotonic()
+        self.history: list[EpochFinished] = []
+
+    @property
+    def age_seconds(self) -> float:
+        """Since the last checkpoint, or the start."""
+        return time.monotonic() - self._saved_time
+
+    def load(self) -> list[str]:
+        """Goes on from the newest checkpoint that can be read; returns what is wrong with newer ones."""
+        saved, problems = self._checkpoints.load_newest()
+        if saved is not None:
+            self._state.load_state_dict(saved["loop"])
+            self.history = [_epoch(text) for text in saved["history"]]
+        return problems
+
+    def save(self) -> tuple[TrainingEvent, ...]:
+        """Saves the state, and returns what is to be told of it."""
+        position = self._state.position
+        texts = [json.dumps(draft_of(epoch).payload) for epoch in self.history]
+        place = f"epoch {position.finished_epochs + 1}, step {position.epoch_steps}"
+        self._saved_time = time.monotonic()
+        try:
+            content = {"loop": self._state.state_dict(), "history": texts}
+            size = self._checkpoints.save(position.finished_epochs, position.epoch_steps, content)
+        except (OSError, RuntimeError) as error:  # torch tells of a full disk by its own error
+            return (
+                TrainingWarning(f"the checkpoint at {place} could not be written, so the one before is kept: {error}"),
+            )
+        return (CheckpointSaved(position.finished_epochs, size, position.epoch_steps),)
 
 
 def _fresh_model(task: TrainingTask, prepared: Prepared) -> ManageableModel:
@@ -90,33 +147,6 @@ def _fresh_model(task: TrainingTask, prepared: Prepared) -> ManageableModel:
     if task.initial_weights is not None:
         load_initial_weights(model, load_file(task.initial_weights))
     return model
-
-
-def _watched(
-    events: Iterator[Progress | EpochFinished | EarlyStopped], stop: threading.Event
-) -> Iterator[TrainingEvent]:
-    """The loop's events, with progress thinned out; ends the loop when asked to stop."""
-    told = 0.0
-    for event in events:
-        if stop.is_set():
-            raise StopRequested
-        if isinstance(event, Progress):
-            now = time.monotonic()
-            if now - told < TOLD_SECONDS:
-                continue
-            told = now
-        yield event
-
-
-def _saved(checkpoints: Checkpoints, state: LoopState, history: list[EpochFinished]) -> tuple[TrainingEvent, ...]:
-    """Saves the state after an epoch, and returns what is to be told of it."""
-    texts = [json.dumps(draft_of(epoch).payload) for epoch in history]
-    try:
-        size = checkpoints.save(state.finished_epochs, {"loop": state.state_dict(), "history": texts})
-    except OSError as error:
-        warning = TrainingWarning(f"the checkpoint of epoch {state.finished_epochs} could not be written: {error}")
-        return (history[-1], warning)
-    return (history[-1], CheckpointSaved(state.finished_epochs, size))
 
 
 def _epoch(text: str) -> EpochFinished:
@@ -136,18 +166,18 @@ def _finish(
     """Measures the best weights on the test rows and writes the version."""
     model = state.model
     assert isinstance(model, ManageableModel)
-    model.load_state_dict(state.best_weights)
+    model.load_state_dict(state.best.weights)
     test: Rows = prepared.test.to(device)
     metrics = objective.evaluate(model, test)[1] if len(test) else ()
-    yield Told((TestFinished(metrics, state.best_epoch),))
-    best = next(epoch for epoch in history if epoch.epoch == state.best_epoch)
+    yield Told((TestFinished(metrics, state.best.epoch),))
+    best = next(epoch for epoch in history if epoch.epoch == state.best.epoch)
     model.cpu()
     details = VersionDetails(
         training_job=task.provenance.training_job,
         view=task.provenance.view,
         view_digest=task.provenance.view_digest,
         seed=task.plan.seed,
-        best_epoch=state.best_epoch,
+        best_epoch=state.best.epoch,
         device=str(device),
         test_metrics=metrics,
         validation_metrics=best.validation_metrics,

@@ -11,10 +11,12 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from ml_server.training.stop import Stop
 from ml_server.training.task import Broke, Failed, TrainingTask
 from servicekit.errors import FlareError, Reason, ResourceExhausted
 
 STOP = b"stop"
+PAUSE = b"pause"
 STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
 
 
@@ -22,7 +24,7 @@ def main(connection: Connection, task: TrainingTask) -> None:
     """Works on a task and sends WorkerMessages; the entry point of the process."""
     from ml_server.training.worker import StopRequested, run
 
-    stop = threading.Event()
+    stop = Stop()
     threading.Thread(target=_listen, args=(connection, stop), daemon=True).start()
     torch.set_num_threads(task.threads)
     try:
@@ -40,14 +42,14 @@ def main(connection: Connection, task: TrainingTask) -> None:
             connection.send(Broke(traceback.format_exc()))
 
 
-def _listen(connection: Connection, stop: threading.Event) -> None:
-    """Sets `stop` when the server says so, and ends the process when the server is gone."""
+def _listen(connection: Connection, stop: Stop) -> None:
+    """Asks the loop to end when the server says so, and ends the process when the server is gone."""
     try:
-        while connection.recv_bytes() != STOP:
+        while (said := connection.recv_bytes()) not in (STOP, PAUSE):
             pass
     except (EOFError, OSError):
         os._exit(STOPPED_STATUS)
-    stop.set()
+    stop.ask(keeps_progress=said == PAUSE)
 
 
 def _out_of_memory(error: BaseException) -> ResourceExhausted:

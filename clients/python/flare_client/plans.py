@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import grpc
 from flare.ml.v1 import training_job_pb2 as pb
 from google.protobuf.message import Message
 
+from flare_client.choices import choose
 from flare_client.errors import FlareError, Violation
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = ("constant", "step", "cosine", "one_cycle", "reduce_on_plateau")
+LOSSES = {
+    "mse": "regression_loss",
+    "mae": "regression_loss",
+    "huber": "regression_loss",
+    "cross_entropy": "classification_loss",
+    "binary_cross_entropy": "classification_loss",
+    "focal": "classification_loss",
+}
 
 
 class PlanOptions(TypedDict, total=False):
     """How to train; what is left out takes the default of the contract.
 
     `patience` and `min_delta` ask for early stopping. `momentum` is for sgd and rmsprop, `nesterov` for sgd alone,
-    `step_epochs` and `step_factor` for the schedule `step`, `final_fraction` for `cosine`.
+    `step_epochs` and `step_factor` for the schedule `step`, `final_fraction` for `cosine`, `rise_fraction` for
+    `one_cycle`, and those that begin with `plateau_` for `reduce_on_plateau`. `loss` is one loss or several, for
+    targets that are numbers (`mse`, `mae`, `huber` with `huber_delta`) and for those that are classes (`cross_entropy`
+    with `label_smoothing`, `binary_cross_entropy`, `focal` with `focal_gamma`). `class_weights` is `balanced`, or
+    weights by class, or these by target. Durations are in seconds.
     """
 
     epochs: int
@@ -33,12 +46,29 @@ class PlanOptions(TypedDict, total=False):
     step_epochs: int
     step_factor: float
     final_fraction: float
+    rise_fraction: float
+    plateau_patience: int
+    plateau_factor: float
+    plateau_min_delta: float
+    plateau_min_learning_rate: float
     warmup_steps: int
     gradient_clip_norm: float
+    accumulation_steps: int
+    loss: str | Sequence[str]
+    huber_delta: float
+    label_smoothing: float
+    focal_gamma: float
+    class_weights: str | Mapping[str, float] | Mapping[str, Mapping[str, float]]
     patience: int
     min_delta: float
+    max_steps: int
+    max_duration: float
     seed: int
     device: str
+    precision: str
+    compile: bool
+    deterministic: bool
+    checkpoint_interval: float
     max_attempts: int
 
 
@@ -48,10 +78,15 @@ _SAME_IN_PLAN = (
     "learning_rate",
     "warmup_steps",
     "gradient_clip_norm",
+    "accumulation_steps",
+    "max_steps",
     "seed",
     "device",
+    "compile",
+    "deterministic",
     "max_attempts",
 )
+_DURATIONS = ("max_duration", "checkpoint_interval")
 _OPTIMIZER_OPTIONS = {
     "adam": ("weight_decay",),
     "adamw": ("weight_decay",),
@@ -63,6 +98,18 @@ _SCHEDULE_OPTIONS = {
     "constant": dict[str, str](),
     "step": {"step_epochs": "epochs", "step_factor": "factor"},
     "cosine": {"final_fraction": "final_fraction"},
+    "one_cycle": {"rise_fraction": "rise_fraction"},
+    "reduce_on_plateau": {
+        "plateau_patience": "patience",
+        "plateau_factor": "factor",
+        "plateau_min_delta": "min_delta",
+        "plateau_min_learning_rate": "min_learning_rate",
+    },
+}
+_LOSS_OPTIONS = {
+    "huber": {"huber_delta": "delta"},
+    "cross_entropy": {"label_smoothing": "label_smoothing"},
+    "focal": {"focal_gamma": "gamma"},
 }
 
 
@@ -81,6 +128,13 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
     for name in _SAME_IN_PLAN:
         if name in given:
             setattr(plan, name, given.pop(name))
+    for name in _DURATIONS:
+        if name in given:
+            getattr(plan, name).FromNanoseconds(round(float(str(given.pop(name))) * 1e9))
+    plan.precision = choose("precision", str(given.pop("precision", "")), pb.Precision)
+    _set_losses(plan, given)
+    if weights := given.pop("class_weights", None):
+        plan.class_weights.CopyFrom(_class_weights(weights))
     optimizer_options = {name: name for name in _OPTIMIZER_OPTIONS[optimizer]}
     _fill(getattr(plan, optimizer), optimizer_options, given, is_chosen="optimizer" in options)
     _fill(getattr(plan, schedule), _SCHEDULE_OPTIONS[schedule], given, is_chosen="schedule" in options)
@@ -89,8 +143,35 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
         name = next(iter(given))
         if name not in PlanOptions.__annotations__:
             raise _refused(name, f"there is no option {name!r}: take one of {', '.join(PlanOptions.__annotations__)}")
-        raise _refused(name, f"{name} does not go with the optimizer {optimizer} and the schedule {schedule}")
+        raise _refused(name, f"{name} does not go with the optimizer {optimizer}, the schedule {schedule} and the loss")
     return plan
+
+
+def _set_losses(plan: pb.TrainingPlan, given: dict[str, object]) -> None:
+    wanted = given.pop("loss", ())
+    names = [wanted] if isinstance(wanted, str) else [str(name) for name in wanted]  # type: ignore[attr-defined]
+    kinds = dict[str, str]()
+    for name in filter(None, names):
+        _check("loss", name, tuple(LOSSES))
+        if (other := kinds.setdefault(LOSSES[name], name)) != name:
+            raise _refused("loss", f"{other} and {name} are for the same targets: take one of them")
+        _fill(getattr(plan, name), _LOSS_OPTIONS.get(name, {}), given, is_chosen=True)
+    if "label_smoothing" in given and "classification_loss" not in kinds:
+        _fill(plan.cross_entropy, _LOSS_OPTIONS["cross_entropy"], given, is_chosen=True)
+
+
+def _class_weights(weights: object) -> pb.ClassWeights:
+    if weights == "balanced":
+        return pb.ClassWeights(balanced=True)
+    if not isinstance(weights, Mapping):
+        raise _refused("class_weights", f"class_weights {weights!r} is neither 'balanced' nor weights by class")
+    message = pb.ClassWeights()
+    for name, value in weights.items():
+        by_class = value if isinstance(value, Mapping) else {name: value}
+        target = str(name) if isinstance(value, Mapping) else ""
+        for label, weight in by_class.items():
+            message.weights.add(target=target, class_label=str(label), weight=float(weight))
+    return message
 
 
 def _fill(part: Message, fields: Mapping[str, str], given: dict[str, object], *, is_chosen: bool) -> None:

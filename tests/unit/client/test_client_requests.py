@@ -61,6 +61,34 @@ def test_an_empty_plan_leaves_everything_to_the_service() -> None:
     assert training_plan({}) == training_job_pb2.TrainingPlan()
 
 
+def test_losses_weights_and_limits_are_where_the_contract_wants_them() -> None:
+    plan = training_plan(
+        {
+            "loss": ["huber", "focal"],
+            "huber_delta": 0.5,
+            "class_weights": {"kind": {"a": 2, "b": 0.5}},
+            "schedule": "reduce_on_plateau",
+            "plateau_patience": 3,
+            "max_duration": 1.5,
+            "precision": "bfloat16",
+        }
+    )
+    assert (plan.huber.delta, plan.WhichOneof("classification_loss")) == (0.5, "focal")
+    weights = [(each.target, each.class_label, each.weight) for each in plan.class_weights.weights]
+    assert weights == [("kind", "a", 2), ("kind", "b", 0.5)]
+    assert (plan.reduce_on_plateau.patience, plan.max_duration.ToMilliseconds()) == (3, 1500)
+    assert plan.precision == training_job_pb2.PRECISION_BFLOAT16
+    assert training_plan({"class_weights": "balanced"}).class_weights.balanced
+    assert training_plan({"label_smoothing": 0.1}).cross_entropy.label_smoothing == 0.1
+
+
+def test_two_losses_for_the_same_targets_are_refused() -> None:
+    with pytest.raises(FlareError, match="mse and mae are for the same targets"):
+        training_plan({"loss": ["mse", "mae"]})
+    with pytest.raises(FlareError, match="neither 'balanced' nor weights by class"):
+        training_plan({"class_weights": "equal"})
+
+
 def test_a_plan_has_its_options_where_the_contract_wants_them() -> None:
     plan = training_plan(
         {

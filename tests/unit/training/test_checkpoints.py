@@ -16,7 +16,7 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
 def saved(checkpoints: Checkpoints, *epochs: int) -> list[Path]:
     """The files after these epochs were saved, newest first."""
     for epoch in epochs:
-        checkpoints.save(epoch, {"epoch": epoch, "weights": torch.full((3,), float(epoch))})
+        checkpoints.save(epoch, 0, {"epoch": epoch, "weights": torch.full((3,), float(epoch))})
     return sorted(checkpoints.directory.iterdir(), reverse=True)
 
 
@@ -25,7 +25,7 @@ def test_without_any_there_is_nothing_to_load(checkpoints: Checkpoints) -> None:
 
 
 def test_the_newest_comes_back_as_it_was_saved(checkpoints: Checkpoints) -> None:
-    size = checkpoints.save(9, {"epoch": 9, "weights": torch.arange(3.0)})
+    size = checkpoints.save(9, 0, {"epoch": 9, "weights": torch.arange(3.0)})
     state, problems = checkpoints.load_newest()
     assert state is not None
     assert problems == []
@@ -36,10 +36,17 @@ def test_the_newest_comes_back_as_it_was_saved(checkpoints: Checkpoints) -> None
 
 def test_two_are_kept_by_number_and_not_by_letter(checkpoints: Checkpoints) -> None:
     files = saved(checkpoints, 1, 2, 9, 10, 100)
-    assert [file.name for file in files] == ["epoch-00000100.pt", "epoch-00000010.pt"]
+    assert [file.name for file in files] == ["00000100-0000000000.pt", "00000010-0000000000.pt"]
     state, _ = checkpoints.load_newest()
     assert state is not None
     assert state["epoch"] == 100
+
+
+def test_one_within_an_epoch_is_newer_than_that_of_its_beginning(checkpoints: Checkpoints) -> None:
+    for epoch, steps in ((1, 0), (1, 90), (1, 1000), (2, 0), (2, 7)):
+        checkpoints.save(epoch, steps, {"at": (epoch, steps)})
+        state, _ = checkpoints.load_newest()
+        assert state == {"at": (epoch, steps)}
 
 
 @pytest.mark.parametrize("left", [0, 1, 500])
@@ -50,7 +57,7 @@ def test_a_damaged_one_is_told_and_the_one_before_is_taken(checkpoints: Checkpoi
     assert state is not None
     assert state["epoch"] == 4
     assert len(problems) == 1
-    assert problems[0].startswith("checkpoint epoch-00000005 can't be read: ")
+    assert problems[0].startswith("checkpoint 00000005-0000000000 can't be read: ")
 
 
 def test_when_all_are_damaged_training_starts_anew(checkpoints: Checkpoints) -> None:
@@ -67,7 +74,7 @@ def test_a_file_that_runs_code_when_it_is_read_is_not_read(checkpoints: Checkpoi
             return (Path.touch, (tmp_path / "harm",))
 
     checkpoints.directory.mkdir()
-    torch.save({"harm": Harm()}, checkpoints.directory / "epoch-00000001.pt")
+    torch.save({"harm": Harm()}, checkpoints.directory / "00000001-0000000000.pt")
     state, problems = checkpoints.load_newest()
     assert state is None
     assert len(problems) == 1
@@ -77,5 +84,5 @@ def test_a_file_that_runs_code_when_it_is_read_is_not_read(checkpoints: Checkpoi
 def test_a_checkpoint_that_can_not_be_written_leaves_the_ones_before(checkpoints: Checkpoints) -> None:
     saved(checkpoints, 1)
     with pytest.raises(Exception, match="lambda"):
-        checkpoints.save(2, {"not to be pickled": lambda: None})
-    assert [file.name for file in checkpoints.directory.iterdir()] == ["epoch-00000001.pt"]
+        checkpoints.save(2, 0, {"not to be pickled": lambda: None})
+    assert [file.name for file in checkpoints.directory.iterdir()] == ["00000001-0000000000.pt"]

@@ -1,7 +1,8 @@
 """The training loop: what a step sees, what it changes, and which epoch wins."""
 
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 
 from ml_server.features.columns import ColumnType
 from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
-from ml_server.training.events import EarlyStopped, EpochFinished, Progress
-from ml_server.training.loop import LoopState, steps_per_epoch, train
+from ml_server.training import loop
+from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached
+from ml_server.training.loop import LoopEvent, train
 from ml_server.training.objective import Objective
-from ml_server.training.optimizers import build_optimizer, build_schedule
+from ml_server.training.optimizers import build_optimizer
 from ml_server.training.plans import (
     Adagrad,
     Adam,
@@ -22,7 +24,10 @@ from ml_server.training.plans import (
     ConstantSchedule,
     CosineSchedule,
     EarlyStopping,
+    OneCycleSchedule,
     Optimizer,
+    Precision,
+    ReduceOnPlateauSchedule,
     RmsProp,
     Schedule,
     Sgd,
@@ -30,6 +35,8 @@ from ml_server.training.plans import (
     TrainingPlan,
 )
 from ml_server.training.rows import Rows
+from ml_server.training.schedules import LearningRate
+from ml_server.training.state import LoopState, steps_per_epoch
 from servicekit.errors import FlareError, Reason
 
 NUMBER = FittedTargets(targets=(FittedTarget(name="y", type=ColumnType.FLOAT, task=Task.REGRESSION),))
@@ -84,12 +91,11 @@ def rates(schedule: Schedule, *, epochs: int, steps: int, warmup: int = 0) -> li
     """The learning rate of each step, from a first rate of 1."""
     plan = TrainingPlan(epochs=epochs, learning_rate=1.0, schedule=schedule, warmup_steps=warmup, optimizer=Sgd())
     optimizer = build_optimizer(plan, [nn.Parameter(torch.zeros(1))])
-    scheduler = build_schedule(plan, optimizer, steps)
+    rate = LearningRate(plan, optimizer, steps)
     found = []
     for _ in range(epochs * steps):
         found.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()
-        scheduler.step()
+        rate.step_finished()
     return found
 
 
@@ -117,9 +123,9 @@ def test_the_learning_rate_warms_up_before_its_schedule_begins() -> None:
 
 def train_all(
     model: nn.Module, plan: TrainingPlan, rows: Rows, validation: Rows = NONE, targets: FittedTargets = NUMBER
-) -> tuple[LoopState, list[Progress | EpochFinished | EarlyStopped]]:
+) -> tuple[LoopState, list[LoopEvent]]:
     state = LoopState.start(model, plan, len(rows))
-    return state, list(train(state, plan, Objective(targets), rows, validation))
+    return state, list(train(state, plan, Objective.of(plan, targets, rows), rows, validation))
 
 
 def epochs_of(events: Sequence[object]) -> list[EpochFinished]:
@@ -201,16 +207,16 @@ def test_patience_counts_the_epochs_since_the_best() -> None:
     state, events = scripted([5, 4, 6, 3, 7, 7, 7, 1], EarlyStopping(patience=3))
     assert events[-1] == EarlyStopped(7, 4)
     assert [epoch.is_best for epoch in epochs_of(events)] == [True, True, False, True, False, False, False]
-    assert state.best_epoch == 4
-    assert state.best_loss == pytest.approx(3)
+    assert state.best.epoch == 4
+    assert state.best.loss == pytest.approx(3)
 
 
 def test_min_delta_decides_when_to_stop_and_the_lowest_loss_which_weights_stay() -> None:
     # Each epoch is a little better than the one before, but none by as much as the plan asks for.
     state, events = scripted([5, 4.9, 4.8, 4.7, 4.6], EarlyStopping(patience=3, min_delta=0.5))
     assert events[-1] == EarlyStopped(4, 4)
-    assert state.best_epoch == 4
-    assert state.best_loss == pytest.approx(4.7)
+    assert state.best.epoch == 4
+    assert state.best.loss == pytest.approx(4.7)
     assert all(epoch.is_best for epoch in epochs_of(events))
     # Together they are: 5 to 4.4 is enough.
     _, events = scripted([5, 4.8, 4.6, 4.4, 4.3, 4.2, 4.1], EarlyStopping(patience=3, min_delta=0.5))
@@ -222,7 +228,7 @@ def test_without_early_stopping_all_epochs_run_and_the_best_weights_stay() -> No
     assert len(epochs_of(events)) == 6
     assert not any(isinstance(event, EarlyStopped) for event in events)
     final = float(state.model.state_dict()["steps"])
-    assert abs(float(state.best_weights["steps"])) < abs(final)  # those of epoch 2, not a view of the last ones
+    assert abs(float(state.best.weights["steps"])) < abs(final)  # those of epoch 2, not a view of the last ones
 
 
 def test_where_validation_knows_no_class_the_training_loss_decides() -> None:
@@ -262,3 +268,138 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_the_remedy() -> None:
     assert failed.value.reason is Reason.TRAINING_DIVERGED
     assert failed.value.metadata["epoch"] == "1"
     assert "lower the learning rate, or set gradient_clip_norm" in failed.value.message
+
+
+def test_the_one_cycle_is_that_of_pytorch() -> None:
+    optimizer = build_optimizer(TrainingPlan(), [nn.Parameter(torch.zeros(1))])
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=1001, cycle_momentum=False)
+    expected = []
+    for _ in range(1000):
+        expected.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        theirs.step()
+    ours = rates(OneCycleSchedule(), epochs=100, steps=10)
+    assert ours[0] == pytest.approx(1 / 25)
+    assert max(ours) == pytest.approx(1.0)
+    assert ours == pytest.approx(expected, abs=5e-3)  # PyTorch's has one step less to rise in
+
+
+def test_on_a_plateau_the_rate_falls_to_its_least() -> None:
+    schedule = ReduceOnPlateauSchedule(patience=2, factor=0.1, min_delta=0.5, min_learning_rate=0.005)
+    optimizer = build_optimizer(TrainingPlan(), [nn.Parameter(torch.zeros(1))])
+    rate = LearningRate(TrainingPlan(learning_rate=1.0, schedule=schedule), optimizer, 5)
+    seen = []
+    for loss in (5, 4, 3.9, 3.8, 3, 2.9, 2.8, 2.7, 2.6, 2.5, 2.4):
+        rate.epoch_finished(loss)
+        seen.append(rate.current)
+    assert seen == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005, 0.005])
+    other = LearningRate(TrainingPlan(learning_rate=1.0, schedule=schedule), optimizer, 5)
+    other.load_state_dict(rate.state_dict())
+    assert other.current == pytest.approx(0.005)
+
+
+def test_gradients_of_several_batches_make_the_step_of_one_large_batch() -> None:
+    rows = line(22)  # the last of the small batches, and the last step, have fewer rows
+    small, large = nn.Linear(1, 1), nn.Linear(1, 1)
+    large.load_state_dict(small.state_dict())
+    plan = TrainingPlan(epochs=3, learning_rate=0.1, optimizer=Sgd(momentum=0.5), seed=3)
+    in_parts = plan.model_copy(update={"batch_size": 4, "accumulation_steps": 3})
+    assert steps_per_epoch(in_parts, 22) == 2
+    train_all(small, in_parts, rows)
+    train_all(large, plan.model_copy(update={"batch_size": 12}), rows)
+    assert small.weight.item() == pytest.approx(large.weight.item(), rel=1e-5)
+
+
+def test_a_limit_of_steps_ends_the_loop_in_the_middle_of_an_epoch_with_its_validation() -> None:
+    plan = TrainingPlan(epochs=10, batch_size=4, max_steps=7)
+    state, events = train_all(nn.Linear(1, 1), plan, line(20), line(6))
+    assert events[-1] == LimitReached(LimitKind.STEPS, 7)
+    assert len(epochs_of(events)) == 2
+    assert state.best.epoch > 0
+    _, events = train_all(nn.Linear(1, 1), plan.model_copy(update={"epochs": 1}), line(20), line(6))
+    assert not any(isinstance(event, LimitReached) for event in events)  # the epochs were over first
+
+
+def test_a_limit_of_time_ends_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("ml_server.training.loop.time.monotonic", lambda: float(next(clock)))
+    _, events = train_all(nn.Linear(1, 1), TrainingPlan(epochs=1000, batch_size=4, max_seconds=50), line(20))
+    assert isinstance(events[-1], LimitReached)
+    assert events[-1].kind is LimitKind.DURATION
+    assert 0 < events[-1].steps < 60
+
+
+def test_half_precision_trains_and_keeps_weights_in_float32() -> None:
+    plan = TrainingPlan(epochs=60, batch_size=8, learning_rate=0.05, precision=Precision.BFLOAT16)
+    model = nn.Linear(1, 1)
+    _, events = train_all(model, plan, line(64))
+    assert model.weight.dtype is torch.float32
+    assert model.weight.item() == pytest.approx(2, abs=0.1)
+    losses = {epoch.train_loss for epoch in epochs_of(events)}
+    _, exact = train_all(nn.Linear(1, 1), plan.model_copy(update={"precision": Precision.FLOAT32}), line(64))
+    assert losses != {epoch.train_loss for epoch in epochs_of(exact)}  # it did compute with other numbers
+
+
+class Noisy(nn.Module):
+    """A network that draws from torch's random state at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(1, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.layers(features)
+        return result
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    breaks=st.lists(st.integers(1, 60), max_size=4),
+    accumulation=st.integers(1, 3),
+    schedule=st.sampled_from([CosineSchedule(), ReduceOnPlateauSchedule(patience=1), OneCycleSchedule()]),
+)
+def test_a_loop_broken_at_any_event_ends_with_the_weights_of_an_unbroken_one(
+    breaks: list[int], accumulation: int, schedule: Schedule
+) -> None:
+    rows, validation = line(50), line(9)
+    plan = TrainingPlan(
+        epochs=4,
+        batch_size=4,
+        accumulation_steps=accumulation,
+        schedule=schedule,
+        learning_rate=0.02,
+        early_stopping=EarlyStopping(patience=3),
+        max_steps=40,
+        seed=5,
+    )
+
+    def fresh() -> LoopState:
+        torch.manual_seed(9)
+        return LoopState.start(Noisy(), plan, len(rows))
+
+    def events_of(state: LoopState) -> Iterator[LoopEvent]:
+        return train(state, plan, Objective.of(plan, NUMBER, rows), rows, validation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "PROGRESS_SECONDS", 0.0)  # an event after every step
+        whole = fresh()
+        losses = [event.validation_loss for event in epochs_of(list(events_of(whole)))]
+        state, told = fresh(), dict[int, float]()
+        for survived in [*breaks, 1000]:
+            for number, event in enumerate(events_of(state), 1):
+                if isinstance(event, EpochFinished):
+                    told[event.epoch] = event.validation_loss
+                if number == survived:
+                    break
+            content = io.BytesIO()
+            torch.save(state.state_dict(), content)
+            content.seek(0)
+            torch.manual_seed(1234)  # another process knows nothing of this one's random state
+            state = LoopState.start(Noisy(), plan, len(rows))
+            state.load_state_dict(torch.load(content, weights_only=True))
+    assert [told[epoch] for epoch in sorted(told)] == losses
+    for mine, theirs in (
+        (state.model.state_dict(), whole.model.state_dict()),
+        (state.best.weights, whole.best.weights),
+    ):
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)

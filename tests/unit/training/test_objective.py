@@ -12,6 +12,7 @@ from torch.nn import functional
 from ml_server.features.columns import ColumnType
 from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
 from ml_server.training.objective import EVALUATION_ROWS, Objective
+from ml_server.training.plans import TrainingPlan
 from ml_server.training.rows import Rows
 
 KIND = FittedTarget(
@@ -19,6 +20,12 @@ KIND = FittedTarget(
 )
 FLAG = FittedTarget(name="flag", type=ColumnType.BOOLEAN, task=Task.BINARY_CLASSIFICATION, classes=("false", "true"))
 PRICE = FittedTarget(name="price", type=ColumnType.FLOAT, task=Task.REGRESSION, mean=500.0, deviation=40.0)
+
+
+def objective_of(*targets: FittedTarget) -> Objective:
+    """With the usual losses."""
+    nothing = tuple(torch.empty(0, dtype=torch.int64) for _ in targets)
+    return Objective.of(TrainingPlan(), FittedTargets(targets=targets), Rows(torch.empty(0, 1), nothing))
 
 
 class Given(nn.Module):
@@ -30,7 +37,7 @@ class Given(nn.Module):
 
 def measure(targets: tuple[FittedTarget, ...], outputs: Tensor, *truths: Tensor) -> tuple[float, dict[str, float]]:
     """The loss, NaN for none, and the metrics by target and name."""
-    objective = Objective(FittedTargets(targets=targets))
+    objective = objective_of(*targets)
     loss, found = objective.evaluate(Given(), Rows(outputs, truths))
     named = {f"{metric.target}.{metric.name}": metric.value for metric in found}
     return math.nan if loss is None else loss, named
@@ -118,9 +125,9 @@ def test_the_loss_of_several_targets_is_their_mean_and_each_has_its_own_outputs(
     outputs, kinds, prices = torch.randn(50, 4), torch.randint(0, 3, (50,)), torch.randn(50)
     kind_loss = functional.cross_entropy(outputs[:, :3], kinds)
     price_loss = functional.mse_loss(outputs[:, 3], prices)
-    objective = Objective(FittedTargets(targets=(KIND, PRICE)))
+    objective = objective_of(KIND, PRICE)
     expected = (kind_loss + price_loss).item() / 2
-    assert objective.loss(outputs, (kinds, prices)).item() == pytest.approx(expected)
+    assert objective.loss(outputs, Rows(outputs, (kinds, prices))).item() == pytest.approx(expected)
     loss, found = measure((KIND, PRICE), outputs, kinds, prices)
     assert loss == pytest.approx(expected)
     assert {name.partition(".")[0] for name in found} == {"kind", "price"}
@@ -131,6 +138,6 @@ def test_evaluation_is_over_all_rows_without_dropout_and_leaves_the_mode() -> No
     outputs, truth = torch.randn(rows, 1), torch.randn(rows)
     model = nn.Dropout(0.5)
     model.train()
-    loss, _ = Objective(FittedTargets(targets=(PRICE,))).evaluate(model, Rows(outputs, (truth,)))
+    loss, _ = objective_of(PRICE).evaluate(model, Rows(outputs, (truth,)))
     assert loss == pytest.approx(functional.mse_loss(outputs[:, 0], truth).item(), rel=1e-5)
     assert model.training

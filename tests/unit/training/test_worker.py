@@ -1,6 +1,5 @@
 """A worker's whole attempt, in this process: from a view's files to a version's files."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,12 @@ from ml_server.features.targets import TargetColumn
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
 from ml_server.registry.bundle import read_bundle
 from ml_server.training import events as training_events
+from ml_server.training import loop, worker
 from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, TrainingStarted
 from ml_server.training.plans import Adam, EarlyStopping, Sgd, TrainingPlan
+from ml_server.training.stop import Stop
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
-from ml_server.training.worker import run
+from ml_server.training.worker import StopRequested, run
 from ml_server.views.values import Part
 from servicekit.errors import FlareError, Reason
 
@@ -61,6 +62,11 @@ def breast_cancer(tmp_path_factory: pytest.TempPathFactory) -> TrainingTask:
     )
 
 
+@pytest.fixture(autouse=True)
+def every_epoch_has_its_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "CHECKPOINT_GAP_SECONDS", 0.0)
+
+
 @pytest.fixture
 def task(breast_cancer: TrainingTask, tmp_path: Path) -> TrainingTask:
     return replace(breast_cancer, checkpoints=tmp_path / "checkpoints", output=tmp_path / "version")
@@ -71,7 +77,7 @@ def _events(messages: Iterator[Told | Finished]) -> list[object]:
 
 
 def test_a_training_leaves_a_version_that_predicts(task: TrainingTask) -> None:
-    *told, last = run(task, threading.Event())
+    *told, last = run(task, Stop())
     events = _events(iter(told))
     assert isinstance(events[0], TrainingStarted)
     assert events[0].parameter_count == 30 * 32 + 32 + 32 * 16 + 16 + 16 * 2 + 2
@@ -93,7 +99,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(task: Trai
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         plan = task.plan.model_copy(update={"seed": seed})
         each = replace(task, plan=plan, checkpoints=tmp_path / f"{name}-checkpoints", output=tmp_path / name)
-        *_, last = run(each, threading.Event())
+        *_, last = run(each, Stop())
         assert isinstance(last, Finished)
         digests.append(last.details.digest)
     assert digests[0] == digests[1] != digests[2]
@@ -103,8 +109,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(task: Trai
 def test_a_broken_run_resumes_to_the_weights_of_an_unbroken_one(
     task: TrainingTask, tmp_path: Path, broken_after: int
 ) -> None:
-    *_, unbroken = run(replace(task, checkpoints=tmp_path / "whole", output=tmp_path / "whole-out"), threading.Event())
-    broken = run(task, threading.Event())
+    *_, unbroken = run(replace(task, checkpoints=tmp_path / "whole", output=tmp_path / "whole-out"), Stop())
+    broken = run(task, Stop())
     for message in broken:
         if isinstance(message, Told) and any(
             isinstance(event, EpochFinished) and event.epoch == broken_after for event in message.events
@@ -112,7 +118,7 @@ def test_a_broken_run_resumes_to_the_weights_of_an_unbroken_one(
             broken.close()
             break
     # The log lost the last epoch with the server: the resumed run tells it again.
-    *told, resumed = run(replace(task, logged_epochs=broken_after - 1), threading.Event())
+    *told, resumed = run(replace(task, logged_epochs=broken_after - 1), Stop())
     events = _events(iter(told))
     assert isinstance(events[0], TrainingStarted)
     assert events[0].resumed_epochs == broken_after
@@ -123,27 +129,80 @@ def test_a_broken_run_resumes_to_the_weights_of_an_unbroken_one(
     assert resumed.details.digest == unbroken.details.digest
 
 
+def test_epochs_made_again_are_not_told_again(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "CHECKPOINT_GAP_SECONDS", 1000.0)  # no checkpoint: a second attempt begins anew
+    broken = run(task, Stop())
+    for message in broken:
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 4 for e in message.events):
+            broken.close()
+            break
+    *told, _ = run(replace(task, logged_epochs=4), Stop())
+    epochs = [event.epoch for event in _events(iter(told)) if isinstance(event, EpochFinished)]
+    assert epochs == [5, 6]
+
+
+def test_a_pause_keeps_every_step_and_a_stop_keeps_none(
+    task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "CHECKPOINT_GAP_SECONDS", 1000.0)
+    *_, unbroken = run(replace(task, checkpoints=tmp_path / "whole", output=tmp_path / "whole-out"), Stop())
+    assert isinstance(unbroken, Finished)
+    for keeps_progress in (False, True):
+        stop = Stop()
+        attempt = run(task, stop)
+        next(attempt)
+        next(attempt)
+        stop.ask(keeps_progress=keeps_progress)
+        with pytest.raises(StopRequested):
+            list(attempt)
+        assert task.checkpoints.exists() == keeps_progress
+    *told, resumed = run(task, Stop())
+    started = _events(iter(told))[0]
+    assert isinstance(started, TrainingStarted)
+    assert (started.resumed_epochs, started.resumed_epoch_steps) != (0, 0)
+    assert isinstance(resumed, Finished)
+    assert resumed.details.digest == unbroken.details.digest
+
+
+def test_a_long_epoch_is_saved_in_its_middle(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    plan = task.plan.model_copy(update={"epochs": 1, "checkpoint_seconds": 1e-9})
+    events = _events(run(replace(task, plan=plan), Stop()))
+    within = [event.epoch_steps for event in events if isinstance(event, CheckpointSaved) and event.epoch == 0]
+    assert within[:6] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_that_can_not_be_written_is_told_and_training_goes_on(task: TrainingTask) -> None:
+    for number in range(7):  # names of checkpoints, taken by folders that can't be replaced
+        (task.checkpoints / f"{number:08d}-0000000000.pt" / "full").mkdir(parents=True)
+    *told, last = run(task, Stop())
+    warnings = [event.message for event in _events(iter(told)) if isinstance(event, training_events.TrainingWarning)]
+    assert sum("could not be written, so the one before is kept" in message for message in warnings) == 6
+    assert isinstance(last, Finished)
+
+
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(task: TrainingTask) -> None:
-    messages = run(task, threading.Event())
+    messages = run(task, Stop())
     for message in messages:
         if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 3 for e in message.events):
             messages.close()
             break
     newest = max(task.checkpoints.iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
-    first = next(run(replace(task, logged_epochs=3), threading.Event()))
+    first = next(run(replace(task, logged_epochs=3), Stop()))
     assert isinstance(first, Told)
     started, warning = first.events
     assert isinstance(started, TrainingStarted)
     assert started.resumed_epochs == 2
-    assert "epoch-00000003 can't be read" in str(warning)
+    assert "00000003-0000000000 can't be read" in str(warning)
 
 
 def test_early_stopping_keeps_the_best_epoch(task: TrainingTask) -> None:
     plan = task.plan.model_copy(
         update={"epochs": 500, "learning_rate": 0.05, "early_stopping": EarlyStopping(patience=3)}
     )
-    *told, last = run(replace(task, plan=plan), threading.Event())
+    *told, last = run(replace(task, plan=plan), Stop())
     events = _events(iter(told))
     (stopped,) = [event for event in events if isinstance(event, EarlyStopped)]
     epochs = [event for event in events if isinstance(event, EpochFinished)]
@@ -157,14 +216,14 @@ def test_early_stopping_keeps_the_best_epoch(task: TrainingTask) -> None:
 def test_a_diverging_loss_fails_with_epoch_and_remedy(tmp_path: Path) -> None:
     plan = TrainingPlan(epochs=40, batch_size=32, learning_rate=100.0, optimizer=Sgd(momentum=0.9))
     with pytest.raises(FlareError) as caught:
-        list(run(_regression_task(tmp_path, plan), threading.Event()))
+        list(run(_regression_task(tmp_path, plan), Stop()))
     assert caught.value.reason is Reason.TRAINING_DIVERGED
     assert "of epoch 1: lower the learning rate" in caught.value.message
 
 
 def test_regression_is_measured_in_the_targets_own_unit(tmp_path: Path) -> None:
     plan = TrainingPlan(epochs=40, batch_size=32, learning_rate=3e-3, seed=1)
-    *_, last = run(_regression_task(tmp_path, plan), threading.Event())
+    *_, last = run(_regression_task(tmp_path, plan), Stop())
     assert isinstance(last, Finished)
     metrics = {metric.name: metric.value for metric in last.details.test_metrics}
     assert set(metrics) == {"mean_absolute_error", "root_mean_squared_error", "r2"}
@@ -237,7 +296,7 @@ def test_every_kind_of_column_trains_and_several_targets_at_once(
         provenance=Provenance("job", "view", "digest"),
         logged_epochs=0,
     )
-    *_, last = run(task, threading.Event())
+    *_, last = run(task, Stop())
     assert isinstance(last, Finished)
     metrics = {(metric.target, metric.name): metric.value for metric in last.details.test_metrics}
     assert metrics["price", "r2"] > 0.7

@@ -23,6 +23,14 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def numbers_by_name(option: str, texts: Sequence[str]) -> dict[str, float]:
+    """`NAME=NUMBER` of an option given several times. Raises CommandError for any other form."""
+    try:
+        return {name: float(value) for name, value in pairs(option, texts).items()}
+    except ValueError as error:
+        raise CommandError(f"{option} {' '.join(texts)!r} is not of the form NAME=NUMBER") from error
+
+
 def numbers(option: str, text: str, convert: Callable[[str], T], separator: str = ",") -> list[T]:
     """`64,32`. Raises CommandError if a part is no number."""
     try:

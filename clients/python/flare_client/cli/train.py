@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import flare_client
+from flare_client.cli.arguments import numbers_by_name
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, stderr
 from flare_client.cli.training_watch import follow_training, print_training
 from flare_client.plans import PlanOptions
@@ -22,14 +23,27 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="pull of the weights towards 0")] = None,
     momentum: Annotated[float | None, typer.Option(help="of sgd and rmsprop")] = None,
     nesterov: Annotated[bool | None, typer.Option("--nesterov", help="Nesterov's momentum, for sgd")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, step or cosine")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, step, cosine, one_cycle or reduce_on_plateau")] = None,
     step_epochs: Annotated[int | None, typer.Option(help="of step: epochs between two falls")] = None,
     step_factor: Annotated[float | None, typer.Option(help="of step: what the rate is multiplied with")] = None,
     final_fraction: Annotated[float | None, typer.Option(help="of cosine: share of the rate left at the end")] = None,
     warmup_steps: Annotated[int | None, typer.Option(help="steps in which the rate rises from 0")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="scale gradients down to this norm")] = None,
+    accumulation_steps: Annotated[int | None, typer.Option(min=1, help="batches whose gradients make a step")] = None,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="mse, mae or huber for numbers; cross_entropy, binary_cross_entropy or focal for classes"),
+    ] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="of cross_entropy: share spread over classes")] = None,
+    class_weight: Annotated[
+        list[str] | None, typer.Option(metavar="balanced|CLASS=WEIGHT", help="how much the rows of a class count")
+    ] = None,
     patience: Annotated[int | None, typer.Option(min=1, help="stop after so many epochs without a better loss")] = None,
     min_delta: Annotated[float | None, typer.Option(help="what counts as better, with --patience")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="at most so many steps in all")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="at most so long")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")] = None,
+    compile_: Annotated[bool | None, typer.Option("--compile", help="compile the network first")] = None,
     seed: Annotated[int | None, typer.Option(help="decides first weights, order and dropout")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="how often infrastructure may fail")] = None,
@@ -51,8 +65,16 @@ def train(
         "final_fraction": final_fraction,
         "warmup_steps": warmup_steps,
         "gradient_clip_norm": clip_norm,
+        "accumulation_steps": accumulation_steps,
+        "loss": loss,
+        "label_smoothing": label_smoothing,
+        "class_weights": _class_weights(class_weight or []),
         "patience": patience,
         "min_delta": min_delta,
+        "max_steps": max_steps,
+        "max_duration": max_seconds,
+        "precision": precision,
+        "compile": compile_,
         "seed": seed,
         "device": device,
         "max_attempts": max_attempts,
@@ -71,3 +93,9 @@ def train(
             stderr().print(f"{job.name}: Ctrl-C stops watching, not the training.", style="dim", soft_wrap=True)
             version = follow_training(job)
             print_fields([("version", version.name)])
+
+
+def _class_weights(texts: list[str]) -> str | dict[str, float] | None:
+    if texts == ["balanced"]:
+        return "balanced"
+    return numbers_by_name("--class-weight", texts) or None

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from flare_client.choices import short_name
 from flare_client.cli.output import stderr, stdout
 from flare_client.cli.words import duration, quantity
 from flare_client.errors import FlareError
@@ -118,12 +119,20 @@ def result_sentence(metrics: dict[str, float]) -> str:
 def _started(event: pb.TrainingEvent) -> str:
     started = event.training_started
     rows = f"{started.train_rows:,} rows train, {started.validation_rows:,} validate, {started.test_rows:,} test"
-    resumed = f"; goes on after epoch {started.resumed_epochs}" if started.resumed_epochs else ""
+    resumed = ""
+    if started.resumed_epochs or started.resumed_epoch_steps:
+        steps = f", step {started.resumed_epoch_steps}" if started.resumed_epoch_steps else ""
+        resumed = f"; goes on after epoch {started.resumed_epochs}{steps}"
     return f"{started.parameter_count:,} parameters on {started.device}: {rows}{resumed}"
 
 
 def _stopped_early(event: pb.TrainingEvent) -> str:
     return f"stopped after epoch {event.early_stopped.epoch}: no better since epoch {event.early_stopped.best_epoch}"
+
+
+def _limited(event: pb.TrainingEvent) -> str:
+    reached = event.limit_reached
+    return f"stopped after {reached.steps:,} steps: limit of {short_name(pb.LimitReached.Kind, reached.kind)}"
 
 
 def _tested(event: pb.TrainingEvent) -> str:
@@ -139,6 +148,7 @@ def _state(event: pb.TrainingEvent) -> str:
 
 _SENTENCES: dict[str, Callable[[pb.TrainingEvent], str]] = {
     "training_started": _started,
+    "limit_reached": _limited,
     "early_stopped": _stopped_early,
     "test_finished": _tested,
     "state_changed": _state,

@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -22,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Precision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PrecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """FLOAT32."""
+    PRECISION_FLOAT32: _Precision.ValueType  # 1
+    """32 bit."""
+    PRECISION_BFLOAT16: _Precision.ValueType  # 2
+    """16 bit with the range of 32. For GPUs, and CPUs that know it."""
+    PRECISION_FLOAT16: _Precision.ValueType  # 3
+    """16 bit with a scaled loss. For CUDA."""
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper):
+    """The numbers that forward and backward passes compute with."""
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""FLOAT32."""
+PRECISION_FLOAT32: Precision.ValueType  # 1
+"""32 bit."""
+PRECISION_BFLOAT16: Precision.ValueType  # 2
+"""16 bit with the range of 32. For GPUs, and CPUs that know it."""
+PRECISION_FLOAT16: Precision.ValueType  # 3
+"""16 bit with a scaled loss. For CUDA."""
+Global___Precision: _TypeAlias = Precision  # noqa: Y015
 
 @_typing.final
 class TrainingJob(_message.Message):
@@ -128,12 +157,28 @@ class TrainingPlan(_message.Message):
     CONSTANT_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
+    ONE_CYCLE_FIELD_NUMBER: _builtins.int
+    REDUCE_ON_PLATEAU_FIELD_NUMBER: _builtins.int
     WARMUP_STEPS_FIELD_NUMBER: _builtins.int
     GRADIENT_CLIP_NORM_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    MSE_FIELD_NUMBER: _builtins.int
+    MAE_FIELD_NUMBER: _builtins.int
+    HUBER_FIELD_NUMBER: _builtins.int
+    CROSS_ENTROPY_FIELD_NUMBER: _builtins.int
+    BINARY_CROSS_ENTROPY_FIELD_NUMBER: _builtins.int
+    FOCAL_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    ACCUMULATION_STEPS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
+    MAX_DURATION_FIELD_NUMBER: _builtins.int
+    COMPILE_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_INTERVAL_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """At most so many passes over the training rows; 0 for 50."""
     batch_size: _builtins.int
@@ -150,6 +195,16 @@ class TrainingPlan(_message.Message):
     """`auto` (also if empty), `cpu`, `cuda`, `cuda:1`, `mps`."""
     max_attempts: _builtins.int
     """How often infrastructure may fail before the job does; 0 for 3."""
+    accumulation_steps: _builtins.int
+    """Batches whose gradients are added up for one step; 0 for 1."""
+    precision: Global___Precision.ValueType
+    """The numbers that forward and backward passes compute with. Weights stay float32."""
+    max_steps: _builtins.int
+    """At most so many steps in all; 0 for as many as the epochs have."""
+    compile: _builtins.bool
+    """True to compile the network first, which pays for large ones. Where the machine can't, a warning says so."""
+    deterministic: _builtins.bool
+    """True to refuse operations whose result differs from run to run on a GPU. On a CPU results never differ."""
     @_builtins.property
     def sgd(self) -> Global___Sgd:
         """Stochastic gradient descent."""
@@ -183,10 +238,54 @@ class TrainingPlan(_message.Message):
         """It falls along half a cosine to a final value at the last epoch."""
 
     @_builtins.property
+    def one_cycle(self) -> Global___OneCycleSchedule:
+        """It rises to `learning_rate` and falls to nearly nothing, once."""
+
+    @_builtins.property
+    def reduce_on_plateau(self) -> Global___ReduceOnPlateauSchedule:
+        """It falls by a factor when validation no longer gets better."""
+
+    @_builtins.property
     def early_stopping(self) -> Global___EarlyStopping:
         """Stops when validation no longer gets better. Without it all epochs run. Either way the version has the weights of
         the epoch with the lowest validation loss.
         """
+
+    @_builtins.property
+    def mse(self) -> Global___MseLoss:
+        """The mean squared error."""
+
+    @_builtins.property
+    def mae(self) -> Global___MaeLoss:
+        """The mean absolute error."""
+
+    @_builtins.property
+    def huber(self) -> Global___HuberLoss:
+        """Squared near 0, absolute beyond."""
+
+    @_builtins.property
+    def cross_entropy(self) -> Global___CrossEntropyLoss:
+        """The cross entropy of all classes."""
+
+    @_builtins.property
+    def binary_cross_entropy(self) -> Global___BinaryCrossEntropyLoss:
+        """The cross entropy of one probability, for targets of two classes: several such targets are a multi-label task."""
+
+    @_builtins.property
+    def focal(self) -> Global___FocalLoss:
+        """The cross entropy with less weight on what is learned already."""
+
+    @_builtins.property
+    def class_weights(self) -> Global___ClassWeights:
+        """How much the rows of each class count; all alike unless set."""
+
+    @_builtins.property
+    def max_duration(self) -> _duration_pb2.Duration:
+        """At most so long in the loop, over all attempts; unset for as long as it takes."""
+
+    @_builtins.property
+    def checkpoint_interval(self) -> _duration_pb2.Duration:
+        """Within an epoch, the time from one checkpoint to the next; 60 s unless set. The end of an epoch always has one."""
 
     def __init__(
         self,
@@ -202,27 +301,232 @@ class TrainingPlan(_message.Message):
         constant: Global___ConstantSchedule | None = ...,
         step: Global___StepSchedule | None = ...,
         cosine: Global___CosineSchedule | None = ...,
+        one_cycle: Global___OneCycleSchedule | None = ...,
+        reduce_on_plateau: Global___ReduceOnPlateauSchedule | None = ...,
         warmup_steps: _builtins.int = ...,
         gradient_clip_norm: _builtins.float = ...,
         early_stopping: Global___EarlyStopping | None = ...,
         seed: _builtins.int = ...,
         device: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
+        mse: Global___MseLoss | None = ...,
+        mae: Global___MaeLoss | None = ...,
+        huber: Global___HuberLoss | None = ...,
+        cross_entropy: Global___CrossEntropyLoss | None = ...,
+        binary_cross_entropy: Global___BinaryCrossEntropyLoss | None = ...,
+        focal: Global___FocalLoss | None = ...,
+        class_weights: Global___ClassWeights | None = ...,
+        accumulation_steps: _builtins.int = ...,
+        precision: Global___Precision.ValueType = ...,
+        max_steps: _builtins.int = ...,
+        max_duration: _duration_pb2.Duration | None = ...,
+        compile: _builtins.bool = ...,
+        checkpoint_interval: _duration_pb2.Duration | None = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "constant", b"constant", "cosine", b"cosine", "early_stopping", b"early_stopping", "optimizer", b"optimizer", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "early_stopping", b"early_stopping", "focal", b"focal", "huber", b"huber", "mae", b"mae", "max_duration", b"max_duration", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "batch_size", b"batch_size", "constant", b"constant", "cosine", b"cosine", "device", b"device", "early_stopping", b"early_stopping", "epochs", b"epochs", "gradient_clip_norm", b"gradient_clip_norm", "learning_rate", b"learning_rate", "max_attempts", b"max_attempts", "optimizer", b"optimizer", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "epochs", b"epochs", "focal", b"focal", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_classification_loss: _TypeAlias = _typing.Literal["cross_entropy", "binary_cross_entropy", "focal"]  # noqa: Y015
+    _WhichOneofArgType_classification_loss: _TypeAlias = _typing.Literal["classification_loss", b"classification_loss"]  # noqa: Y015
     _WhichOneofReturnType_optimizer: _TypeAlias = _typing.Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"]  # noqa: Y015
     _WhichOneofArgType_optimizer: _TypeAlias = _typing.Literal["optimizer", b"optimizer"]  # noqa: Y015
-    _WhichOneofReturnType_schedule: _TypeAlias = _typing.Literal["constant", "step", "cosine"]  # noqa: Y015
+    _WhichOneofReturnType_regression_loss: _TypeAlias = _typing.Literal["mse", "mae", "huber"]  # noqa: Y015
+    _WhichOneofArgType_regression_loss: _TypeAlias = _typing.Literal["regression_loss", b"regression_loss"]  # noqa: Y015
+    _WhichOneofReturnType_schedule: _TypeAlias = _typing.Literal["constant", "step", "cosine", "one_cycle", "reduce_on_plateau"]  # noqa: Y015
     _WhichOneofArgType_schedule: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_classification_loss) -> _WhichOneofReturnType_classification_loss | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_optimizer) -> _WhichOneofReturnType_optimizer | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_regression_loss) -> _WhichOneofReturnType_regression_loss | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_schedule) -> _WhichOneofReturnType_schedule | None: ...
 
 Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
+
+@_typing.final
+class MseLoss(_message.Message):
+    """The mean squared error. torch.nn.MSELoss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MseLoss: _TypeAlias = MseLoss  # noqa: Y015
+
+@_typing.final
+class MaeLoss(_message.Message):
+    """The mean absolute error. torch.nn.L1Loss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaeLoss: _TypeAlias = MaeLoss  # noqa: Y015
+
+@_typing.final
+class HuberLoss(_message.Message):
+    """Squared near 0, absolute beyond. torch.nn.HuberLoss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELTA_FIELD_NUMBER: _builtins.int
+    delta: _builtins.float
+    """Where it becomes absolute, in standard deviations of the target; 0 for 1."""
+    def __init__(
+        self,
+        *,
+        delta: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HuberLoss: _TypeAlias = HuberLoss  # noqa: Y015
+
+@_typing.final
+class CrossEntropyLoss(_message.Message):
+    """The cross entropy of all classes. torch.nn.CrossEntropyLoss."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_SMOOTHING_FIELD_NUMBER: _builtins.int
+    label_smoothing: _builtins.float
+    """The share of each row that is spread over all classes."""
+    def __init__(
+        self,
+        *,
+        label_smoothing: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_smoothing", b"label_smoothing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CrossEntropyLoss: _TypeAlias = CrossEntropyLoss  # noqa: Y015
+
+@_typing.final
+class BinaryCrossEntropyLoss(_message.Message):
+    """The cross entropy of one probability. torch.nn.BCEWithLogitsLoss of the difference of the two classes' logits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BinaryCrossEntropyLoss: _TypeAlias = BinaryCrossEntropyLoss  # noqa: Y015
+
+@_typing.final
+class FocalLoss(_message.Message):
+    """The cross entropy times (1 - p)^gamma, p being the probability of the right class. Lin et al., 2017, "Focal Loss for
+    Dense Object Detection".
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GAMMA_FIELD_NUMBER: _builtins.int
+    gamma: _builtins.float
+    """How strongly rows that are right already lose weight; 2 unless set."""
+    def __init__(
+        self,
+        *,
+        gamma: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_gamma", b"_gamma", "gamma", b"gamma"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_gamma", b"_gamma", "gamma", b"gamma"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__gamma: _TypeAlias = _typing.Literal["gamma"]  # noqa: Y015
+    _WhichOneofArgType__gamma: _TypeAlias = _typing.Literal["_gamma", b"_gamma"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gamma) -> _WhichOneofReturnType__gamma | None: ...
+
+Global___FocalLoss: _TypeAlias = FocalLoss  # noqa: Y015
+
+@_typing.final
+class ClassWeights(_message.Message):
+    """How much the rows of each class count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCED_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    balanced: _builtins.bool
+    """True to count rows so that all classes count alike: the rows of a target, divided by its classes and by the rows of
+    the class.
+    """
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassWeight]:
+        """Weights of single classes; 1 for those that are not named. Not together with `balanced`."""
+
+    def __init__(
+        self,
+        *,
+        balanced: _builtins.bool = ...,
+        weights: _abc.Iterable[Global___ClassWeight] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balanced", b"balanced", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassWeights: _TypeAlias = ClassWeights  # noqa: Y015
+
+@_typing.final
+class ClassWeight(_message.Message):
+    """The weight of a class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    CLASS_LABEL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """The target; may be empty if there is just one."""
+    class_label: _builtins.str
+    """The class."""
+    weight: _builtins.float
+    """How much a row of it counts."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        class_label: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_label", b"class_label", "target", b"target", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassWeight: _TypeAlias = ClassWeight  # noqa: Y015
 
 @_typing.final
 class Sgd(_message.Message):
@@ -414,6 +718,74 @@ class CosineSchedule(_message.Message):
 Global___CosineSchedule: _TypeAlias = CosineSchedule  # noqa: Y015
 
 @_typing.final
+class OneCycleSchedule(_message.Message):
+    """The learning rate rises to its given value and falls to nearly nothing, each along half a cosine, over all steps.
+    torch.optim.lr_scheduler.OneCycleLR, without its cycle of momentum.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RISE_FRACTION_FIELD_NUMBER: _builtins.int
+    START_DIVISOR_FIELD_NUMBER: _builtins.int
+    END_DIVISOR_FIELD_NUMBER: _builtins.int
+    rise_fraction: _builtins.float
+    """The share of steps in which it rises; 0 for 0.3."""
+    start_divisor: _builtins.float
+    """The first rate is the given one divided by this; 0 for 25."""
+    end_divisor: _builtins.float
+    """The last rate is the first one divided by this; 0 for 10000."""
+    def __init__(
+        self,
+        *,
+        rise_fraction: _builtins.float = ...,
+        start_divisor: _builtins.float = ...,
+        end_divisor: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_divisor", b"end_divisor", "rise_fraction", b"rise_fraction", "start_divisor", b"start_divisor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OneCycleSchedule: _TypeAlias = OneCycleSchedule  # noqa: Y015
+
+@_typing.final
+class ReduceOnPlateauSchedule(_message.Message):
+    """The learning rate falls when the validation loss has not become lower for some epochs.
+    torch.optim.lr_scheduler.ReduceLROnPlateau with an absolute threshold.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATIENCE_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    MIN_DELTA_FIELD_NUMBER: _builtins.int
+    MIN_LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    patience: _builtins.int
+    """Epochs without a lower loss; 0 for 5."""
+    factor: _builtins.float
+    """What the rate is multiplied with; 0 for 0.1."""
+    min_delta: _builtins.float
+    """By how much the loss must be lower to count."""
+    min_learning_rate: _builtins.float
+    """It never falls below this."""
+    def __init__(
+        self,
+        *,
+        patience: _builtins.int = ...,
+        factor: _builtins.float = ...,
+        min_delta: _builtins.float = ...,
+        min_learning_rate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "min_delta", b"min_delta", "min_learning_rate", b"min_learning_rate", "patience", b"patience"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReduceOnPlateauSchedule: _TypeAlias = ReduceOnPlateauSchedule  # noqa: Y015
+
+@_typing.final
 class EarlyStopping(_message.Message):
     """When to stop before the last epoch."""
 
@@ -514,6 +886,7 @@ class TrainingEvent(_message.Message):
     TEST_FINISHED_FIELD_NUMBER: _builtins.int
     VERSION_CREATED_FIELD_NUMBER: _builtins.int
     WARNING_FIELD_NUMBER: _builtins.int
+    LIMIT_REACHED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its number."""
     attempt: _builtins.int
@@ -562,6 +935,10 @@ class TrainingEvent(_message.Message):
     def warning(self) -> Global___TrainingWarning:
         """Something that the job's owner should know."""
 
+    @_builtins.property
+    def limit_reached(self) -> Global___LimitReached:
+        """A limit of the plan ended the loop before its last epoch."""
+
     def __init__(
         self,
         *,
@@ -578,12 +955,13 @@ class TrainingEvent(_message.Message):
         test_finished: Global___TestFinished | None = ...,
         version_created: Global___VersionCreated | None = ...,
         warning: Global___TrainingWarning | None = ...,
+        limit_reached: Global___LimitReached | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "progress", b"progress", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "limit_reached", b"limit_reached", "progress", b"progress", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "limit_reached", b"limit_reached", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "data_fetched", "training_started", "progress", "epoch_finished", "checkpoint_saved", "early_stopped", "test_finished", "version_created", "warning"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "data_fetched", "training_started", "progress", "epoch_finished", "checkpoint_saved", "early_stopped", "test_finished", "version_created", "warning", "limit_reached"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -634,6 +1012,7 @@ class TrainingStarted(_message.Message):
     STEPS_PER_EPOCH_FIELD_NUMBER: _builtins.int
     RESUMED_EPOCHS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RESUMED_EPOCH_STEPS_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """The device: `cpu`, `cuda:0`."""
     parameter_count: _builtins.int
@@ -652,6 +1031,8 @@ class TrainingStarted(_message.Message):
     """Epochs that were finished before: above 0 if the job goes on from a checkpoint."""
     seed: _builtins.int
     """The seed in use."""
+    resumed_epoch_steps: _builtins.int
+    """Steps that were finished before in the epoch after those."""
     def __init__(
         self,
         *,
@@ -664,10 +1045,11 @@ class TrainingStarted(_message.Message):
         steps_per_epoch: _builtins.int = ...,
         resumed_epochs: _builtins.int = ...,
         seed: _builtins.int = ...,
+        resumed_epoch_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "feature_count", b"feature_count", "parameter_count", b"parameter_count", "resumed_epochs", b"resumed_epochs", "seed", b"seed", "steps_per_epoch", b"steps_per_epoch", "test_rows", b"test_rows", "train_rows", b"train_rows", "validation_rows", b"validation_rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "feature_count", b"feature_count", "parameter_count", b"parameter_count", "resumed_epoch_steps", b"resumed_epoch_steps", "resumed_epochs", b"resumed_epochs", "seed", b"seed", "steps_per_epoch", b"steps_per_epoch", "test_rows", b"test_rows", "train_rows", b"train_rows", "validation_rows", b"validation_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -735,23 +1117,76 @@ class CheckpointSaved(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    EPOCH_STEPS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished."""
     size_bytes: _builtins.int
     """Its size."""
+    epoch_steps: _builtins.int
+    """Steps finished in the epoch after those."""
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
+        epoch_steps: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "epoch_steps", b"epoch_steps", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointSaved: _TypeAlias = CheckpointSaved  # noqa: Y015
+
+@_typing.final
+class LimitReached(_message.Message):
+    """A limit of the plan ended the loop. The epoch under way was validated as if it had ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LimitReached._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: LimitReached._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_STEPS: LimitReached._Kind.ValueType  # 1
+        """`max_steps`."""
+        KIND_DURATION: LimitReached._Kind.ValueType  # 2
+        """`max_duration`."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """Which limit."""
+
+    KIND_UNSPECIFIED: LimitReached.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_STEPS: LimitReached.Kind.ValueType  # 1
+    """`max_steps`."""
+    KIND_DURATION: LimitReached.Kind.ValueType  # 2
+    """`max_duration`."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    kind: Global___LimitReached.Kind.ValueType
+    """Which limit."""
+    steps: _builtins.int
+    """Steps in all."""
+    def __init__(
+        self,
+        *,
+        kind: Global___LimitReached.Kind.ValueType = ...,
+        steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitReached: _TypeAlias = LimitReached  # noqa: Y015
 
 @_typing.final
 class EarlyStopped(_message.Message):

@@ -2,8 +2,8 @@
 // @generated from file flare/ml/v1/training_job.proto (package flare.ml.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import type { JobAttempt, JobState, JobStateChanged } from "../../common/v1/job_pb.js";
 import { file_flare_common_v1_job } from "../../common/v1/job_pb.js";
@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/training_job.proto.
  */
 export const file_flare_ml_v1_training_job: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mbGFyZS9tbC92MS90cmFpbmluZ19qb2IucHJvdG8SC2ZsYXJlLm1sLnYxIp4FCgtUcmFpbmluZ0pvYhISCgRuYW1lGAEgASgJQgTiQQEIEjsKBW1vZGVsGAIgASgJQiziQQICBbpIJHIiMiBebW9kZWxzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBJaCgR2aWV3GAMgASgJQkziQQICBbpIRHJCMkBeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0vdmlld3MvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEi0KBHBsYW4YBCABKAsyGS5mbGFyZS5tbC52MS5UcmFpbmluZ1BsYW5CBOJBAQUSLgoFc3RhdGUYBSABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVCBOJBAQMSNQoIcHJvZ3Jlc3MYBiABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzQgTiQQEDEhUKB3ZlcnNpb24YByABKAlCBOJBAQMSJwoFZXJyb3IYCCABKAsyEi5nb29nbGUucnBjLlN0YXR1c0IE4kEBAxIzCghhdHRlbXB0cxgJIAMoCzIbLmZsYXJlLmNvbW1vbi52MS5Kb2JBdHRlbXB0QgTiQQEDEhsKDWxhc3Rfc2VxdWVuY2UYCiABKANCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKCnN0YXJ0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjIKCGVuZF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIZCgt2aWV3X2RpZ2VzdBgOIAEoCUIE4kEBAyLIBQoMVHJhaW5pbmdQbGFuEhsKBmVwb2NocxgBIAEoBUILukgIGgYYwIQ9KAASHwoKYmF0Y2hfc2l6ZRgCIAEoBUILukgIGgYYgIBAKAASHwoDc2dkGAMgASgLMhAuZmxhcmUubWwudjEuU2dkSAASIQoEYWRhbRgEIAEoCzIRLmZsYXJlLm1sLnYxLkFkYW1IABIjCgVhZGFtdxgFIAEoCzISLmZsYXJlLm1sLnYxLkFkYW1XSAASJwoHcm1zcHJvcBgGIAEoCzIULmZsYXJlLm1sLnYxLlJtc1Byb3BIABInCgdhZGFncmFkGAcgASgLMhQuZmxhcmUubWwudjEuQWRhZ3JhZEgAEi4KDWxlYXJuaW5nX3JhdGUYCCABKAFCF7pIFBISGQAAAAAAAFlAKQAAAAAAAAAAEjEKCGNvbnN0YW50GAkgASgLMh0uZmxhcmUubWwudjEuQ29uc3RhbnRTY2hlZHVsZUgBEikKBHN0ZXAYCiABKAsyGS5mbGFyZS5tbC52MS5TdGVwU2NoZWR1bGVIARItCgZjb3NpbmUYCyABKAsyGy5mbGFyZS5tbC52MS5Db3NpbmVTY2hlZHVsZUgBEh0KDHdhcm11cF9zdGVwcxgMIAEoBUIHukgEGgIoABIqChJncmFkaWVudF9jbGlwX25vcm0YDSABKAFCDrpICxIJKQAAAAAAAAAAEjIKDmVhcmx5X3N0b3BwaW5nGA4gASgLMhouZmxhcmUubWwudjEuRWFybHlTdG9wcGluZxIMCgRzZWVkGA8gASgDEjsKBmRldmljZRgQIAEoCUIrukgociYyJF4oYXV0b3xjcHV8Y3VkYSg6WzAtOV17MSwzfSk/fG1wcyk/JBIfCgxtYXhfYXR0ZW1wdHMYESABKAVCCbpIBhoEGGQoAEILCglvcHRpbWl6ZXJCCgoIc2NoZWR1bGUiaAoDU2dkEikKCG1vbWVudHVtGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAABIQCghuZXN0ZXJvdhgCIAEoCBIkCgx3ZWlnaHRfZGVjYXkYAyABKAFCDrpICxIJKQAAAAAAAAAAIiwKBEFkYW0SJAoMd2VpZ2h0X2RlY2F5GAEgASgBQg66SAsSCSkAAAAAAAAAACJDCgVBZGFtVxIpCgx3ZWlnaHRfZGVjYXkYASABKAFCDrpICxIJKQAAAAAAAAAASACIAQFCDwoNX3dlaWdodF9kZWNheSJaCgdSbXNQcm9wEikKCG1vbWVudHVtGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAABIkCgx3ZWlnaHRfZGVjYXkYAiABKAFCDrpICxIJKQAAAAAAAAAAIi8KB0FkYWdyYWQSJAoMd2VpZ2h0X2RlY2F5GAEgASgBQg66SAsSCSkAAAAAAAAAACISChBDb25zdGFudFNjaGVkdWxlIlAKDFN0ZXBTY2hlZHVsZRIXCgZlcG9jaHMYASABKAVCB7pIBBoCKAESJwoGZmFjdG9yGAIgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAACJBCg5Db3NpbmVTY2hlZHVsZRIvCg5maW5hbF9mcmFjdGlvbhgBIAEoAUIXukgUEhIZAAAAAAAA8D8pAAAAAAAAAAAiTQoNRWFybHlTdG9wcGluZxIZCghwYXRpZW5jZRgBIAEoBUIHukgEGgIoABIhCgltaW5fZGVsdGEYAiABKAFCDrpICxIJKQAAAAAAAAAAIoYCChBUcmFpbmluZ1Byb2dyZXNzEhcKD2ZpbmlzaGVkX2Vwb2NocxgBIAEoBRIUCgx0b3RhbF9lcG9jaHMYAiABKAUSEwoLZXBvY2hfc3RlcHMYAyABKAMSGQoRdG90YWxfZXBvY2hfc3RlcHMYBCABKAMSEgoKdHJhaW5fbG9zcxgFIAEoARIaChJzYW1wbGVzX3Blcl9zZWNvbmQYBiABKAESMQoOcmVtYWluaW5nX3RpbWUYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKYmVzdF9lcG9jaBgIIAEoBRIcChRiZXN0X3ZhbGlkYXRpb25fbG9zcxgJIAEoASKABQoNVHJhaW5pbmdFdmVudBIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAMgASgFEjkKDXN0YXRlX2NoYW5nZWQYBCABKAsyIC5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVDaGFuZ2VkSAASMAoMZGF0YV9mZXRjaGVkGAUgASgLMhguZmxhcmUubWwudjEuRGF0YUZldGNoZWRIABI4ChB0cmFpbmluZ19zdGFydGVkGAYgASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdTdGFydGVkSAASMQoIcHJvZ3Jlc3MYByABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzSAASNAoOZXBvY2hfZmluaXNoZWQYCCABKAsyGi5mbGFyZS5tbC52MS5FcG9jaEZpbmlzaGVkSAASOAoQY2hlY2twb2ludF9zYXZlZBgJIAEoCzIcLmZsYXJlLm1sLnYxLkNoZWNrcG9pbnRTYXZlZEgAEjIKDWVhcmx5X3N0b3BwZWQYCiABKAsyGS5mbGFyZS5tbC52MS5FYXJseVN0b3BwZWRIABIyCg10ZXN0X2ZpbmlzaGVkGAsgASgLMhkuZmxhcmUubWwudjEuVGVzdEZpbmlzaGVkSAASNgoPdmVyc2lvbl9jcmVhdGVkGAwgASgLMhsuZmxhcmUubWwudjEuVmVyc2lvbkNyZWF0ZWRIABIvCgd3YXJuaW5nGA0gASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdXYXJuaW5nSABCBwoFZXZlbnQiPwoLRGF0YUZldGNoZWQSDAoEcm93cxgBIAEoAxISCgp0b3RhbF9yb3dzGAIgASgDEg4KBmNhY2hlZBgDIAEoCCLQAQoPVHJhaW5pbmdTdGFydGVkEg4KBmRldmljZRgBIAEoCRIXCg9wYXJhbWV0ZXJfY291bnQYAiABKAMSFQoNZmVhdHVyZV9jb3VudBgDIAEoAxISCgp0cmFpbl9yb3dzGAQgASgDEhcKD3ZhbGlkYXRpb25fcm93cxgFIAEoAxIRCgl0ZXN0X3Jvd3MYBiABKAMSFwoPc3RlcHNfcGVyX2Vwb2NoGAcgASgDEhYKDnJlc3VtZWRfZXBvY2hzGAggASgFEgwKBHNlZWQYCSABKAMi7QEKDUVwb2NoRmluaXNoZWQSDQoFZXBvY2gYASABKAUSEgoKdHJhaW5fbG9zcxgCIAEoARIXCg92YWxpZGF0aW9uX2xvc3MYAyABKAESLwoSdmFsaWRhdGlvbl9tZXRyaWNzGAQgAygLMhMuZmxhcmUubWwudjEuTWV0cmljEhUKDWxlYXJuaW5nX3JhdGUYBSABKAESKwoIZHVyYXRpb24YBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGgoSc2FtcGxlc19wZXJfc2Vjb25kGAcgASgBEg8KB2lzX2Jlc3QYCCABKAgiNAoPQ2hlY2twb2ludFNhdmVkEg0KBWVwb2NoGAEgASgFEhIKCnNpemVfYnl0ZXMYAiABKAMiMQoMRWFybHlTdG9wcGVkEg0KBWVwb2NoGAEgASgFEhIKCmJlc3RfZXBvY2gYAiABKAUiSAoMVGVzdEZpbmlzaGVkEiQKB21ldHJpY3MYASADKAsyEy5mbGFyZS5tbC52MS5NZXRyaWMSEgoKYmVzdF9lcG9jaBgCIAEoBSIhCg5WZXJzaW9uQ3JlYXRlZBIPCgd2ZXJzaW9uGAEgASgJIiIKD1RyYWluaW5nV2FybmluZxIPCgdtZXNzYWdlGAEgASgJYgZwcm90bzM", [file_buf_validate_validate, file_flare_common_v1_job, file_flare_ml_v1_metric, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch5mbGFyZS9tbC92MS90cmFpbmluZ19qb2IucHJvdG8SC2ZsYXJlLm1sLnYxIp4FCgtUcmFpbmluZ0pvYhISCgRuYW1lGAEgASgJQgTiQQEIEjsKBW1vZGVsGAIgASgJQiziQQICBbpIJHIiMiBebW9kZWxzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBJaCgR2aWV3GAMgASgJQkziQQICBbpIRHJCMkBeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0vdmlld3MvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEi0KBHBsYW4YBCABKAsyGS5mbGFyZS5tbC52MS5UcmFpbmluZ1BsYW5CBOJBAQUSLgoFc3RhdGUYBSABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVCBOJBAQMSNQoIcHJvZ3Jlc3MYBiABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzQgTiQQEDEhUKB3ZlcnNpb24YByABKAlCBOJBAQMSJwoFZXJyb3IYCCABKAsyEi5nb29nbGUucnBjLlN0YXR1c0IE4kEBAxIzCghhdHRlbXB0cxgJIAMoCzIbLmZsYXJlLmNvbW1vbi52MS5Kb2JBdHRlbXB0QgTiQQEDEhsKDWxhc3Rfc2VxdWVuY2UYCiABKANCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKCnN0YXJ0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjIKCGVuZF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIZCgt2aWV3X2RpZ2VzdBgOIAEoCUIE4kEBAyLYCwoMVHJhaW5pbmdQbGFuEhsKBmVwb2NocxgBIAEoBUILukgIGgYYwIQ9KAASHwoKYmF0Y2hfc2l6ZRgCIAEoBUILukgIGgYYgIBAKAASHwoDc2dkGAMgASgLMhAuZmxhcmUubWwudjEuU2dkSAASIQoEYWRhbRgEIAEoCzIRLmZsYXJlLm1sLnYxLkFkYW1IABIjCgVhZGFtdxgFIAEoCzISLmZsYXJlLm1sLnYxLkFkYW1XSAASJwoHcm1zcHJvcBgGIAEoCzIULmZsYXJlLm1sLnYxLlJtc1Byb3BIABInCgdhZGFncmFkGAcgASgLMhQuZmxhcmUubWwudjEuQWRhZ3JhZEgAEi4KDWxlYXJuaW5nX3JhdGUYCCABKAFCF7pIFBISGQAAAAAAAFlAKQAAAAAAAAAAEjEKCGNvbnN0YW50GAkgASgLMh0uZmxhcmUubWwudjEuQ29uc3RhbnRTY2hlZHVsZUgBEikKBHN0ZXAYCiABKAsyGS5mbGFyZS5tbC52MS5TdGVwU2NoZWR1bGVIARItCgZjb3NpbmUYCyABKAsyGy5mbGFyZS5tbC52MS5Db3NpbmVTY2hlZHVsZUgBEjIKCW9uZV9jeWNsZRgZIAEoCzIdLmZsYXJlLm1sLnYxLk9uZUN5Y2xlU2NoZWR1bGVIARJBChFyZWR1Y2Vfb25fcGxhdGVhdRgaIAEoCzIkLmZsYXJlLm1sLnYxLlJlZHVjZU9uUGxhdGVhdVNjaGVkdWxlSAESHQoMd2FybXVwX3N0ZXBzGAwgASgFQge6SAQaAigAEioKEmdyYWRpZW50X2NsaXBfbm9ybRgNIAEoAUIOukgLEgkpAAAAAAAAAAASMgoOZWFybHlfc3RvcHBpbmcYDiABKAsyGi5mbGFyZS5tbC52MS5FYXJseVN0b3BwaW5nEgwKBHNlZWQYDyABKAMSOwoGZGV2aWNlGBAgASgJQiu6SChyJjIkXihhdXRvfGNwdXxjdWRhKDpbMC05XXsxLDN9KT98bXBzKT8kEh8KDG1heF9hdHRlbXB0cxgRIAEoBUIJukgGGgQYZCgAEiMKA21zZRgSIAEoCzIULmZsYXJlLm1sLnYxLk1zZUxvc3NIAhIjCgNtYWUYEyABKAsyFC5mbGFyZS5tbC52MS5NYWVMb3NzSAISJwoFaHViZXIYFCABKAsyFi5mbGFyZS5tbC52MS5IdWJlckxvc3NIAhI2Cg1jcm9zc19lbnRyb3B5GBUgASgLMh0uZmxhcmUubWwudjEuQ3Jvc3NFbnRyb3B5TG9zc0gDEkMKFGJpbmFyeV9jcm9zc19lbnRyb3B5GBYgASgLMiMuZmxhcmUubWwudjEuQmluYXJ5Q3Jvc3NFbnRyb3B5TG9zc0gDEicKBWZvY2FsGBcgASgLMhYuZmxhcmUubWwudjEuRm9jYWxMb3NzSAMSMAoNY2xhc3Nfd2VpZ2h0cxgYIAEoCzIZLmZsYXJlLm1sLnYxLkNsYXNzV2VpZ2h0cxInChJhY2N1bXVsYXRpb25fc3RlcHMYGyABKAVCC7pICBoGGKCNBigAEjMKCXByZWNpc2lvbhgcIAEoDjIWLmZsYXJlLm1sLnYxLlByZWNpc2lvbkIIukgFggECEAESGgoJbWF4X3N0ZXBzGB0gASgDQge6SAQiAigAEjkKDG1heF9kdXJhdGlvbhgeIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASDwoHY29tcGlsZRgfIAEoCBJFChNjaGVja3BvaW50X2ludGVydmFsGCAgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQcyBRCAwtcvEhUKDWRldGVybWluaXN0aWMYISABKAhCCwoJb3B0aW1pemVyQgoKCHNjaGVkdWxlQhEKD3JlZ3Jlc3Npb25fbG9zc0IVChNjbGFzc2lmaWNhdGlvbl9sb3NzIgkKB01zZUxvc3MiCQoHTWFlTG9zcyIqCglIdWJlckxvc3MSHQoFZGVsdGEYASABKAFCDrpICxIJKQAAAAAAAAAAIkQKEENyb3NzRW50cm9weUxvc3MSMAoPbGFiZWxfc21vb3RoaW5nGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAACIYChZCaW5hcnlDcm9zc0VudHJvcHlMb3NzIkIKCUZvY2FsTG9zcxIrCgVnYW1tYRgBIAEoAUIXukgUEhIZAAAAAAAANEApAAAAAAAAAABIAIgBAUIICgZfZ2FtbWEi3gEKDENsYXNzV2VpZ2h0cxIQCghiYWxhbmNlZBgBIAEoCBI1Cgd3ZWlnaHRzGAIgAygLMhguZmxhcmUubWwudjEuQ2xhc3NXZWlnaHRCCrpIB5IBBBCgjQY6hAG6SIABGn4KDWNsYXNzX3dlaWdodHMSQWNsYXNzIHdlaWdodHMgYXJlIGVpdGhlciBiYWxhbmNlZCBvciBnaXZlbjogbGVhdmUgb25lIG9mIHRoZW0gb3V0GiohdGhpcy5iYWxhbmNlZCB8fCB0aGlzLndlaWdodHMuc2l6ZSgpID09IDAibwoLQ2xhc3NXZWlnaHQSGAoGdGFyZ2V0GAEgASgJQgi6SAVyAxjoBxIdCgtjbGFzc19sYWJlbBgCIAEoCUIIukgFcgMY6AcSJwoGd2VpZ2h0GAMgASgBQhe6SBQSEhkAAAAAgIQuQSEAAAAAAAAAACJoCgNTZ2QSKQoIbW9tZW50dW0YASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAEhAKCG5lc3Rlcm92GAIgASgIEiQKDHdlaWdodF9kZWNheRgDIAEoAUIOukgLEgkpAAAAAAAAAAAiLAoEQWRhbRIkCgx3ZWlnaHRfZGVjYXkYASABKAFCDrpICxIJKQAAAAAAAAAAIkMKBUFkYW1XEikKDHdlaWdodF9kZWNheRgBIAEoAUIOukgLEgkpAAAAAAAAAABIAIgBAUIPCg1fd2VpZ2h0X2RlY2F5IloKB1Jtc1Byb3ASKQoIbW9tZW50dW0YASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAEiQKDHdlaWdodF9kZWNheRgCIAEoAUIOukgLEgkpAAAAAAAAAAAiLwoHQWRhZ3JhZBIkCgx3ZWlnaHRfZGVjYXkYASABKAFCDrpICxIJKQAAAAAAAAAAIhIKEENvbnN0YW50U2NoZWR1bGUiUAoMU3RlcFNjaGVkdWxlEhcKBmVwb2NocxgBIAEoBUIHukgEGgIoARInCgZmYWN0b3IYAiABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAIkEKDkNvc2luZVNjaGVkdWxlEi8KDmZpbmFsX2ZyYWN0aW9uGAEgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAACKOAQoQT25lQ3ljbGVTY2hlZHVsZRIuCg1yaXNlX2ZyYWN0aW9uGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAABIlCg1zdGFydF9kaXZpc29yGAIgASgBQg66SAsSCSkAAAAAAAAAABIjCgtlbmRfZGl2aXNvchgDIAEoAUIOukgLEgkpAAAAAAAAAAAiqwEKF1JlZHVjZU9uUGxhdGVhdVNjaGVkdWxlEhkKCHBhdGllbmNlGAEgASgFQge6SAQaAigAEicKBmZhY3RvchgCIAEoAUIXukgUEhIRAAAAAAAA8D8pAAAAAAAAAAASIQoJbWluX2RlbHRhGAMgASgBQg66SAsSCSkAAAAAAAAAABIpChFtaW5fbGVhcm5pbmdfcmF0ZRgEIAEoAUIOukgLEgkpAAAAAAAAAAAiTQoNRWFybHlTdG9wcGluZxIZCghwYXRpZW5jZRgBIAEoBUIHukgEGgIoABIhCgltaW5fZGVsdGEYAiABKAFCDrpICxIJKQAAAAAAAAAAIoYCChBUcmFpbmluZ1Byb2dyZXNzEhcKD2ZpbmlzaGVkX2Vwb2NocxgBIAEoBRIUCgx0b3RhbF9lcG9jaHMYAiABKAUSEwoLZXBvY2hfc3RlcHMYAyABKAMSGQoRdG90YWxfZXBvY2hfc3RlcHMYBCABKAMSEgoKdHJhaW5fbG9zcxgFIAEoARIaChJzYW1wbGVzX3Blcl9zZWNvbmQYBiABKAESMQoOcmVtYWluaW5nX3RpbWUYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKYmVzdF9lcG9jaBgIIAEoBRIcChRiZXN0X3ZhbGlkYXRpb25fbG9zcxgJIAEoASK0BQoNVHJhaW5pbmdFdmVudBIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAMgASgFEjkKDXN0YXRlX2NoYW5nZWQYBCABKAsyIC5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVDaGFuZ2VkSAASMAoMZGF0YV9mZXRjaGVkGAUgASgLMhguZmxhcmUubWwudjEuRGF0YUZldGNoZWRIABI4ChB0cmFpbmluZ19zdGFydGVkGAYgASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdTdGFydGVkSAASMQoIcHJvZ3Jlc3MYByABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzSAASNAoOZXBvY2hfZmluaXNoZWQYCCABKAsyGi5mbGFyZS5tbC52MS5FcG9jaEZpbmlzaGVkSAASOAoQY2hlY2twb2ludF9zYXZlZBgJIAEoCzIcLmZsYXJlLm1sLnYxLkNoZWNrcG9pbnRTYXZlZEgAEjIKDWVhcmx5X3N0b3BwZWQYCiABKAsyGS5mbGFyZS5tbC52MS5FYXJseVN0b3BwZWRIABIyCg10ZXN0X2ZpbmlzaGVkGAsgASgLMhkuZmxhcmUubWwudjEuVGVzdEZpbmlzaGVkSAASNgoPdmVyc2lvbl9jcmVhdGVkGAwgASgLMhsuZmxhcmUubWwudjEuVmVyc2lvbkNyZWF0ZWRIABIvCgd3YXJuaW5nGA0gASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdXYXJuaW5nSAASMgoNbGltaXRfcmVhY2hlZBgOIAEoCzIZLmZsYXJlLm1sLnYxLkxpbWl0UmVhY2hlZEgAQgcKBWV2ZW50Ij8KC0RhdGFGZXRjaGVkEgwKBHJvd3MYASABKAMSEgoKdG90YWxfcm93cxgCIAEoAxIOCgZjYWNoZWQYAyABKAgi7QEKD1RyYWluaW5nU3RhcnRlZBIOCgZkZXZpY2UYASABKAkSFwoPcGFyYW1ldGVyX2NvdW50GAIgASgDEhUKDWZlYXR1cmVfY291bnQYAyABKAMSEgoKdHJhaW5fcm93cxgEIAEoAxIXCg92YWxpZGF0aW9uX3Jvd3MYBSABKAMSEQoJdGVzdF9yb3dzGAYgASgDEhcKD3N0ZXBzX3Blcl9lcG9jaBgHIAEoAxIWCg5yZXN1bWVkX2Vwb2NocxgIIAEoBRIMCgRzZWVkGAkgASgDEhsKE3Jlc3VtZWRfZXBvY2hfc3RlcHMYCiABKAMi7QEKDUVwb2NoRmluaXNoZWQSDQoFZXBvY2gYASABKAUSEgoKdHJhaW5fbG9zcxgCIAEoARIXCg92YWxpZGF0aW9uX2xvc3MYAyABKAESLwoSdmFsaWRhdGlvbl9tZXRyaWNzGAQgAygLMhMuZmxhcmUubWwudjEuTWV0cmljEhUKDWxlYXJuaW5nX3JhdGUYBSABKAESKwoIZHVyYXRpb24YBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGgoSc2FtcGxlc19wZXJfc2Vjb25kGAcgASgBEg8KB2lzX2Jlc3QYCCABKAgiSQoPQ2hlY2twb2ludFNhdmVkEg0KBWVwb2NoGAEgASgFEhIKCnNpemVfYnl0ZXMYAiABKAMSEwoLZXBvY2hfc3RlcHMYAyABKAMijAEKDExpbWl0UmVhY2hlZBIsCgRraW5kGAEgASgOMh4uZmxhcmUubWwudjEuTGltaXRSZWFjaGVkLktpbmQSDQoFc3RlcHMYAiABKAMiPwoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDgoKS0lORF9TVEVQUxABEhEKDUtJTkRfRFVSQVRJT04QAiIxCgxFYXJseVN0b3BwZWQSDQoFZXBvY2gYASABKAUSEgoKYmVzdF9lcG9jaBgCIAEoBSJICgxUZXN0RmluaXNoZWQSJAoHbWV0cmljcxgBIAMoCzITLmZsYXJlLm1sLnYxLk1ldHJpYxISCgpiZXN0X2Vwb2NoGAIgASgFIiEKDlZlcnNpb25DcmVhdGVkEg8KB3ZlcnNpb24YASABKAkiIgoPVHJhaW5pbmdXYXJuaW5nEg8KB21lc3NhZ2UYASABKAkqbAoJUHJlY2lzaW9uEhkKFVBSRUNJU0lPTl9VTlNQRUNJRklFRBAAEhUKEVBSRUNJU0lPTl9GTE9BVDMyEAESFgoSUFJFQ0lTSU9OX0JGTE9BVDE2EAISFQoRUFJFQ0lTSU9OX0ZMT0FUMTYQA2IGcHJvdG8z", [file_buf_validate_validate, file_flare_common_v1_job, file_flare_ml_v1_metric, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * The work of training a model on a view. A job that succeeds leaves a version of its model.
@@ -237,6 +237,22 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
      */
     value: CosineSchedule;
     case: "cosine";
+  } | {
+    /**
+     * It rises to `learning_rate` and falls to nearly nothing, once.
+     *
+     * @generated from field: flare.ml.v1.OneCycleSchedule one_cycle = 25;
+     */
+    value: OneCycleSchedule;
+    case: "oneCycle";
+  } | {
+    /**
+     * It falls by a factor when validation no longer gets better.
+     *
+     * @generated from field: flare.ml.v1.ReduceOnPlateauSchedule reduce_on_plateau = 26;
+     */
+    value: ReduceOnPlateauSchedule;
+    case: "reduceOnPlateau";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -281,6 +297,124 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
    * @generated from field: int32 max_attempts = 17;
    */
   maxAttempts: number;
+
+  /**
+   * What is minimised for targets that are numbers, of their standardised values; the squared error unless set.
+   *
+   * @generated from oneof flare.ml.v1.TrainingPlan.regression_loss
+   */
+  regressionLoss: {
+    /**
+     * The mean squared error.
+     *
+     * @generated from field: flare.ml.v1.MseLoss mse = 18;
+     */
+    value: MseLoss;
+    case: "mse";
+  } | {
+    /**
+     * The mean absolute error.
+     *
+     * @generated from field: flare.ml.v1.MaeLoss mae = 19;
+     */
+    value: MaeLoss;
+    case: "mae";
+  } | {
+    /**
+     * Squared near 0, absolute beyond.
+     *
+     * @generated from field: flare.ml.v1.HuberLoss huber = 20;
+     */
+    value: HuberLoss;
+    case: "huber";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * What is minimised for targets that are classes; the cross entropy unless set.
+   *
+   * @generated from oneof flare.ml.v1.TrainingPlan.classification_loss
+   */
+  classificationLoss: {
+    /**
+     * The cross entropy of all classes.
+     *
+     * @generated from field: flare.ml.v1.CrossEntropyLoss cross_entropy = 21;
+     */
+    value: CrossEntropyLoss;
+    case: "crossEntropy";
+  } | {
+    /**
+     * The cross entropy of one probability, for targets of two classes: several such targets are a multi-label task.
+     *
+     * @generated from field: flare.ml.v1.BinaryCrossEntropyLoss binary_cross_entropy = 22;
+     */
+    value: BinaryCrossEntropyLoss;
+    case: "binaryCrossEntropy";
+  } | {
+    /**
+     * The cross entropy with less weight on what is learned already.
+     *
+     * @generated from field: flare.ml.v1.FocalLoss focal = 23;
+     */
+    value: FocalLoss;
+    case: "focal";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * How much the rows of each class count; all alike unless set.
+   *
+   * @generated from field: flare.ml.v1.ClassWeights class_weights = 24;
+   */
+  classWeights?: ClassWeights | undefined;
+
+  /**
+   * Batches whose gradients are added up for one step; 0 for 1.
+   *
+   * @generated from field: int32 accumulation_steps = 27;
+   */
+  accumulationSteps: number;
+
+  /**
+   * The numbers that forward and backward passes compute with. Weights stay float32.
+   *
+   * @generated from field: flare.ml.v1.Precision precision = 28;
+   */
+  precision: Precision;
+
+  /**
+   * At most so many steps in all; 0 for as many as the epochs have.
+   *
+   * @generated from field: int64 max_steps = 29;
+   */
+  maxSteps: bigint;
+
+  /**
+   * At most so long in the loop, over all attempts; unset for as long as it takes.
+   *
+   * @generated from field: google.protobuf.Duration max_duration = 30;
+   */
+  maxDuration?: Duration | undefined;
+
+  /**
+   * True to compile the network first, which pays for large ones. Where the machine can't, a warning says so.
+   *
+   * @generated from field: bool compile = 31;
+   */
+  compile: boolean;
+
+  /**
+   * Within an epoch, the time from one checkpoint to the next; 60 s unless set. The end of an epoch always has one.
+   *
+   * @generated from field: google.protobuf.Duration checkpoint_interval = 32;
+   */
+  checkpointInterval?: Duration | undefined;
+
+  /**
+   * True to refuse operations whose result differs from run to run on a GPU. On a CPU results never differ.
+   *
+   * @generated from field: bool deterministic = 33;
+   */
+  deterministic: boolean;
 };
 
 /**
@@ -289,6 +423,179 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
  */
 export const TrainingPlanSchema: GenMessage<TrainingPlan> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_training_job, 1);
+
+/**
+ * The mean squared error. torch.nn.MSELoss.
+ *
+ * @generated from message flare.ml.v1.MseLoss
+ */
+export type MseLoss = Message<"flare.ml.v1.MseLoss"> & {
+};
+
+/**
+ * Describes the message flare.ml.v1.MseLoss.
+ * Use `create(MseLossSchema)` to create a new message.
+ */
+export const MseLossSchema: GenMessage<MseLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 2);
+
+/**
+ * The mean absolute error. torch.nn.L1Loss.
+ *
+ * @generated from message flare.ml.v1.MaeLoss
+ */
+export type MaeLoss = Message<"flare.ml.v1.MaeLoss"> & {
+};
+
+/**
+ * Describes the message flare.ml.v1.MaeLoss.
+ * Use `create(MaeLossSchema)` to create a new message.
+ */
+export const MaeLossSchema: GenMessage<MaeLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 3);
+
+/**
+ * Squared near 0, absolute beyond. torch.nn.HuberLoss.
+ *
+ * @generated from message flare.ml.v1.HuberLoss
+ */
+export type HuberLoss = Message<"flare.ml.v1.HuberLoss"> & {
+  /**
+   * Where it becomes absolute, in standard deviations of the target; 0 for 1.
+   *
+   * @generated from field: double delta = 1;
+   */
+  delta: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.HuberLoss.
+ * Use `create(HuberLossSchema)` to create a new message.
+ */
+export const HuberLossSchema: GenMessage<HuberLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 4);
+
+/**
+ * The cross entropy of all classes. torch.nn.CrossEntropyLoss.
+ *
+ * @generated from message flare.ml.v1.CrossEntropyLoss
+ */
+export type CrossEntropyLoss = Message<"flare.ml.v1.CrossEntropyLoss"> & {
+  /**
+   * The share of each row that is spread over all classes.
+   *
+   * @generated from field: double label_smoothing = 1;
+   */
+  labelSmoothing: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.CrossEntropyLoss.
+ * Use `create(CrossEntropyLossSchema)` to create a new message.
+ */
+export const CrossEntropyLossSchema: GenMessage<CrossEntropyLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 5);
+
+/**
+ * The cross entropy of one probability. torch.nn.BCEWithLogitsLoss of the difference of the two classes' logits.
+ *
+ * @generated from message flare.ml.v1.BinaryCrossEntropyLoss
+ */
+export type BinaryCrossEntropyLoss = Message<"flare.ml.v1.BinaryCrossEntropyLoss"> & {
+};
+
+/**
+ * Describes the message flare.ml.v1.BinaryCrossEntropyLoss.
+ * Use `create(BinaryCrossEntropyLossSchema)` to create a new message.
+ */
+export const BinaryCrossEntropyLossSchema: GenMessage<BinaryCrossEntropyLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 6);
+
+/**
+ * The cross entropy times (1 - p)^gamma, p being the probability of the right class. Lin et al., 2017, "Focal Loss for
+ * Dense Object Detection".
+ *
+ * @generated from message flare.ml.v1.FocalLoss
+ */
+export type FocalLoss = Message<"flare.ml.v1.FocalLoss"> & {
+  /**
+   * How strongly rows that are right already lose weight; 2 unless set.
+   *
+   * @generated from field: optional double gamma = 1;
+   */
+  gamma?: number | undefined;
+};
+
+/**
+ * Describes the message flare.ml.v1.FocalLoss.
+ * Use `create(FocalLossSchema)` to create a new message.
+ */
+export const FocalLossSchema: GenMessage<FocalLoss> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 7);
+
+/**
+ * How much the rows of each class count.
+ *
+ * @generated from message flare.ml.v1.ClassWeights
+ */
+export type ClassWeights = Message<"flare.ml.v1.ClassWeights"> & {
+  /**
+   * True to count rows so that all classes count alike: the rows of a target, divided by its classes and by the rows of
+   * the class.
+   *
+   * @generated from field: bool balanced = 1;
+   */
+  balanced: boolean;
+
+  /**
+   * Weights of single classes; 1 for those that are not named. Not together with `balanced`.
+   *
+   * @generated from field: repeated flare.ml.v1.ClassWeight weights = 2;
+   */
+  weights: ClassWeight[];
+};
+
+/**
+ * Describes the message flare.ml.v1.ClassWeights.
+ * Use `create(ClassWeightsSchema)` to create a new message.
+ */
+export const ClassWeightsSchema: GenMessage<ClassWeights> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 8);
+
+/**
+ * The weight of a class.
+ *
+ * @generated from message flare.ml.v1.ClassWeight
+ */
+export type ClassWeight = Message<"flare.ml.v1.ClassWeight"> & {
+  /**
+   * The target; may be empty if there is just one.
+   *
+   * @generated from field: string target = 1;
+   */
+  target: string;
+
+  /**
+   * The class.
+   *
+   * @generated from field: string class_label = 2;
+   */
+  classLabel: string;
+
+  /**
+   * How much a row of it counts.
+   *
+   * @generated from field: double weight = 3;
+   */
+  weight: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.ClassWeight.
+ * Use `create(ClassWeightSchema)` to create a new message.
+ */
+export const ClassWeightSchema: GenMessage<ClassWeight> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 9);
 
 /**
  * Stochastic gradient descent. torch.optim.SGD.
@@ -323,7 +630,7 @@ export type Sgd = Message<"flare.ml.v1.Sgd"> & {
  * Use `create(SgdSchema)` to create a new message.
  */
 export const SgdSchema: GenMessage<Sgd> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 2);
+  messageDesc(file_flare_ml_v1_training_job, 10);
 
 /**
  * Adam. torch.optim.Adam with PyTorch's defaults.
@@ -344,7 +651,7 @@ export type Adam = Message<"flare.ml.v1.Adam"> & {
  * Use `create(AdamSchema)` to create a new message.
  */
 export const AdamSchema: GenMessage<Adam> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 3);
+  messageDesc(file_flare_ml_v1_training_job, 11);
 
 /**
  * Adam with decoupled weight decay. torch.optim.AdamW with PyTorch's defaults.
@@ -365,7 +672,7 @@ export type AdamW = Message<"flare.ml.v1.AdamW"> & {
  * Use `create(AdamWSchema)` to create a new message.
  */
 export const AdamWSchema: GenMessage<AdamW> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 4);
+  messageDesc(file_flare_ml_v1_training_job, 12);
 
 /**
  * RMSprop. torch.optim.RMSprop with PyTorch's defaults.
@@ -393,7 +700,7 @@ export type RmsProp = Message<"flare.ml.v1.RmsProp"> & {
  * Use `create(RmsPropSchema)` to create a new message.
  */
 export const RmsPropSchema: GenMessage<RmsProp> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 5);
+  messageDesc(file_flare_ml_v1_training_job, 13);
 
 /**
  * Adagrad. torch.optim.Adagrad with PyTorch's defaults.
@@ -414,7 +721,7 @@ export type Adagrad = Message<"flare.ml.v1.Adagrad"> & {
  * Use `create(AdagradSchema)` to create a new message.
  */
 export const AdagradSchema: GenMessage<Adagrad> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 6);
+  messageDesc(file_flare_ml_v1_training_job, 14);
 
 /**
  * The learning rate stays.
@@ -429,7 +736,7 @@ export type ConstantSchedule = Message<"flare.ml.v1.ConstantSchedule"> & {
  * Use `create(ConstantScheduleSchema)` to create a new message.
  */
 export const ConstantScheduleSchema: GenMessage<ConstantSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 7);
+  messageDesc(file_flare_ml_v1_training_job, 15);
 
 /**
  * The learning rate falls by a factor every so many epochs.
@@ -457,7 +764,7 @@ export type StepSchedule = Message<"flare.ml.v1.StepSchedule"> & {
  * Use `create(StepScheduleSchema)` to create a new message.
  */
 export const StepScheduleSchema: GenMessage<StepSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 8);
+  messageDesc(file_flare_ml_v1_training_job, 16);
 
 /**
  * The learning rate falls along half a cosine.
@@ -478,7 +785,86 @@ export type CosineSchedule = Message<"flare.ml.v1.CosineSchedule"> & {
  * Use `create(CosineScheduleSchema)` to create a new message.
  */
 export const CosineScheduleSchema: GenMessage<CosineSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 9);
+  messageDesc(file_flare_ml_v1_training_job, 17);
+
+/**
+ * The learning rate rises to its given value and falls to nearly nothing, each along half a cosine, over all steps.
+ * torch.optim.lr_scheduler.OneCycleLR, without its cycle of momentum.
+ *
+ * @generated from message flare.ml.v1.OneCycleSchedule
+ */
+export type OneCycleSchedule = Message<"flare.ml.v1.OneCycleSchedule"> & {
+  /**
+   * The share of steps in which it rises; 0 for 0.3.
+   *
+   * @generated from field: double rise_fraction = 1;
+   */
+  riseFraction: number;
+
+  /**
+   * The first rate is the given one divided by this; 0 for 25.
+   *
+   * @generated from field: double start_divisor = 2;
+   */
+  startDivisor: number;
+
+  /**
+   * The last rate is the first one divided by this; 0 for 10000.
+   *
+   * @generated from field: double end_divisor = 3;
+   */
+  endDivisor: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.OneCycleSchedule.
+ * Use `create(OneCycleScheduleSchema)` to create a new message.
+ */
+export const OneCycleScheduleSchema: GenMessage<OneCycleSchedule> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 18);
+
+/**
+ * The learning rate falls when the validation loss has not become lower for some epochs.
+ * torch.optim.lr_scheduler.ReduceLROnPlateau with an absolute threshold.
+ *
+ * @generated from message flare.ml.v1.ReduceOnPlateauSchedule
+ */
+export type ReduceOnPlateauSchedule = Message<"flare.ml.v1.ReduceOnPlateauSchedule"> & {
+  /**
+   * Epochs without a lower loss; 0 for 5.
+   *
+   * @generated from field: int32 patience = 1;
+   */
+  patience: number;
+
+  /**
+   * What the rate is multiplied with; 0 for 0.1.
+   *
+   * @generated from field: double factor = 2;
+   */
+  factor: number;
+
+  /**
+   * By how much the loss must be lower to count.
+   *
+   * @generated from field: double min_delta = 3;
+   */
+  minDelta: number;
+
+  /**
+   * It never falls below this.
+   *
+   * @generated from field: double min_learning_rate = 4;
+   */
+  minLearningRate: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.ReduceOnPlateauSchedule.
+ * Use `create(ReduceOnPlateauScheduleSchema)` to create a new message.
+ */
+export const ReduceOnPlateauScheduleSchema: GenMessage<ReduceOnPlateauSchedule> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 19);
 
 /**
  * When to stop before the last epoch.
@@ -506,7 +892,7 @@ export type EarlyStopping = Message<"flare.ml.v1.EarlyStopping"> & {
  * Use `create(EarlyStoppingSchema)` to create a new message.
  */
 export const EarlyStoppingSchema: GenMessage<EarlyStopping> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 10);
+  messageDesc(file_flare_ml_v1_training_job, 20);
 
 /**
  * How far a training job is.
@@ -583,7 +969,7 @@ export type TrainingProgress = Message<"flare.ml.v1.TrainingProgress"> & {
  * Use `create(TrainingProgressSchema)` to create a new message.
  */
 export const TrainingProgressSchema: GenMessage<TrainingProgress> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 11);
+  messageDesc(file_flare_ml_v1_training_job, 21);
 
 /**
  * Something that happened in a training. Numbered 1, 2, 3, ... within its job.
@@ -697,6 +1083,14 @@ export type TrainingEvent = Message<"flare.ml.v1.TrainingEvent"> & {
      */
     value: TrainingWarning;
     case: "warning";
+  } | {
+    /**
+     * A limit of the plan ended the loop before its last epoch.
+     *
+     * @generated from field: flare.ml.v1.LimitReached limit_reached = 14;
+     */
+    value: LimitReached;
+    case: "limitReached";
   } | { case: undefined; value?: undefined };
 };
 
@@ -705,7 +1099,7 @@ export type TrainingEvent = Message<"flare.ml.v1.TrainingEvent"> & {
  * Use `create(TrainingEventSchema)` to create a new message.
  */
 export const TrainingEventSchema: GenMessage<TrainingEvent> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 12);
+  messageDesc(file_flare_ml_v1_training_job, 22);
 
 /**
  * Rows arrived from the scraper service.
@@ -740,7 +1134,7 @@ export type DataFetched = Message<"flare.ml.v1.DataFetched"> & {
  * Use `create(DataFetchedSchema)` to create a new message.
  */
 export const DataFetchedSchema: GenMessage<DataFetched> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 13);
+  messageDesc(file_flare_ml_v1_training_job, 23);
 
 /**
  * The loop starts.
@@ -810,6 +1204,13 @@ export type TrainingStarted = Message<"flare.ml.v1.TrainingStarted"> & {
    * @generated from field: int64 seed = 9;
    */
   seed: bigint;
+
+  /**
+   * Steps that were finished before in the epoch after those.
+   *
+   * @generated from field: int64 resumed_epoch_steps = 10;
+   */
+  resumedEpochSteps: bigint;
 };
 
 /**
@@ -817,7 +1218,7 @@ export type TrainingStarted = Message<"flare.ml.v1.TrainingStarted"> & {
  * Use `create(TrainingStartedSchema)` to create a new message.
  */
 export const TrainingStartedSchema: GenMessage<TrainingStarted> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 14);
+  messageDesc(file_flare_ml_v1_training_job, 24);
 
 /**
  * An epoch ended.
@@ -887,7 +1288,7 @@ export type EpochFinished = Message<"flare.ml.v1.EpochFinished"> & {
  * Use `create(EpochFinishedSchema)` to create a new message.
  */
 export const EpochFinishedSchema: GenMessage<EpochFinished> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 15);
+  messageDesc(file_flare_ml_v1_training_job, 25);
 
 /**
  * A lost attempt would go on from here.
@@ -908,6 +1309,13 @@ export type CheckpointSaved = Message<"flare.ml.v1.CheckpointSaved"> & {
    * @generated from field: int64 size_bytes = 2;
    */
   sizeBytes: bigint;
+
+  /**
+   * Steps finished in the epoch after those.
+   *
+   * @generated from field: int64 epoch_steps = 3;
+   */
+  epochSteps: bigint;
 };
 
 /**
@@ -915,7 +1323,69 @@ export type CheckpointSaved = Message<"flare.ml.v1.CheckpointSaved"> & {
  * Use `create(CheckpointSavedSchema)` to create a new message.
  */
 export const CheckpointSavedSchema: GenMessage<CheckpointSaved> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 16);
+  messageDesc(file_flare_ml_v1_training_job, 26);
+
+/**
+ * A limit of the plan ended the loop. The epoch under way was validated as if it had ended.
+ *
+ * @generated from message flare.ml.v1.LimitReached
+ */
+export type LimitReached = Message<"flare.ml.v1.LimitReached"> & {
+  /**
+   * Which limit.
+   *
+   * @generated from field: flare.ml.v1.LimitReached.Kind kind = 1;
+   */
+  kind: LimitReached_Kind;
+
+  /**
+   * Steps in all.
+   *
+   * @generated from field: int64 steps = 2;
+   */
+  steps: bigint;
+};
+
+/**
+ * Describes the message flare.ml.v1.LimitReached.
+ * Use `create(LimitReachedSchema)` to create a new message.
+ */
+export const LimitReachedSchema: GenMessage<LimitReached> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 27);
+
+/**
+ * Which limit.
+ *
+ * @generated from enum flare.ml.v1.LimitReached.Kind
+ */
+export enum LimitReached_Kind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * `max_steps`.
+   *
+   * @generated from enum value: KIND_STEPS = 1;
+   */
+  STEPS = 1,
+
+  /**
+   * `max_duration`.
+   *
+   * @generated from enum value: KIND_DURATION = 2;
+   */
+  DURATION = 2,
+}
+
+/**
+ * Describes the enum flare.ml.v1.LimitReached.Kind.
+ */
+export const LimitReached_KindSchema: GenEnum<LimitReached_Kind> = /*@__PURE__*/
+  enumDesc(file_flare_ml_v1_training_job, 27, 0);
 
 /**
  * Validation no longer got better.
@@ -943,7 +1413,7 @@ export type EarlyStopped = Message<"flare.ml.v1.EarlyStopped"> & {
  * Use `create(EarlyStoppedSchema)` to create a new message.
  */
 export const EarlyStoppedSchema: GenMessage<EarlyStopped> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 17);
+  messageDesc(file_flare_ml_v1_training_job, 28);
 
 /**
  * The test rows were measured.
@@ -971,7 +1441,7 @@ export type TestFinished = Message<"flare.ml.v1.TestFinished"> & {
  * Use `create(TestFinishedSchema)` to create a new message.
  */
 export const TestFinishedSchema: GenMessage<TestFinished> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 18);
+  messageDesc(file_flare_ml_v1_training_job, 29);
 
 /**
  * The version is there.
@@ -992,7 +1462,7 @@ export type VersionCreated = Message<"flare.ml.v1.VersionCreated"> & {
  * Use `create(VersionCreatedSchema)` to create a new message.
  */
 export const VersionCreatedSchema: GenMessage<VersionCreated> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 19);
+  messageDesc(file_flare_ml_v1_training_job, 30);
 
 /**
  * Something that the job's owner should know.
@@ -1013,5 +1483,46 @@ export type TrainingWarning = Message<"flare.ml.v1.TrainingWarning"> & {
  * Use `create(TrainingWarningSchema)` to create a new message.
  */
 export const TrainingWarningSchema: GenMessage<TrainingWarning> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 20);
+  messageDesc(file_flare_ml_v1_training_job, 31);
+
+/**
+ * The numbers that forward and backward passes compute with.
+ *
+ * @generated from enum flare.ml.v1.Precision
+ */
+export enum Precision {
+  /**
+   * FLOAT32.
+   *
+   * @generated from enum value: PRECISION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * 32 bit.
+   *
+   * @generated from enum value: PRECISION_FLOAT32 = 1;
+   */
+  FLOAT32 = 1,
+
+  /**
+   * 16 bit with the range of 32. For GPUs, and CPUs that know it.
+   *
+   * @generated from enum value: PRECISION_BFLOAT16 = 2;
+   */
+  BFLOAT16 = 2,
+
+  /**
+   * 16 bit with a scaled loss. For CUDA.
+   *
+   * @generated from enum value: PRECISION_FLOAT16 = 3;
+   */
+  FLOAT16 = 3,
+}
+
+/**
+ * Describes the enum flare.ml.v1.Precision.
+ */
+export const PrecisionSchema: GenEnum<Precision> = /*@__PURE__*/
+  enumDesc(file_flare_ml_v1_training_job, 0);
 

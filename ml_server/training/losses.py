@@ -1,0 +1,149 @@
+"""The losses of one target, as a plan asks for them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ml_server.features.targets import UNSEEN, FittedTarget, Task
+from ml_server.training import plans
+from ml_server.training.plans import ClassificationLoss, ClassWeights, RegressionLoss, TrainingPlan
+from servicekit.errors import InvalidArgument, Reason
+
+
+@dataclass(frozen=True)
+class TargetLoss:
+    """What is minimised for one target. `class_weights` (C,) is None where all classes count alike."""
+
+    target: FittedTarget
+    regression: RegressionLoss
+    classification: ClassificationLoss
+    class_weights: Tensor | None = None
+
+    def __call__(self, outputs: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The mean loss, a scalar, of outputs (N, target.width) against truth (N,), rows counted by `weights` (N,).
+
+        Rows of a class that training never saw are left out.
+        """
+        if weights is None and (fast := self._mean(outputs, truth)) is not None:
+            return fast
+        losses, counted = self._by_row(outputs, truth)
+        if weights is not None:
+            counted = counted * weights
+        return (losses * counted).sum() / counted.sum()
+
+    def _mean(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
+        """The mean where PyTorch computes it in one kernel."""
+        if self.target.task is Task.REGRESSION:
+            return _regression(self.regression, outputs[:, 0], truth, "mean")
+        if isinstance(self.classification, plans.CrossEntropy):
+            return functional.cross_entropy(
+                outputs,
+                truth,
+                self.class_weights,
+                ignore_index=UNSEEN,
+                label_smoothing=self.classification.label_smoothing,
+            )
+        return None
+
+    def _by_row(self, outputs: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each row (N,), and how much it counts."""
+        if self.target.task is Task.REGRESSION:
+            return _regression(self.regression, outputs[:, 0], truth, "none"), torch.ones_like(truth)
+        seen = truth != UNSEEN
+        known = torch.where(seen, truth, 0)
+        counted = seen.to(outputs.dtype)
+        if self.class_weights is not None:
+            counted = counted * self.class_weights[known]
+        return _classification(self.classification, outputs, known), counted
+
+
+def target_losses(
+    plan: TrainingPlan, targets: tuple[FittedTarget, ...], truths: tuple[Tensor, ...]
+) -> list[TargetLoss]:
+    """The loss of each target. `truths` are the training rows' (N,), from which balanced weights are counted.
+
+    Raises:
+        InvalidArgument: INVALID_FIELD, naming the field of the plan that does not suit the targets.
+    """
+    _check_weights(plan.class_weights, targets)
+    losses = []
+    for target, truth in zip(targets, truths, strict=True):
+        if isinstance(plan.classification_loss, plans.BinaryCrossEntropy) and target.task is (
+            Task.MULTICLASS_CLASSIFICATION
+        ):
+            raise _refusal(
+                "binary_cross_entropy",
+                f"target '{target.name}' has {len(target.classes)} classes, and binary_cross_entropy is for two: take "
+                "cross_entropy or focal",
+            )
+        weights = _class_weights(plan.class_weights, target, truth, is_only=len(targets) == 1)
+        losses.append(TargetLoss(target, plan.regression_loss, plan.classification_loss, weights))
+    return losses
+
+
+def _regression(loss: RegressionLoss, outputs: Tensor, truth: Tensor, reduction: str) -> Tensor:
+    match loss:
+        case plans.Mse():
+            return functional.mse_loss(outputs, truth, reduction=reduction)
+        case plans.Mae():
+            return functional.l1_loss(outputs, truth, reduction=reduction)
+        case plans.Huber(delta=delta):
+            return functional.huber_loss(outputs, truth, reduction=reduction, delta=delta)
+
+
+def _classification(loss: ClassificationLoss, outputs: Tensor, truth: Tensor) -> Tensor:
+    match loss:
+        case plans.CrossEntropy(label_smoothing=smoothing):
+            return functional.cross_entropy(outputs, truth, reduction="none", label_smoothing=smoothing)
+        case plans.BinaryCrossEntropy():
+            logit = outputs[:, 1] - outputs[:, 0]
+            return functional.binary_cross_entropy_with_logits(logit, truth.to(logit.dtype), reduction="none")
+        case plans.Focal(gamma=gamma):
+            entropy = functional.cross_entropy(outputs, truth, reduction="none")
+            missed = 1 - torch.exp(-entropy)
+            # The slope of x ** gamma at 0 is not finite for a gamma below 1.
+            return missed.clamp(min=1e-7) ** gamma * entropy
+
+
+def _class_weights(wanted: ClassWeights, target: FittedTarget, truth: Tensor, *, is_only: bool) -> Tensor | None:
+    if target.task is Task.REGRESSION:
+        return None
+    if wanted.balanced:
+        counts = torch.bincount(truth[truth != UNSEEN], minlength=len(target.classes)).double()
+        return (counts.sum() / (len(counts) * counts.clamp(min=1))).float()
+    given = {
+        each.class_label: each.weight
+        for each in wanted.weights
+        if each.target == target.name or (not each.target and is_only)
+    }
+    if not given:
+        return None
+    return torch.tensor([given.get(label, 1.0) for label in target.classes])
+
+
+def _check_weights(wanted: ClassWeights, targets: tuple[FittedTarget, ...]) -> None:
+    by_name = {target.name: target for target in targets}
+    for position, each in enumerate(wanted.weights):
+        field = f"class_weights.weights[{position}]"
+        if not each.target and len(targets) > 1:
+            raise _refusal(f"{field}.target", f"there are {len(targets)} targets, so name one of {_listed(by_name)}")
+        target = by_name.get(each.target) if each.target else targets[0]
+        if target is None:
+            raise _refusal(f"{field}.target", f"there is no target '{each.target}': it can be {_listed(by_name)}")
+        if each.class_label not in target.classes:
+            raise _refusal(
+                f"{field}.class_label",
+                f"target '{target.name}' has no class '{each.class_label}' in the training rows: it has "
+                f"{_listed(target.classes) or 'numbers, not classes'}",
+            )
+
+
+def _listed(names: "tuple[str, ...] | dict[str, FittedTarget]") -> str:
+    shown = ", ".join(f"'{name}'" for name in list(names)[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _refusal(field: str, message: str) -> InvalidArgument:
+    return InvalidArgument(Reason.INVALID_FIELD, message, field=f"training_job.plan.{field}")
