@@ -15,7 +15,8 @@ from scraper_server.datasets.store import ArtifactGone, DatasetStore, view_name_
 from scraper_server.datasets.values import DatasetView, view_key
 from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
-from scraper_server.views.batches import PartFile
+from scraper_server.views.batches import PartFile, PartStream
+from scraper_server.views.layouts import LayoutKind, layout_of
 from scraper_server.views.making import make_view, part_file
 from scraper_server.views.spec import Part, ViewSpec
 from servicekit.artifacts import ArtifactStore
@@ -130,9 +131,9 @@ class Views:
         await self._store.delete_view(owner, dataset_id, view_id)
 
     async def part(
-        self, owner: str, dataset_id: str, view_id: str, part: Part, digest: str
-    ) -> tuple[DatasetView, PartFile]:
-        """A view with the file of a part, which can be read to its end even if the view is deleted meanwhile.
+        self, owner: str, dataset_id: str, view_id: str, part: Part, layout: LayoutKind, digest: str
+    ) -> tuple[DatasetView, PartStream]:
+        """A view with the rows of a part, which can be read to their end even if the view is deleted meanwhile.
 
         Raises:
             NotFound: There is no such view.
@@ -143,7 +144,8 @@ class Views:
             message = f"view '{view.name}' is another one by now ({view.resolved.digest}): read it from batch 0"
             raise Aborted(Reason.ETAG_MISMATCH, message, resource=view.name)
         directory = await self._artifacts.fetch(view_key(view.resolved.digest))
-        return view, await asyncio.to_thread(PartFile, part_file(directory, part))
+        file = await asyncio.to_thread(PartFile, part_file(directory, part))
+        return view, PartStream(file, layout_of(layout, view.resolved.columns, file.schema))
 
     async def _kept(self, view: DatasetView, directory: Path, request: RequestKey | None) -> DatasetView:
         """Keeps the view; or returns the one that the same request has made meanwhile."""

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
-from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, source_pb2
+from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, import_job_pb2, scraper_service_pb2, source_pb2
 
 from scraper_server.imports.spec import ImportPhase
 from scraper_server.sources.search import FileType, LicenseFamily, SearchSort
 from scraper_server.sources.source import SourceKind
 from scraper_server.tables.formats import Compression, FormatKind, RaggedRows
 from scraper_server.tables.schema import ColumnType, WarningKind
+from scraper_server.views.layouts import LayoutKind
 from scraper_server.views.spec import ColumnRole, MissingPolicy, Part
 from servicekit.images.shape import ImageMode, ImageResizing
 
@@ -145,3 +146,9 @@ IMPORT_PHASE = {
     ImportPhase.CONVERTING: import_job_pb2.IMPORT_PHASE_CONVERTING,
     ImportPhase.PROFILING: import_job_pb2.IMPORT_PHASE_PROFILING,
 }
+
+LAYOUT = {
+    LayoutKind.COLUMNS: scraper_service_pb2.VIEW_LAYOUT_COLUMNS,
+    LayoutKind.FEATURES: scraper_service_pb2.VIEW_LAYOUT_FEATURES,
+}
+LAYOUT_OF = {scraper_service_pb2.VIEW_LAYOUT_UNSPECIFIED: LayoutKind.COLUMNS} | _reversed(LAYOUT)

@@ -1,6 +1,7 @@
 """The methods of `flare.scraper.v1.ScraperService`."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from flare.scraper.v1 import (
@@ -18,11 +19,12 @@ from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
-from scraper_server.rpc import dataset_messages, import_messages, source_messages, view_messages
-from scraper_server.rpc.enums import PART_OF, SOURCE_KIND_OF
+from scraper_server.rpc import dataset_messages, import_messages, source_messages, view_messages, view_stream
+from scraper_server.rpc.enums import LAYOUT_OF, PART_OF, SOURCE_KIND_OF
 from scraper_server.rpc.format_messages import file_format
 from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
 from scraper_server.sources.catalog import Sources
+from scraper_server.views.batches import EncodedBatch
 from servicekit.idempotency import RequestKey, request_key
 from servicekit.identity import current_caller
 from servicekit.pages import decode_token, encode_token, page_size
@@ -175,13 +177,17 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         await self._views.delete(_owner(), *view_ids(request.name))
         return Empty()
 
-    async def StreamView(self, request: pb.StreamViewRequest, context: Context) -> AsyncIterator[pb.StreamViewResponse]:
+    async def StreamView(  # type: ignore[override]  # batches become messages when they are written, by their codec
+        self, request: pb.StreamViewRequest, context: Context
+    ) -> AsyncIterator[pb.StreamViewResponse | EncodedBatch]:
         part = PART_OF[request.part]
-        view, file = await self._views.part(_owner(), *view_ids(request.name), part, request.digest)
-        batches = file.encoded(request.start_batch)
-        yield view_messages.stream_header(view, part, file)
-        async for batch in batches:
-            yield view_messages.stream_batch(batch)
+        view, stream = await self._views.part(
+            _owner(), *view_ids(request.name), part, LAYOUT_OF[request.layout], request.digest
+        )
+        async with aclosing(stream.encoded(request.start_batch)) as batches:
+            yield view_stream.header_message(view, part, stream)
+            async for batch in batches:
+                yield batch
 
 
 def _owner() -> str:

@@ -1,6 +1,6 @@
 """Views and their rows as messages, and the requests that make them as values."""
 
-from flare.scraper.v1 import dataset_pb2, scraper_service_pb2
+from flare.scraper.v1 import dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as pb
 
 from scraper_server.datasets.values import DatasetView
@@ -12,9 +12,7 @@ from scraper_server.rpc.enums import (
     MISSING_POLICY,
     MISSING_POLICY_OF,
 )
-from scraper_server.tables.schema import Column, arrow_schema
-from scraper_server.views.batches import EncodedBatch, PartFile
-from scraper_server.views.spec import PARTS, ColumnRole, ColumnSelection, Part, Split, SplitMethod, ViewColumn, ViewSpec
+from scraper_server.views.spec import ColumnRole, ColumnSelection, Split, SplitMethod, ViewColumn, ViewSpec
 from servicekit.rpc.jobs import timestamp_message
 
 
@@ -36,33 +34,13 @@ def view_message(view: DatasetView) -> pb.DatasetView:
         columns=[_selection_message(each) for each in view.spec.columns],
         default_role=COLUMN_ROLE[view.spec.default_role],
         split=_split_message(view.spec.split),
-        resolved_columns=[_column_message(each) for each in view.resolved.columns],
+        resolved_columns=[view_column_message(each) for each in view.resolved.columns],
         row_counts=pb.SplitRowCounts(train=train, validation=validation, test=test),
         dropped_row_count=view.resolved.dropped_row_count,
         digest=view.resolved.digest,
         dataset_digest=view.dataset_digest,
         create_time=timestamp_message(view.create_time),
     )
-
-
-def stream_header(view: DatasetView, part: Part, file: PartFile) -> scraper_service_pb2.StreamViewResponse:
-    """What a row stream begins with."""
-    schema = arrow_schema(tuple(Column(each.name, each.type) for each in view.resolved.columns))
-    return scraper_service_pb2.StreamViewResponse(
-        header=scraper_service_pb2.StreamViewHeader(
-            columns=[_column_message(each) for each in view.resolved.columns],
-            row_count=view.resolved.row_counts[PARTS.index(part)],
-            batch_count=file.batch_count,
-            digest=view.resolved.digest,
-            arrow_schema=schema.serialize().to_pybytes(),
-        )
-    )
-
-
-def stream_batch(batch: EncodedBatch) -> scraper_service_pb2.StreamViewResponse:
-    """Some rows."""
-    message = scraper_service_pb2.ViewBatch(index=batch.index, row_count=batch.row_count, arrow_batch=batch.message)
-    return scraper_service_pb2.StreamViewResponse(batch=message)
 
 
 def _selection(message: pb.ColumnSelection) -> ColumnSelection:
@@ -117,7 +95,8 @@ def _split_message(split: Split) -> pb.Split:
     return message
 
 
-def _column_message(column: ViewColumn) -> pb.ViewColumn:
+def view_column_message(column: ViewColumn) -> pb.ViewColumn:
+    """A column as the rows of a view have it."""
     return pb.ViewColumn(
         name=column.name,
         source_column=column.source_column,

@@ -42,3 +42,8 @@ def plain(values: "pa.ChunkedArray[Any]") -> Array:
 def concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Batches of one schema as one batch."""
     return cast(Any, pa).concat_batches(batches)  # type: ignore[no-any-return]  # missing in the stubs
+
+
+def fixed_size_lists(values: Array, type_: pa.DataType) -> Array:
+    """Values as lists of equal size, without a copy."""
+    return cast(Any, pa.FixedSizeListArray).from_arrays(values, type=type_)  # type: ignore[no-any-return]

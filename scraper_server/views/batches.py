@@ -1,13 +1,14 @@
 """The rows of a view's part as an Arrow file whose batches are those that are streamed.
 
 Such a file is written and read several times as fast as Parquet, above all with thousands of columns, and each of its
-batches is found at once.
+batches is found at once. It is not compressed: numbers hardly shrink, and a batch is then sent as it lies, where
+unpacking it would take most of the time of a stream.
 
 Where the batches end hangs on the rows alone, so a stream that was cut goes on at any batch, exactly.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from scraper_server.tables.arrow import Array, concatenated, kernels
+from scraper_server.views.layouts import Layout
 from servicekit.errors import OutOfRange, Reason
 
-# What a batch may take as an Arrow IPC message, and what its head takes of it for each column.
+# What a batch may take as an Arrow IPC message in any layout, and what its head takes of it for each column. Smaller
+# ones cost more calls for the same rows; larger ones fall out of the processor's cache.
 BATCH_BYTES = 1 << 20
 COLUMN_HEAD_BYTES = 128
 BATCH_ROWS = 65_536
@@ -32,7 +35,7 @@ class EncodedBatch:
 
     index: int
     row_count: int
-    message: bytes
+    message: pa.Buffer
 
 
 class BatchWriter(AbstractContextManager["BatchWriter"]):
@@ -41,7 +44,7 @@ class BatchWriter(AbstractContextManager["BatchWriter"]):
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         """Creates the file."""
         self._schema = schema
-        self._writer = pa.ipc.new_file(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+        self._writer = pa.ipc.new_file(str(path), schema)
         self._waiting: list[pa.RecordBatch] = []
         self._budget = max(BATCH_BYTES - COLUMN_HEAD_BYTES * len(schema), BATCH_BYTES // 2)
 
@@ -71,42 +74,58 @@ class BatchWriter(AbstractContextManager["BatchWriter"]):
 
 
 class PartFile:
-    """The batches of a part, by number. Closed when nobody refers to it."""
+    """The batches of a part, by number. Closed when nobody refers to it; can be read on after it was deleted."""
 
     def __init__(self, path: Path) -> None:
         """Reads the footer."""
-        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        # Read rather than mapped: the memory of this process does not grow with what it has sent, and a disk that
+        # fails is an error instead of the end of the process.
+        self._file = pa.ipc.open_file(pa.OSFile(str(path), mode="r"))
+        self.schema: pa.Schema = self._file.schema
         self.batch_count: int = self._file.num_record_batches
 
     def batch(self, number: int) -> pa.RecordBatch:
         """The batch of a number from 0."""
         return self._file.get_batch(number)
 
-    async def encoded(self, start: int) -> AsyncIterator[EncodedBatch]:
+
+@dataclass(frozen=True)
+class PartStream:
+    """The batches of a part on their way out."""
+
+    file: PartFile
+    layout: Layout
+
+    async def encoded(self, start: int) -> AsyncGenerator[EncodedBatch, None]:
         """The batches from a number on, as Arrow IPC messages. One is read ahead, in a thread.
 
         Raises:
             OutOfRange: INVALID_FIELD, if `start` is larger than the number of batches.
         """
-        if start > self.batch_count:
-            message = f"start_batch {start} lies beyond the {self.batch_count} batches of this part"
+        count = self.file.batch_count
+        if start > count:
+            message = f"start_batch {start} lies beyond the {count} batches of this part"
             raise OutOfRange(Reason.INVALID_FIELD, message, field="start_batch")
         ahead: asyncio.Task[EncodedBatch] | None = None
-        for number in range(start, self.batch_count):
-            batch = await (ahead or self._reading(number))
-            ahead = self._reading(number + 1) if number + 1 < self.batch_count else None
-            yield batch
+        try:
+            for number in range(start, count):
+                batch = await (ahead or self._reading(number))
+                ahead = self._reading(number + 1) if number + 1 < count else None
+                yield batch
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
     def _reading(self, number: int) -> "asyncio.Task[EncodedBatch]":
         return asyncio.create_task(asyncio.to_thread(self._encoded, number))
 
     def _encoded(self, number: int) -> EncodedBatch:
-        batch = self.batch(number)
-        return EncodedBatch(number, len(batch), batch.serialize().to_pybytes())
+        batch = self.layout.laid_out(self.file.batch(number))
+        return EncodedBatch(number, len(batch), batch.serialize())
 
 
 def _row_bytes(rows: pa.RecordBatch) -> npt.NDArray[np.float64]:
-    """What each row takes in an IPC message."""
+    """What each row takes in an IPC message, at most."""
     total = np.zeros(len(rows))
     for array in rows.columns:
         total += 1 / 8 + _cell_bytes(array)
@@ -114,9 +133,9 @@ def _row_bytes(rows: pa.RecordBatch) -> npt.NDArray[np.float64]:
 
 
 def _cell_bytes(array: Array) -> npt.NDArray[np.float64] | float:
-    if pa.types.is_boolean(array.type):
-        return 1 / 8
     if pa.types.is_string(array.type):
         lengths: npt.NDArray[np.float64] = kernels.fill_null(kernels.binary_length(array), 0).to_numpy()
         return lengths + 4
-    return 8
+    if pa.types.is_fixed_size_binary(array.type):
+        return float(array.type.byte_width)
+    return 8  # booleans too: as features they are float64

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scraper_server.tables.schema import Column, ColumnType, arrow_schema
-from scraper_server.views.batches import BATCH_BYTES, BATCH_ROWS, BatchWriter, PartFile
+from scraper_server.views.batches import BATCH_BYTES, BATCH_ROWS, BatchWriter, EncodedBatch, PartFile, PartStream
+from scraper_server.views.layouts import LayoutKind, layout_of
 from servicekit.errors import OutOfRange, Reason
 
 ROW_COUNT = 30_000
@@ -24,6 +25,11 @@ def rows_of(count: int) -> pa.RecordBatch:
     )
     arrays: list[Any] = [pa.array(random.normal(size=count)), pa.array(random.random(count) < 0.5), pa.array(text)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+async def encoded(file: PartFile, start: int = 0) -> list[EncodedBatch]:
+    stream = PartStream(file, layout_of(LayoutKind.COLUMNS, (), file.schema))
+    return [batch async for batch in stream.encoded(start)]
 
 
 def written(path: Path, rows: pa.RecordBatch, cuts: list[int]) -> PartFile:
@@ -40,7 +46,7 @@ def rows() -> pa.RecordBatch:
 
 async def test_batches_hold_all_rows_in_order_within_the_limit(rows: pa.RecordBatch, tmp_path: Path) -> None:
     file = written(tmp_path / "a", rows, [1000, 1000, 20_000])
-    batches = [batch async for batch in file.encoded(0)]
+    batches = await encoded(file)
     assert [batch.index for batch in batches] == list(range(file.batch_count))
     sizes = [len(batch.message) for batch in batches]
     assert max(sizes) <= BATCH_BYTES
@@ -65,15 +71,15 @@ def test_how_rows_arrive_does_not_change_the_batches(
 
 async def test_a_stream_goes_on_at_any_batch(rows: pa.RecordBatch, tmp_path: Path) -> None:
     file = written(tmp_path / "a", rows, [])
-    everything = [batch async for batch in file.encoded(0)]
+    everything = await encoded(file)
     for start in range(file.batch_count + 1):
-        assert [batch async for batch in file.encoded(start)] == everything[start:]
+        assert await encoded(file, start) == everything[start:]
 
 
 async def test_a_batch_beyond_the_last_is_out_of_range(rows: pa.RecordBatch, tmp_path: Path) -> None:
     file = written(tmp_path / "a", rows, [])
     with pytest.raises(OutOfRange) as caught:
-        [batch async for batch in file.encoded(file.batch_count + 1)]
+        await encoded(file, file.batch_count + 1)
     assert caught.value.reason is Reason.INVALID_FIELD
 
 
@@ -94,4 +100,4 @@ def test_narrow_rows_are_cut_by_their_number(tmp_path: Path) -> None:
 async def test_a_part_without_rows_has_no_batches(tmp_path: Path) -> None:
     file = written(tmp_path / "a", rows_of(0), [])
     assert file.batch_count == 0
-    assert [batch async for batch in file.encoded(0)] == []
+    assert await encoded(file) == []
