@@ -96,21 +96,24 @@ class PartStream:
     file: PartFile
     layout: Layout
 
-    async def encoded(self, start: int) -> AsyncGenerator[EncodedBatch, None]:
+    def encoded(self, start: int) -> AsyncGenerator[EncodedBatch, None]:
         """The batches from a number on, as Arrow IPC messages. One is read ahead, in a thread.
 
         Raises:
-            OutOfRange: INVALID_FIELD, if `start` is larger than the number of batches.
+            OutOfRange: INVALID_FIELD, at once, if `start` is larger than the number of batches.
         """
         count = self.file.batch_count
         if start > count:
             message = f"start_batch {start} lies beyond the {count} batches of this part"
             raise OutOfRange(Reason.INVALID_FIELD, message, field="start_batch")
+        return self._from(start)
+
+    async def _from(self, start: int) -> AsyncGenerator[EncodedBatch, None]:
         ahead: asyncio.Task[EncodedBatch] | None = None
         try:
-            for number in range(start, count):
+            for number in range(start, self.file.batch_count):
                 batch = await (ahead or self._reading(number))
-                ahead = self._reading(number + 1) if number + 1 < count else None
+                ahead = self._reading(number + 1) if number + 1 < self.file.batch_count else None
                 yield batch
         finally:
             if ahead is not None:

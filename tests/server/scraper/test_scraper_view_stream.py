@@ -1,31 +1,47 @@
 """Views over the wire: made, refused by field, streamed and gone on with."""
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
+import numpy as np
 import pyarrow as pa
 import pytest
 from flare.scraper.v1 import dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as view_pb
 from flare.scraper.v1 import scraper_service_pb2 as pb
 
-from tests.server.scraper.scraper_calls import PASSENGERS, Caller, Server, files_below, survival_view
+from tests.server.scraper.scraper_calls import PASSENGERS, Caller, Server, files_below, refusal_of, survival_view
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PARTS = (view_pb.SPLIT_PART_TRAIN, view_pb.SPLIT_PART_VALIDATION, view_pb.SPLIT_PART_TEST)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def streamed(caller: Caller, name: str, **request: Any) -> tuple[pb.StreamViewHeader, list[pb.ViewBatch]]:
+    """The messages of a part: of the training rows, unless another is asked for."""
+    part = request.pop("part", PARTS[0])
+    header, *batches = await caller.stream("StreamView", pb.StreamViewRequest(name=name, part=part, **request))
+    assert all(each.WhichOneof("message") == "batch" for each in batches)
+    return header.header, [each.batch for each in batches]
+
+
+def table_of(header: pb.StreamViewHeader, batches: list[pb.ViewBatch]) -> pa.Table:
+    """The rows, as every client reads them."""
+    schema = pa.ipc.read_schema(pa.py_buffer(header.arrow_schema))
+    read = [pa.ipc.read_record_batch(pa.py_buffer(each.arrow_batch), schema) for each in batches]
+    assert [len(each) for each in read] == [each.row_count for each in batches]
+    return pa.Table.from_batches(read, schema)
+
+
 async def rows_of(caller: Caller, name: str, part: "view_pb.SplitPart.ValueType") -> list[dict[str, Any]]:
-    """The rows of a part, as every client reads them."""
-    header, *batches = await caller.stream("StreamView", pb.StreamViewRequest(name=name, part=part))
-    schema = pa.ipc.read_schema(pa.py_buffer(header.header.arrow_schema))
-    assert schema.names == [column.name for column in header.header.columns]
-    read = [pa.ipc.read_record_batch(pa.py_buffer(each.batch.arrow_batch), schema) for each in batches]
-    table = pa.Table.from_batches(read, schema)
-    assert table.num_rows == header.header.row_count
-    assert len(batches) == header.header.batch_count
+    """The rows of a part."""
+    header, batches = await streamed(caller, name, part=part)
+    table = table_of(header, batches)
+    assert table.schema.names == [column.name for column in header.columns]
+    assert table.num_rows == header.row_count
+    assert len(batches) == header.batch_count
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
 
@@ -83,23 +99,75 @@ async def test_equal_views_stream_equal_rows_whoever_made_them(scraper: Server, 
     assert await rows_of(bob, his.name, PARTS[2]) == await rows_of(ann, hers.name, PARTS[2])
 
 
-async def test_a_stream_that_was_cut_goes_on_at_any_batch(ann: Caller) -> None:
-    text = "number,words,y\n" + "".join(f"{at},{'w' * 300},{at % 2}\n" for at in range(9_000))
+async def test_both_layouts_hold_every_value_of_every_type(ann: Caller) -> None:
+    text = "whole,number,flag,time,kind,words,y,z\n" + "".join(
+        f"{at * 10**6},{at / 7!r},{at % 3 == 0},2024-05-{at % 28 + 1:02}T10:00:00,{'abc'[at % 3]},"
+        f"{'' if at % 5 == 0 else f'word {at}'},{at % 2},{at / 3!r}\n"
+        for at in range(3_000)
+    )
+    dataset = await ann.uploaded(text)
+    targets = [view_pb.ColumnSelection(column=name, role=view_pb.COLUMN_ROLE_TARGET) for name in "yz"]
+    everything = view_pb.Split(train_fraction=1)
+    view = await ann.viewed(dataset, view_pb.DatasetView(columns=targets, split=everything))
+
+    header, batches = await streamed(ann, view.name)
+    assert header.layout == pb.VIEW_LAYOUT_COLUMNS
+    assert list(header.columns) == list(view.resolved_columns)
+    assert not header.feature_columns
+    columns = table_of(header, batches)
+    assert columns["whole"].to_pylist() == [at * 10**6 for at in range(3_000)]
+    assert columns["number"].to_pylist() == [at / 7 for at in range(3_000)]
+    assert columns["flag"].to_pylist() == [at % 3 == 0 for at in range(3_000)]
+    assert columns["time"].to_pylist() == [datetime(2024, 5, at % 28 + 1, 10, tzinfo=UTC) for at in range(3_000)]
+    assert columns["kind"].to_pylist() == ["abc"[at % 3] for at in range(3_000)]
+    assert columns["words"].to_pylist() == [f"word {at}" if at % 5 else None for at in range(3_000)]
+    assert columns["z"].to_pylist() == [at / 3 for at in range(3_000)]
+
+    header, batches = await streamed(ann, view.name, layout=pb.VIEW_LAYOUT_FEATURES)
+    assert header.layout == pb.VIEW_LAYOUT_FEATURES
+    assert list(header.feature_columns) == ["whole", "number", "flag"]
+    assert [each.name for each in header.columns] == ["whole", "number", "flag", "time", "kind", "words", "y", "z"]
+    features = table_of(header, batches)
+    assert features.schema.names == ["features", "time", "kind", "words", "y", "z"]
+    matrix: Any = features["features"].combine_chunks()
+    assert matrix.type.value_type == pa.float64()
+    expected = np.stack([columns[name].cast(pa.float64()).to_numpy() for name in header.feature_columns], axis=1)
+    np.testing.assert_array_equal(matrix.values.to_numpy().reshape(-1, 3), expected)
+    for name in features.schema.names[1:]:
+        assert features[name].equals(columns[name])
+        assert features.schema.field(name).equals(columns.schema.field(name), check_metadata=True)
+
+
+@pytest.mark.parametrize("layout", [pb.VIEW_LAYOUT_COLUMNS, pb.VIEW_LAYOUT_FEATURES])
+async def test_a_stream_that_was_cut_goes_on_at_any_batch(ann: Caller, layout: "pb.ViewLayout.ValueType") -> None:
+    flags = [f"f{at}" for at in range(20)]  # as booleans they are small, as features they are not
+    text = ",".join(["words", "y", *flags]) + "\n"
+    text += "".join(f"{'w' * 300},{at % 2}" + ",true" * len(flags) + "\n" for at in range(9_000))
     dataset = await ann.uploaded(text)
     target = view_pb.ColumnSelection(column="y", role=view_pb.COLUMN_ROLE_TARGET)
     view = await ann.viewed(dataset, view_pb.DatasetView(columns=[target]))
-    header, *batches = await ann.stream("StreamView", pb.StreamViewRequest(name=view.name, part=PARTS[0]))
-    assert header.header.batch_count == len(batches) >= 2
-    assert [each.batch.index for each in batches] == list(range(len(batches)))
-    assert max(len(each.batch.arrow_batch) for each in batches) <= 1 << 20
+    header, batches = await streamed(ann, view.name, layout=layout)
+    assert header.batch_count == len(batches) >= 3
+    assert [each.index for each in batches] == list(range(len(batches)))
+    assert max(len(each.arrow_batch) for each in batches) <= 1 << 20
     for start in range(len(batches) + 1):
-        request = pb.StreamViewRequest(name=view.name, part=PARTS[0], start_batch=start, digest=view.digest)
-        again, *rest = await ann.stream("StreamView", request)
-        assert again == header
-        assert rest == batches[start:]
-    beyond = pb.StreamViewRequest(name=view.name, part=PARTS[0], start_batch=len(batches) + 1)
-    refusal = await ann.refused("StreamView", beyond)
-    assert (refusal.code, refusal.fields) == (grpc.StatusCode.OUT_OF_RANGE, ("start_batch",))
+        again = await streamed(ann, view.name, layout=layout, start_batch=start, digest=view.digest)
+        assert again == (header, batches[start:])
+
+
+@pytest.mark.parametrize(
+    ("start", "code"), [(2, grpc.StatusCode.OUT_OF_RANGE), (2**63 - 1, grpc.StatusCode.OUT_OF_RANGE), (-1, INVALID)]
+)
+async def test_a_first_batch_that_is_not_there_is_refused_at_once(
+    ann: Caller, start: int, code: grpc.StatusCode
+) -> None:
+    view = await ann.viewed(await ann.uploaded(), survival_view())
+    request = pb.StreamViewRequest(name=view.name, part=PARTS[0], start_batch=start)
+    call = ann.stub.StreamView(request, metadata=ann.metadata, timeout=60)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    refusal = refusal_of(caught.value)
+    assert (refusal.code, refusal.reason, refusal.fields) == (code, "INVALID_FIELD", ("start_batch",))
 
 
 async def test_another_view_of_the_same_name_is_told_apart_by_its_digest(ann: Caller) -> None:
