@@ -6,12 +6,12 @@ from flare.scraper.v1 import scraper_service_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scraper_server.rpc.view_stream import batch_bytes
+from scraper_server.rpc.view_stream import written
 from scraper_server.views.batches import EncodedBatch
 
 
 def assert_the_same(index: int, row_count: int, message: bytes) -> None:
-    framed = batch_bytes(EncodedBatch(index, row_count, pa.py_buffer(message)))
+    framed = written(EncodedBatch(index, row_count, pa.py_buffer(message)))
     batch = pb.ViewBatch(index=index, row_count=row_count, arrow_batch=message)
     assert framed == pb.StreamViewResponse(batch=batch).SerializeToString(deterministic=True)
     assert pb.StreamViewResponse.FromString(framed).batch == batch
