@@ -4,7 +4,6 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,14 +13,12 @@ from flare.scraper.v1 import source_pb2
 
 from benchmarks.figures import Figure
 from benchmarks.made_tables import write_csv
-from benchmarks.scraper_process import RunningScraper, running_scraper
+from benchmarks.scraper_process import TIMEOUT_SECONDS, RunningScraper, running_scraper
 from benchmarks.sizes import Sizes
 from tests.kaggle_emulator import Catalogue, EmulatedDataset, EmulatedFile, KaggleEmulator
 
 GIBIBYTE = 1024**3
-CHUNK_BYTES = 1 << 20
 SAMPLE_SECONDS = 0.02
-TIMEOUT_SECONDS = 3600
 PAUSE_SECONDS = 0.01
 
 
@@ -48,24 +45,13 @@ async def _peak_memory(sizes: Sizes) -> int:
         source = directory / "large.csv"
         write_csv(source, sizes.columns, size_bytes=sizes.peak_memory_bytes)
         async with running_scraper(directory, max_file_bytes=2 * source.stat().st_size) as scraper:
-            upload = asyncio.create_task(_upload(scraper, source))
+            upload = asyncio.create_task(scraper.upload(source))
             peak = 0
             while not upload.done():
                 peak = max(peak, _resident_bytes(scraper.process_id))
                 await asyncio.wait([upload], timeout=SAMPLE_SECONDS)
             await upload
             return peak
-
-
-async def _upload(scraper: RunningScraper, source: Path) -> None:
-    await scraper.stub.UploadDataset(_messages(source), metadata=scraper.metadata, timeout=TIMEOUT_SECONDS)
-
-
-def _messages(source: Path) -> Iterator[pb.UploadDatasetRequest]:
-    yield pb.UploadDatasetRequest(header=pb.UploadHeader(file_name=source.name, size_bytes=source.stat().st_size))
-    with source.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield pb.UploadDatasetRequest(chunk=chunk)
 
 
 def _resident_bytes(process_id: int) -> int:
@@ -95,7 +81,7 @@ async def _get_dataset_seconds(sizes: Sizes) -> list[float]:
                 directory, kaggle_endpoint=kaggle.endpoint, concurrent_imports=sizes.imports, processes=sizes.imports
             ) as scraper,
         ):
-            await _upload(scraper, asked)
+            await scraper.upload(asked)
             imports = asyncio.gather(*(_import(scraper, each.ref) for each in catalogue.datasets))
             seconds: list[float] = []
             while not imports.done():

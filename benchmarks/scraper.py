@@ -8,11 +8,15 @@ from benchmarks.conversion_speed import csv_to_parquet_with_statistics
 from benchmarks.figures import Figure
 from benchmarks.import_load import get_dataset_p50_under_imports, import_peak_memory
 from benchmarks.sizes import Sizes
+from benchmarks.stream_speed import stream_view, stream_view_features, stream_view_memory
 
 FIGURES: dict[str, Callable[[Sizes], Figure]] = {
     "csv_to_parquet_with_statistics": csv_to_parquet_with_statistics,
     "import_peak_memory": import_peak_memory,
     "get_dataset_p50_under_imports": get_dataset_p50_under_imports,
+    "stream_view": stream_view,
+    "stream_view_features": stream_view_features,
+    "stream_view_memory": stream_view_memory,
 }
 
 

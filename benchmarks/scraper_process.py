@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,13 @@ from pathlib import Path
 import grpc
 import jwt
 from aiohttp import web
-from flare.scraper.v1 import scraper_service_pb2_grpc
+from flare.scraper.v1 import dataset_pb2, scraper_service_pb2_grpc
+from flare.scraper.v1 import scraper_service_pb2 as pb
 
 from tests.tokens import ISSUER, TokenIssuer
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class RunningScraper:
     address: str
     stub: "scraper_service_pb2_grpc.ScraperServiceAsyncStub"
     metadata: tuple[tuple[str, str], ...]
+
+    async def upload(self, source: Path) -> dataset_pb2.Dataset:
+        """The data set that the server makes of a file."""
+        return await self.stub.UploadDataset(_messages(source), metadata=self.metadata, timeout=TIMEOUT_SECONDS)
 
 
 @asynccontextmanager
@@ -58,6 +66,13 @@ async def _started(directory: Path, **settings: object) -> tuple[asyncio.subproc
                 return process, json.loads(line)["port"]
         await asyncio.sleep(0.05)
     raise RuntimeError((directory / "server.log").read_text())
+
+
+def _messages(source: Path) -> Iterator[pb.UploadDatasetRequest]:
+    yield pb.UploadDatasetRequest(header=pb.UploadHeader(file_name=source.name, size_bytes=source.stat().st_size))
+    with source.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield pb.UploadDatasetRequest(chunk=chunk)
 
 
 @asynccontextmanager

@@ -21,3 +21,5 @@ class Sizes:
     """imports at once of get_dataset_p50_under_imports"""
     import_rows: int = 200_000
     """rows of each of them"""
+    stream_rows: int = 1_000_000
+    """rows of the view of stream_view"""

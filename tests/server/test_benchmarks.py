@@ -6,7 +6,15 @@ import pytest
 
 from benchmarks.scraper import FIGURES, main
 
-TINY = ("--runs=1", "--rows=2000", "--columns=33", "--peak-memory-bytes=100000", "--imports=2", "--import-rows=500")
+TINY = (
+    "--runs=1",
+    "--rows=2000",
+    "--columns=33",
+    "--peak-memory-bytes=100000",
+    "--imports=2",
+    "--import-rows=500",
+    "--stream-rows=5000",
+)
 
 
 @pytest.mark.parametrize("name", FIGURES)
