@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from scraper_server.tables.cells import finite
 from scraper_server.tables.formats import FileFormat, FormatKind
 from scraper_server.tables.inference import StringKind
 from scraper_server.tables.names import unique_names
-from scraper_server.tables.reader import BytesDone, TableReader, plain_schema
+from scraper_server.tables.reader import BytesDone, plain_schema
 from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType
 
@@ -86,19 +86,30 @@ class ParquetFile:
         return found
 
 
-def write_table(batches: Iterator[pa.RecordBatch], path: Path, reader: TableReader) -> None:
-    """Writes the batches that come from a reader to a Parquet file, a row group each, and the columns' types with them.
+class TableWriter:
+    """Writes a table of ours: a row group for each batch, and the columns' types at the end.
 
-    Floats are not dictionary coded: measurements rarely repeat, and their dictionaries cost more than they save.
+    Floats are not dictionary coded: measurements rarely repeat, and their dictionaries cost more than they save. No
+    statistics are written, since nobody looks for rows by their values, and footers of wide tables grow with them.
     """
-    first = next(batches)
-    coded: Any = [field.name for field in first.schema if not pa.types.is_floating(field.type)]
-    with pq.ParquetWriter(path, first.schema, use_dictionary=coded, compression="zstd") as writer:
-        writer.write_batch(first)
-        for batch in batches:
-            writer.write_batch(batch)
-        types = {column.name: column.type.value for column in reader.columns}  # known for good after the last row
-        writer.add_key_value_metadata({TYPES_KEY: json.dumps(types)})
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        coded: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        self._writer = pq.ParquetWriter(path, schema, use_dictionary=coded, compression="zstd", write_statistics=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Writes the next rows."""
+        self._writer.write_batch(rows)
+
+    def tell_types(self, columns: tuple[Column, ...]) -> None:
+        """Writes what the schema does not say: which strings are categories. Readers know it after the last row."""
+        self._writer.add_key_value_metadata({TYPES_KEY: json.dumps({each.name: each.type.value for each in columns})})
 
 
 def _column_type(arrow_type: pa.DataType) -> ColumnType | None:
