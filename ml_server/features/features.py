@@ -1,5 +1,6 @@
 """All input columns together: from raw columns to one row-major float32 tensor."""
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,9 +11,8 @@ from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEn
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.values import Value
 
-# What is computed in float64 at a time: keeps the peak of memory near the size of the result.
-CHUNK_ROWS = 65_536
-CHUNK_FEATURES = 4_000_000
+# How many features are computed in float64 at a time: so many stay in the processor's cache from one step to the next.
+CHUNK_FEATURES = 65_536
 
 
 class FittedFeatures(Value):
@@ -36,17 +36,20 @@ class FittedFeatures(Value):
         """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
         rows = len(columns[self.columns[0].name])
         features = np.empty((rows, self.layout.columns), dtype=np.float32)
-        step = max(1, min(CHUNK_ROWS, CHUNK_FEATURES // self.layout.columns))
+        step = max(1, CHUNK_FEATURES // self.layout.columns)
         for start in range(0, rows, step):
             part = slice(start, start + step)
             self._fill(features[part], {name: _slice(column, part) for name, column in columns.items()})
         return features
 
     def _fill(self, features: NDArray[np.float32], columns: Columns) -> None:
-        names, places, shifts, scales = self._numbers
-        if names:
-            values = np.stack([_filled(column, columns[column.name]) for column in names], axis=1)
-            features[:, places] = (values - shifts) * scales
+        numbers = self._numbers
+        if numbers.names:
+            values = np.stack([_numbers_of(columns[name]) for name in numbers.names], axis=1)
+            np.copyto(values, numbers.fills, where=np.isnan(values))
+            values -= numbers.shifts
+            values *= numbers.scales
+            features[:, numbers.places] = values
         for column, place in self._others:
             prepared = column.prepared(columns[column.name])
             encoding = column.encoding
@@ -64,16 +67,17 @@ class FittedFeatures(Value):
                 features[:, place : place + encoding.width] = encoding.encode(prepared)
 
     @cached_property
-    def _numbers(
-        self,
-    ) -> tuple[list[FittedColumn], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def _numbers(self) -> "_Numbers":
         """The columns that are one number each, computed together: most tables are nothing else."""
         found = [(c, p, c.encoding) for c, p in self._places if isinstance(c.encoding, NumberEncoding)]
-        return (
-            [column for column, _, _ in found],
-            np.array([place for _, place, _ in found], dtype=np.int64),
-            np.array([encoding.shift for _, _, encoding in found]),
-            np.array([encoding.scale for _, _, encoding in found]),
+        places = [place for _, place, _ in found]
+        are_neighbours = bool(places) and places == list(range(places[0], places[0] + len(places)))
+        return _Numbers(
+            names=[column.name for column, _, _ in found],
+            places=slice(places[0], places[0] + len(places)) if are_neighbours else np.array(places, dtype=np.int64),
+            fills=np.array([np.nan if column.fill is None else float(column.fill) for column, _, _ in found]),
+            shifts=np.array([encoding.shift for _, _, encoding in found]),
+            scales=np.array([encoding.scale for _, _, encoding in found]),
         )
 
     @cached_property
@@ -95,11 +99,20 @@ class FittedFeatures(Value):
         return places
 
 
-def _filled(column: FittedColumn, raw: object) -> NDArray[np.float64]:
-    assert isinstance(raw, NumberColumn), column.name
-    prepared = column.prepared(raw)
-    assert isinstance(prepared, NumberColumn), column.name
-    return prepared.values
+@dataclass(frozen=True)
+class _Numbers:
+    """Columns that are one number each: places in the tensor, what missing values become (NaN: stay), and scaling."""
+
+    names: list[str]
+    places: slice | NDArray[np.int64]
+    fills: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    scales: NDArray[np.float64]
+
+
+def _numbers_of(column: Column) -> NDArray[np.float64]:
+    assert isinstance(column, NumberColumn)
+    return column.values
 
 
 def _slice(column: Column, part: slice) -> Column:

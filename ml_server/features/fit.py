@@ -220,8 +220,13 @@ def _image_encoding(shape: ImageShape, encoding: NumberKind, images: ImageColumn
 
 def _scaling(encoding: Encoding, column: NumberColumn) -> tuple[float, float]:
     """Shift and scale; a column that is constant keeps its scale, so that it becomes 0 and nothing divides by it."""
-    values = column.values[~np.isnan(column.values)]
-    if encoding is Encoding.PASS_THROUGH or not len(values):
+    if encoding is Encoding.PASS_THROUGH:
+        return 0.0, 1.0
+    values = np.ascontiguousarray(column.values)  # it may be a column of a row-major matrix, slow to read over and over
+    missing = np.isnan(values)
+    if missing.any():
+        values = values[~missing]
+    if not len(values):
         return 0.0, 1.0
     if encoding is Encoding.MIN_MAX:
         low, high = float(values.min()), float(values.max())

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import torch
-from pyarrow import ipc
 
-from ml_server.features.columns import Columns, arrow_column
+from ml_server.features.columns import Columns
 from ml_server.features.features import FittedFeatures
 from ml_server.features.fit import fit
 from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets
 from ml_server.training.events import TrainingWarning
 from ml_server.training.rows import Rows
 from ml_server.training.task import TrainingTask
+from ml_server.views.part_files import read_part
 from ml_server.views.values import Part
 
 
@@ -46,11 +45,8 @@ def prepare(task: TrainingTask) -> Prepared:
 
 
 def _columns(task: TrainingTask, file: Path) -> Columns:
-    """The columns of an Arrow file, mapped into memory rather than read."""
-    with pa.memory_map(str(file)) as source:
-        table = ipc.open_file(source).read_all()
     types = {column.name: column.type for column in task.inputs} | {column.name: column.type for column in task.targets}
-    return {name: arrow_column(table[name], column_type) for name, column_type in types.items()}
+    return read_part(file, types)
 
 
 def _rows(features: FittedFeatures, targets: FittedTargets, columns: Columns) -> Rows:

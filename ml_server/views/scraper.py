@@ -8,7 +8,7 @@ from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, scraper_service_pb2,
 from ml_server.features.columns import ColumnType
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
-from ml_server.views.values import Part, View
+from ml_server.views.values import Part, PartHeader, RowBatch, View
 from servicekit.errors import FlareError
 from servicekit.identity import SUBJECT_METADATA, current_caller
 from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
@@ -73,18 +73,24 @@ class ScraperClient:
 
     async def batches(
         self, owner: str, view: View, part: Part, start_batch: int
-    ) -> AsyncIterator[tuple[int, bytes, int]]:
-        """Streams (index, Arrow IPC message, rows) of a part: first the schema as (-1, schema, 0), then the batches."""
+    ) -> AsyncIterator[PartHeader | RowBatch]:
+        """Streams the rows of a part: first the header, then the batches."""
         metadata = await self._acting_for(owner)
         request = scraper_service_pb2.StreamViewRequest(
-            name=view.name, part=PART_OF[part], start_batch=start_batch, digest=view.digest
+            name=view.name,
+            part=PART_OF[part],
+            start_batch=start_batch,
+            digest=view.digest,
+            layout=scraper_service_pb2.VIEW_LAYOUT_FEATURES,
         )
         try:
             async for message in self._stub.StreamView(request, metadata=metadata):
                 if message.HasField("header"):
-                    yield -1, message.header.arrow_schema, 0
+                    header = message.header
+                    yield PartHeader(header.row_count, header.arrow_schema, tuple(header.feature_columns))
                 else:
-                    yield message.batch.index, message.batch.arrow_batch, message.batch.row_count
+                    batch = message.batch
+                    yield RowBatch(batch.index, batch.row_count, batch.arrow_batch)
         except grpc.aio.AioRpcError as error:
             raise _named(error) from error
 

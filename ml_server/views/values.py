@@ -32,6 +32,27 @@ class View:
         return sum(self.rows.values())
 
 
+@dataclass(frozen=True)
+class PartHeader:
+    """What the rows of a part begin with. `schema` is an Arrow IPC message.
+
+    With `feature_columns`, the first column of the batches holds these side by side, as lists of float64.
+    """
+
+    row_count: int
+    schema: bytes
+    feature_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of a part, numbered from 0, as an Arrow IPC message."""
+
+    index: int
+    row_count: int
+    message: bytes
+
+
 class ViewSource(Protocol):
     """Where views are looked up with a caller's own rights."""
 

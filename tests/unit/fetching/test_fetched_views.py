@@ -1,0 +1,146 @@
+"""Rows of views are fetched whole, whatever happens to the stream, and read as they were sent."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import stamina
+from pyarrow import ipc
+
+from ml_server.features.columns import Column, ColumnType, NumberColumn, TextColumn
+from ml_server.views.fetched import FetchedViews
+from ml_server.views.part_files import read_part
+from ml_server.views.values import Part, PartHeader, RowBatch, View
+from servicekit.errors import Internal, Reason, Unavailable
+
+BATCH_ROWS = 100
+MATRIX = np.arange(3.0 * 1000).reshape(1000, 3)
+MATRIX[7, 1] = np.nan
+KINDS = [("red", "green", None)[at % 3] for at in range(1000)]
+LIST = pa.list_(pa.field("item", pa.float64(), nullable=False), 3)
+TYPES = {
+    "b": ColumnType.FLOAT,
+    "c": ColumnType.BOOLEAN,
+    "a": ColumnType.INTEGER,
+    "features": ColumnType.CATEGORICAL,
+    "y": ColumnType.INTEGER,
+}
+ROWS = {Part.TRAIN: 1000, Part.VALIDATION: 250, Part.TEST: 0}
+VIEW = View("datasets/d/views/v", "0" * 64, (), (), ROWS)
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting() -> Any:
+    with stamina.set_testing(True, attempts=10):
+        yield
+
+
+def rows_of(count: int, *, with_matrix: bool = True) -> pa.RecordBatch:
+    """The first rows, as the layout FEATURES lays them out."""
+    arrays: list[Any] = [pa.array(KINDS[:count], pa.string()), pa.array(np.arange(count))]
+    fields: list[Any] = [pa.field("features", pa.string()), pa.field("y", pa.int64())]
+    if with_matrix:
+        lists: Any = pa.FixedSizeListArray
+        arrays.insert(0, lists.from_arrays(pa.array(MATRIX[:count].reshape(-1)), type=LIST))
+        fields.insert(0, pa.field("features", LIST, nullable=False))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+@dataclass
+class Source:
+    """Streams the rows; each cut ends a stream after so many batches."""
+
+    cuts: list[int] = field(default_factory=list)
+    with_matrix: bool = True
+    lost: int = 0
+    asked: list[tuple[Part, int]] = field(default_factory=list)
+
+    async def batches(
+        self, owner: str, view: View, part: Part, start_batch: int
+    ) -> AsyncIterator[PartHeader | RowBatch]:
+        self.asked.append((part, start_batch))
+        rows = rows_of(view.rows[part], with_matrix=self.with_matrix)
+        names = ("a", "b", "c") if self.with_matrix else ()
+        yield PartHeader(len(rows), rows.schema.serialize().to_pybytes(), names)
+        left = self.cuts.pop(0) if self.cuts else None
+        starts = range(0, len(rows) - self.lost, BATCH_ROWS)
+        for index in range(start_batch, len(starts)):
+            if left == 0:
+                raise Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "cut")
+            left = None if left is None else left - 1
+            batch = rows.slice(starts[index], BATCH_ROWS)
+            yield RowBatch(index, len(batch), batch.serialize().to_pybytes())
+
+
+async def unheard(rows: int, cached: bool) -> None:
+    pass
+
+
+def numbers(column: Column) -> Any:
+    assert isinstance(column, NumberColumn)
+    return column.values
+
+
+def assert_whole(files: dict[Part, Path]) -> None:
+    for part, count in ROWS.items():
+        columns = read_part(files[part], TYPES)
+        assert list(columns) == list(TYPES)
+        for at, name in enumerate("abc"):
+            np.testing.assert_array_equal(numbers(columns[name]), MATRIX[:count, at])
+        np.testing.assert_array_equal(numbers(columns["y"]), np.arange(count))
+        kinds = columns["features"]
+        assert isinstance(kinds, TextColumn)
+        assert [kinds.values[code] if code >= 0 else None for code in kinds.codes] == KINDS[:count]
+
+
+@pytest.mark.parametrize("cuts", [[], [0], [3, 0, 1, 5], [9], [10]])
+async def test_a_view_is_fetched_whole_through_any_cuts(tmp_path: Path, cuts: list[int]) -> None:
+    source = Source(cuts=list(cuts))
+    heard: list[tuple[int, bool]] = []
+
+    async def progress(rows: int, cached: bool) -> None:
+        heard.append((rows, cached))
+
+    fetched = FetchedViews(tmp_path / "views", source)
+    assert_whole(await fetched.fetch("accounts/ann", VIEW, progress))
+    assert heard == [(rows, False) for rows in [*range(100, 1001, 100), 1100, 1200, 1250]]
+    starts = [start for part, start in source.asked if part is Part.TRAIN]
+    assert starts == [sum(cuts[:at]) for at in range(len(starts))]
+    asked = len(source.asked)
+    assert_whole(await fetched.fetch("accounts/ann", VIEW, progress))
+    assert (heard[-1], len(source.asked)) == ((1250, True), asked)
+
+
+async def test_features_are_one_matrix_that_is_mapped_into_memory(tmp_path: Path) -> None:
+    files = await FetchedViews(tmp_path / "views", Source()).fetch("accounts/ann", VIEW, unheard)
+    a, b = (numbers(read_part(files[Part.TRAIN], TYPES)[name]) for name in "ab")
+    assert a.strides == b.strides == (24,)
+    assert isinstance(a.base, np.memmap) or isinstance(a.base.base, np.memmap)
+
+
+async def test_a_view_without_numbers_has_no_matrix(tmp_path: Path) -> None:
+    source = Source(with_matrix=False)
+    files = await FetchedViews(tmp_path / "views", source).fetch("accounts/ann", VIEW, unheard)
+    columns = read_part(files[Part.TRAIN], {"y": ColumnType.INTEGER})
+    np.testing.assert_array_equal(numbers(columns["y"]), np.arange(1000))
+    assert not list(files[Part.TRAIN].parent.glob("*.npy"))
+
+
+async def test_rows_that_lack_are_an_error_and_nothing_is_kept(tmp_path: Path) -> None:
+    source = Source(lost=BATCH_ROWS)
+    with pytest.raises(Internal, match="the scraper service sent 900 of 1000 rows"):
+        await FetchedViews(tmp_path / "views", source).fetch("accounts/ann", VIEW, unheard)
+    assert list((tmp_path / "views").iterdir()) == []
+
+
+def test_a_file_of_columns_alone_is_read(tmp_path: Path) -> None:
+    table = pa.table({"y": [1, 2], "x": [0.5, None]})
+    with ipc.new_file(str(tmp_path / "train.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    columns = read_part(tmp_path / "train.arrow", {"x": ColumnType.FLOAT, "y": ColumnType.INTEGER})
+    np.testing.assert_array_equal(numbers(columns["x"]), [0.5, np.nan])
+    np.testing.assert_array_equal(numbers(columns["y"]), [1, 2])
