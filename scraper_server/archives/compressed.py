@@ -1,14 +1,13 @@
 """What wraps a file, told by its first bytes; and files compressed with gzip or Zstandard."""
 
 import gzip
-import io
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
 
-from scraper_server.archives.outflow import CHUNK_BYTES, Content, Outflow, counted
+from scraper_server.archives.outflow import BytesDone, Content, Outflow, counted, write_out
 from scraper_server.archives.refusals import damage_told
 from scraper_server.limits import ArchiveLimits
 
@@ -38,22 +37,22 @@ def wrapping_of(path: Path) -> Wrapping | None:
     return next((wrapping for mark, wrapping in _MARKS if head.startswith(mark)), None)
 
 
-def open_compressed(path: Path, name: str, wrapping: Wrapping, limits: ArchiveLimits) -> io.BufferedReader:
-    """A reader of what comes out of a file compressed with GZIP or ZSTD, of one part (member, frame) or several.
+def decompress(path: Path, name: str, wrapping: Wrapping, limits: ArchiveLimits, target: Path, done: BytesDone) -> None:
+    """Writes what comes out of a file compressed with GZIP or ZSTD, in one part or several, to `target`.
 
-    Its reads raise:
+    `done` takes the compressed bytes that are done with.
+
+    Raises:
         InvalidArgument: FILE_NOT_A_TABLE if the file is damaged or not whole.
         ResourceExhausted: ARCHIVE_TOO_LARGE, ARCHIVE_TOO_DENSE.
     """
     what = f"file '{name}'"
     outflow = Outflow(what, limits, path.stat().st_size)
-    with damage_told(what):
-        content = gzip.GzipFile(path) if wrapping is Wrapping.GZIP else pa.input_stream(path, compression="zstd")
-        return counted(cast(Content, content), what, outflow)
-
-
-def write_out(content: io.BufferedReader, target: Path) -> None:
-    """Writes what comes out to the file `target`, and closes the reader. Raises what its reads raise."""
-    with content, target.open("wb") as out:
-        while chunk := content.read(CHUNK_BYTES):
-            out.write(chunk)
+    with path.open("rb") as file:
+        with damage_told(what):
+            content = (
+                gzip.GzipFile(fileobj=file)
+                if wrapping is Wrapping.GZIP
+                else pa.CompressedInputStream(file, compression="zstd")
+            )
+        write_out(counted(cast(Content, content), what, outflow), target, lambda: done(file.tell()))

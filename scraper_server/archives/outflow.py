@@ -1,6 +1,8 @@
 """Counts the bytes that come out of an archive, and ends a bomb."""
 
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from scraper_server.archives.refusals import damage_told
@@ -8,6 +10,9 @@ from scraper_server.limits import MEBIBYTE, ArchiveLimits
 from servicekit.errors import Reason, ResourceExhausted
 
 CHUNK_BYTES = MEBIBYTE
+
+BytesDone = Callable[[int], None]
+"""Takes the compressed bytes that are done with."""
 
 
 class Outflow:
@@ -84,3 +89,11 @@ def counted(content: Content, what: str, outflow: Outflow, step_bytes: int = CHU
     Its reads raise ARCHIVE_TOO_LARGE, ARCHIVE_TOO_DENSE, and FILE_NOT_A_TABLE at damage.
     """
     return io.BufferedReader(_Counted(content, what, outflow, step_bytes), step_bytes)
+
+
+def write_out(content: io.BufferedReader, target: Path, told: Callable[[], None]) -> None:
+    """Writes all that a reader brings to the file `target`, and closes it; `told` is called after each step."""
+    with content, target.open("wb") as out:
+        while chunk := content.read(CHUNK_BYTES):
+            out.write(chunk)
+            told()

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from scraper_server.archives.directory import entry_count
-from scraper_server.archives.outflow import CHUNK_BYTES, Outflow, counted
+from scraper_server.archives.outflow import CHUNK_BYTES, BytesDone, Outflow, counted, write_out
 from scraper_server.archives.paths import is_junk, shown, why_unsafe
 from scraper_server.archives.patterns import matcher
 from scraper_server.archives.refusals import damage_told, unreadable, unsafe
@@ -133,6 +133,11 @@ class Archive:
             message = f"file {shown(member.path)} in archive '{self.name}' has more than {max_bytes} bytes, the limit"
             raise ResourceExhausted(Reason.ARCHIVE_TOO_LARGE, message, file=member.path)
         return found
+
+    def extract(self, member: Member, target: Path, done: BytesDone) -> None:
+        """Writes the member's bytes to the file `target`. Raises as `open`."""
+        start = member.info.header_offset
+        write_out(self.open(member), target, lambda: done(max(self._file.tell() - start, 0)))
 
 
 def listed(members: Sequence[Member]) -> str:

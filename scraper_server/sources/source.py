@@ -150,9 +150,8 @@ class Source(Protocol):
     async def download(self, owner: str, file: ResolvedFile, directory: Path, progress: Progress) -> Path:
         """Takes a file into `directory`, an empty folder of the caller's, and returns where it lies.
 
-        The result is the table itself: a wrapping archive or compression of the transport is undone, and its name ends
-        as `file.name` does. The archive of a whole data set stays packed. What an earlier attempt left in the folder
-        may be gone on with. Raises DOWNLOAD_CORRUPT if what arrived is not what the source announced. Cancelled, it may
-        leave files behind in `directory` only.
+        It is the file as it comes, perhaps in an archive or compressed, whose conversion unwraps it. What an earlier
+        attempt left in the folder may be gone on with. Raises DOWNLOAD_CORRUPT if what arrived is not what the source
+        announced. Cancelled, it may leave files behind in `directory` only.
         """
         ...

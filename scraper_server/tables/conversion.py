@@ -1,21 +1,18 @@
 """Turns a file into a table of ours: `table.parquet` in a folder, and what is known about it."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from scraper_server.limits import Limits
-from scraper_server.tables.delimited import DelimitedFile
-from scraper_server.tables.delimiters import detect_delimiter
-from scraper_server.tables.encodings import as_utf8, detect_encoding
-from scraper_server.tables.formats import FileFormat, FormatKind, detect_kind
-from scraper_server.tables.parquet import ParquetFile
-from scraper_server.tables.reader import TableReader
-from scraper_server.tables.refusals import not_a_table
+from scraper_server.tables.formats import FileFormat
+from scraper_server.tables.opening import open_table
+from scraper_server.tables.refusals import too_many_columns
 from scraper_server.tables.schema import Column, TableWarning
+from scraper_server.tables.stages import Stages
 from scraper_server.tables.writing import write_rows
-from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
 
 TABLE_FILE = "table.parquet"
 
@@ -57,28 +54,22 @@ def convert(
     removed from it. `members` are patterns of what is wanted of `source`, an archive; without any it is all of it.
 
     Raises:
-        InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file.
-        ResourceExhausted: TOO_MANY_COLUMNS.
+        InvalidArgument: FILE_NOT_A_TABLE or FILE_EMPTY, with the place in the file; and what `open_table` raises.
+        ResourceExhausted: TOO_MANY_ROWS, TOO_MANY_COLUMNS, CELL_TOO_LARGE; and what `open_table` raises.
     """
-    if members:
-        raise not_a_table(name, "an archive, of which no members can be taken")
-    reader = _opened(source, name, wanted, directory)
-    if len(reader.columns) > limits.table.max_columns:
-        message = f"file '{name}' has {len(reader.columns)} columns, more than the {limits.table.max_columns} that "
-        message += "this server takes (FLARE_SCRAPER_MAX_COLUMNS)"
-        raise ResourceExhausted(Reason.TOO_MANY_COLUMNS, message, file=name)
     size = source.stat().st_size
+    stages = Stages(size, lambda count: progress(ConversionPhase.CONVERTING, count, size))
+    workspace = directory / "workspace"
+    workspace.mkdir()
+    table = open_table(source, name, wanted, members, limits, workspace, stages)
+    reader = table.reader
+    if len(reader.columns) > limits.table.max_columns:
+        raise too_many_columns(name, limits.table.max_columns)
     path = directory / TABLE_FILE
-    furthest = 0
-
-    def done(count: int) -> None:
-        nonlocal furthest
-        furthest = max(furthest, min(count, size))
-        progress(ConversionPhase.CONVERTING, furthest, size)
-
+    done = stages.next(1, table.file.path.stat().st_size)
     written = write_rows(reader, name, limits.table, path, done)
-    done(size)
-    (directory / "utf8").unlink(missing_ok=True)
+    done(table.file.path.stat().st_size)
+    shutil.rmtree(workspace)
     width = len(reader.columns)
     columns, warnings = written.profile.described(
         reader.columns, lambda count: progress(ConversionPhase.PROFILING, size * count // width, size)
@@ -88,22 +79,6 @@ def convert(
         row_count=written.row_count,
         size_bytes=path.stat().st_size,
         columns=columns,
-        format=reader.format,
+        format=table.format,
         warnings=(*reader.warnings, *warnings),
     )
-
-
-def _opened(source: Path, name: str, wanted: FileFormat, directory: Path) -> TableReader:
-    kind = detect_kind(source, name)
-    if kind is FormatKind.PARQUET and wanted.kind is not FormatKind.DELIMITED:
-        return ParquetFile(source, name)
-    if wanted.kind is FormatKind.PARQUET:
-        message = f"file '{name}' is not Parquet: leave format.kind out to have the format detected"
-        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
-    if kind is FormatKind.PARQUET:
-        message = f"file '{name}' is Parquet, not delimited text: leave format.kind out to have the format detected"
-        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, message, file=name)
-    encoding = wanted.encoding or detect_encoding(source, name)
-    text = as_utf8(source, encoding, name, directory)
-    found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
-    return DelimitedFile(text, found, name)

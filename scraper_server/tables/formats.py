@@ -3,9 +3,7 @@
 import codecs
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 
-from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import ColumnType
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
@@ -86,24 +84,6 @@ class FileFormat:
     images: ImageOptions | None = None
 
 
-# First bytes of what people upload by mistake.
-_OTHERS = (
-    (b"PK\x03\x04", "a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV"),
-    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
-    (b"BZh", "compressed with bzip2: unpack it first"),
-    (b"\xfd7zXZ", "compressed with xz: unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it first"),
-    (b"\xd0\xcf\x11\xe0", "an old spreadsheet or document: save the sheet as CSV"),
-    (b"%PDF", "a PDF document"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"\x89HDF", "an HDF5 file: export the table as CSV or Parquet"),
-    (b"SQLite format 3", "an SQLite database: export the table as CSV or Parquet"),
-)
-_MARKUP = (b"<!doctype", b"<html", b"<?xml")
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-
-
 def checked(wanted: FileFormat) -> FileFormat:
     """The format as asked for, with its encoding's usual name.
 
@@ -130,36 +110,3 @@ def usual_name(codec: str) -> str:
     """The IANA name of a Python codec."""
     name = codec.replace("_", "-")
     return "windows-" + name[2:] if name.startswith("cp125") else name.replace("iso8859", "iso-8859")
-
-
-def detect_kind(path: Path, name: str) -> FormatKind:
-    """Tells a Parquet file from a delimited one by its first bytes.
-
-    Raises:
-        InvalidArgument: FILE_EMPTY without any byte; FILE_NOT_A_TABLE if it is something else altogether.
-    """
-    with path.open("rb") as file:
-        head = file.read(SAMPLE_BYTES)
-    if not head.strip():
-        raise empty(name, "it has no bytes" if not head else "it holds nothing but white space")
-    if head.startswith(b"PAR1"):
-        return FormatKind.PARQUET
-    for magic, what in _OTHERS:
-        if head.startswith(magic):
-            raise not_a_table(name, f"it is {what}")
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:20].lower()
-    if start.startswith(_MARKUP):
-        raise not_a_table(name, "it is a web page or an XML document")
-    if start.startswith((b"{", b"[{")):
-        raise not_a_table(name, "it is JSON: convert it to CSV or Parquet")
-    if b"\x00" in head and not _looks_like_utf16(head):
-        raise not_a_table(name, "it is binary, and not Parquet")
-    return FormatKind.DELIMITED
-
-
-def _looks_like_utf16(head: bytes) -> bool:
-    """With its mark; or with a zero in nearly every even or every odd place, as Western text has without it."""
-    if head.startswith(_UTF16_MARKS):
-        return True
-    half = len(head) // 2
-    return max(head[0::2].count(0), head[1::2].count(0)) > 0.7 * half > min(head[0::2].count(0), head[1::2].count(0))

@@ -1,6 +1,6 @@
 """Why a file is refused."""
 
-from servicekit.errors import InvalidArgument, Reason
+from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
 
 
 def not_a_table(name: str, why: str) -> InvalidArgument:
@@ -12,3 +12,24 @@ def not_a_table(name: str, why: str) -> InvalidArgument:
 def empty(name: str, why: str) -> InvalidArgument:
     """The error for a file without rows."""
     return InvalidArgument(Reason.FILE_EMPTY, f"file '{name}' has no rows: {why}", file=name)
+
+
+def too_many_rows(name: str, limit: int) -> ResourceExhausted:
+    """The error for a table that is too long."""
+    message = f"file '{name}' has more than the {limit} rows that this server takes (FLARE_SCRAPER_MAX_ROWS)"
+    return ResourceExhausted(Reason.TOO_MANY_ROWS, message, file=name)
+
+
+def too_many_columns(name: str, limit: int) -> ResourceExhausted:
+    """The error for a table that is too wide."""
+    message = f"file '{name}' has more than the {limit} columns that this server takes (FLARE_SCRAPER_MAX_COLUMNS)"
+    return ResourceExhausted(Reason.TOO_MANY_COLUMNS, message, file=name)
+
+
+def cell_too_large(name: str, column: str, row: int, limit: int) -> ResourceExhausted:
+    """The error for a cell that is too large; `row` counts from 0."""
+    message = (
+        f"file '{name}': column '{column}' holds more than the {limit} bytes in row {row} that this server takes of a "
+        "cell (FLARE_SCRAPER_MAX_CELL_BYTES)"
+    )
+    return ResourceExhausted(Reason.CELL_TOO_LARGE, message, file=name)

@@ -14,9 +14,8 @@ from scraper_server.tables.arrow import concatenated
 from scraper_server.tables.digests import TableDigest
 from scraper_server.tables.parquet import TableWriter
 from scraper_server.tables.reader import BytesDone, Misread, TableReader
-from scraper_server.tables.refusals import empty
+from scraper_server.tables.refusals import empty, too_many_rows
 from scraper_server.tables.statistics.profile import TableProfile
-from servicekit.errors import Reason, ResourceExhausted
 
 # Row groups of the stored table. What reads a few of its rows reads whole groups, and each is in memory at once.
 GROUP_ROWS = 65_536
@@ -64,7 +63,7 @@ def _written(reader: TableReader, name: str, limits: TableLimits, path: Path, do
                 for group in itertools.chain([first], ahead):
                     row_count += len(group)
                     if row_count > limits.max_rows:
-                        raise _too_many_rows(name, limits.max_rows)
+                        raise too_many_rows(name, limits.max_rows)
                     steps = (writer.write, digest.add, *profile.steps)
                     for step in [threads.submit(step, group) for step in steps]:
                         step.result()
@@ -101,8 +100,3 @@ def regrouped(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
                 waiting, count, size = [], 0, 0
     if waiting:
         yield concatenated(waiting)
-
-
-def _too_many_rows(name: str, most: int) -> ResourceExhausted:
-    message = f"file '{name}' has more than the {most} rows that this server takes (FLARE_SCRAPER_MAX_ROWS)"
-    return ResourceExhausted(Reason.TOO_MANY_ROWS, message, file=name)

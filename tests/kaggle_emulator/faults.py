@@ -15,7 +15,6 @@ class RequestKind(StrEnum):
     GET_METADATA = "GetDatasetMetadata"
     GET_STATUS = "GetDatasetStatus"
     DOWNLOAD = "DownloadDataset"
-    INTROSPECT = "IntrospectToken"
     STORAGE = "Storage"
     OTHER = "Other"
 

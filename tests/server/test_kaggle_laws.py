@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import zipfile
 from pathlib import Path
 
 from hypothesis import example, given, settings
@@ -54,7 +55,10 @@ async def downloaded(faults: list[Fault], zipped: bool, directory: Path) -> byte
         try:
             file = await source.resolve(ANN, FileRequest("ann/numbers"))
             path = await source.download(ANN, file, directory, unheard)
-            return path.read_bytes()
+            if not zipped:
+                return path.read_bytes()
+            with zipfile.ZipFile(path) as archive:
+                return archive.read("t.csv")
         except FlareError:
             return None
         finally:

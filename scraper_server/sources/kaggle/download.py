@@ -1,4 +1,4 @@
-"""The download of one file: streamed, gone on with after a cut, checked, and taken out of its archive."""
+"""The download of one file as it comes: streamed, gone on with after a cut, and checked."""
 
 import errno
 import time
@@ -8,14 +8,13 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from scraper_server.endings import ending_of
 from scraper_server.sources.kaggle.accounts import Account
 from scraper_server.sources.kaggle.client import KaggleClient
 from scraper_server.sources.kaggle.failures import Question, refusal, translated, web_page
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.partial import Announced, Partial
 from scraper_server.sources.kaggle.retries import Stop
-from scraper_server.sources.kaggle.tables import ending_of
-from scraper_server.sources.kaggle.unpacking import unpacked
 from scraper_server.sources.source import ResolvedFile
 from servicekit.errors import DataLoss, FlareError, Reason, ResourceExhausted, Unavailable
 
@@ -52,13 +51,12 @@ class Download:
         self._report_time = 0.0
 
     def run(self) -> Path:
-        """Returns the table's file. Raises FlareError, or Stopped."""
+        """Returns the file as it came, perhaps in an archive. Raises FlareError, or Stopped."""
         identity = f"{self._file.ref}/{self._file.version}/{self._file.path}"
         try:
             with Partial(self._directory, identity) as part, self._client.storage_session() as session:
                 self._take(part, session)
-                whole = part.finish(f"whole{ending_of(self._file.path)}")
-            return unpacked(whole, self._file.path, self._options.unpack_limits(), self._stop.check)
+                return part.finish(f"whole{ending_of(self._file.path)}")
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from scraper_server.sources.kaggle.retries import RetryPolicy
-from scraper_server.sources.kaggle.unpacking import UnpackLimits
 
 GIBIBYTE = 1024**3
 
@@ -28,12 +27,8 @@ class KaggleOptions:
     concurrent_calls: int = 8
     concurrent_downloads: int = 4
     max_file_bytes: int = 20 * GIBIBYTE
-    """The largest file to take, on the wire and unpacked."""
+    """The largest file to take, as it comes."""
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f"FLARE_SCRAPER_KAGGLE_ENDPOINT '{self.endpoint}' does not start with http:// or https://")
-
-    def unpack_limits(self) -> UnpackLimits:
-        """What an archive may unpack to."""
-        return UnpackLimits(max_bytes=self.max_file_bytes)

@@ -1,27 +1,12 @@
 """Which files of a data set are tables, and which one is meant."""
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
+from scraper_server.endings import TABLE_ENDINGS, is_archive, is_table
 from scraper_server.sources.source import FileRequest, SourceFile
 from servicekit.errors import InvalidArgument, NotFound, Reason
 
-TABLE_ENDINGS = frozenset({".csv", ".tsv", ".parquet"})
-WRAPPINGS = frozenset({".zip", ".gz"})
 LISTED_FILES = 20
-
-
-def ending_of(path: str) -> str:
-    """The ending that tells the format: of `a/b.CSV.gz` it is `.csv`."""
-    name = PurePosixPath(path)
-    if name.suffix.lower() in WRAPPINGS:
-        name = name.with_suffix("")
-    return name.suffix.lower()
-
-
-def is_table(path: str) -> bool:
-    """Whether a file's name promises a table."""
-    return ending_of(path) in TABLE_ENDINGS
 
 
 def chosen_file(request: FileRequest, files: Sequence[SourceFile]) -> SourceFile:
@@ -41,8 +26,11 @@ def chosen_file(request: FileRequest, files: Sequence[SourceFile]) -> SourceFile
             resource=request.ref,
         )
     tables = [file for file in files if is_table(file.path)]
+    archives = [file for file in files if is_archive(file.path)]
     if len(tables) == 1:
         return tables[0]
+    if not tables and len(archives) == 1:
+        return archives[0]
     if tables:
         raise InvalidArgument(
             Reason.INVALID_FIELD,

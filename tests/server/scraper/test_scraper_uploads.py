@@ -38,7 +38,10 @@ async def test_a_file_becomes_a_typed_data_set(ann: Caller) -> None:
     assert dataset.origin.upload.size_bytes == len(content)
     assert dataset.origin.upload.sha256 == sha256(content)
     assert dataset.format == dataset_pb2.FileFormat(
-        kind=dataset_pb2.FileFormat.KIND_DELIMITED, delimiter=",", encoding="utf-8"
+        kind=dataset_pb2.FileFormat.KIND_DELIMITED,
+        delimiter=",",
+        encoding="utf-8",
+        compression=dataset_pb2.COMPRESSION_NONE,
     )
     assert {column.name: column.type for column in dataset.columns} == {
         "id": dataset_pb2.COLUMN_TYPE_INTEGER,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scraper_server.archives.compressed import Wrapping, open_compressed, wrapping_of, write_out
+from scraper_server.archives.compressed import Wrapping, decompress, wrapping_of
 from scraper_server.archives.patterns import matcher
 from scraper_server.archives.zip import Archive
 from scraper_server.limits import ArchiveLimits
@@ -50,6 +50,10 @@ def refused(call: Callable[[], object]) -> FlareError:
     with pytest.raises(FlareError) as caught:
         call()
     return caught.value
+
+
+def nowhere(_: int) -> None:
+    pass
 
 
 def test_members_are_the_files_that_somebody_meant(opened: Opened) -> None:
@@ -167,6 +171,15 @@ def test_every_usual_method_is_read_and_its_damage_told(opened: Opened, method: 
     assert "file 'a.csv' in archive 'data.zip' can't be unpacked: it is damaged" in error.message
 
 
+def test_a_member_is_extracted_under_a_name_of_ours(opened: Opened, tmp_path: Path) -> None:
+    content = packed(("x", b"x"), ("deep/a.csv", b"a,b\n" * 1000))
+    told: list[int] = []
+    with opened(content) as archive:
+        archive.extract(archive.members[1], tmp_path / "ours", told.append)
+        assert archive.members[1].info.compress_size < told[-1] < len(content)
+    assert (tmp_path / "ours").read_bytes() == b"a,b\n" * 1000
+
+
 def test_an_unusual_method_is_named(opened: Opened) -> None:
     with opened(zip_bytes([Entry(b"a.csv", b"x", method=9, packed=b"x")])) as archive:
         error = refused(lambda: archive.open(archive.members[0]))
@@ -243,14 +256,16 @@ def test_compressed_files_of_several_parts_are_read_whole(tmp_path: Path, wrappi
     pack = WRAPPERS[wrapping]
     (tmp_path / "in").write_bytes(pack(b"a,b\n") + pack(b"") + pack(b"1,2\n"))
     assert wrapping_of(tmp_path / "in") is wrapping
-    write_out(open_compressed(tmp_path / "in", "in", wrapping, LIMITS), tmp_path / "out")
+    told: list[int] = []
+    decompress(tmp_path / "in", "in", wrapping, LIMITS, tmp_path / "out", told.append)
+    assert told[-1] == (tmp_path / "in").stat().st_size
     assert (tmp_path / "out").read_bytes() == b"a,b\n1,2\n"
 
 
 @pytest.mark.parametrize("wrapping", WRAPPERS)
 def test_compressed_bombs_end(tmp_path: Path, wrapping: Wrapping) -> None:
     def unpack(limits: ArchiveLimits) -> FlareError:
-        return refused(lambda: write_out(open_compressed(tmp_path / "in", "in", wrapping, limits), tmp_path / "out"))
+        return refused(lambda: decompress(tmp_path / "in", "in", wrapping, limits, tmp_path / "out", nowhere))
 
     (tmp_path / "in").write_bytes(WRAPPERS[wrapping](b"0" * 900_000))
     assert unpack(LIMITS).reason is Reason.ARCHIVE_TOO_DENSE
@@ -261,7 +276,7 @@ def test_compressed_bombs_end(tmp_path: Path, wrapping: Wrapping) -> None:
 @pytest.mark.parametrize("cut", [3, 12, -5, -1])
 def test_compressed_files_that_are_cut_are_refused(tmp_path: Path, wrapping: Wrapping, cut: int) -> None:
     (tmp_path / "in").write_bytes(WRAPPERS[wrapping](bytes(range(256)) * 10)[:cut])
-    error = refused(lambda: write_out(open_compressed(tmp_path / "in", "in.gz", wrapping, LIMITS), tmp_path / "out"))
+    error = refused(lambda: decompress(tmp_path / "in", "in.gz", wrapping, LIMITS, tmp_path / "out", nowhere))
     assert error.reason is Reason.FILE_NOT_A_TABLE
     assert "file 'in.gz' can't be unpacked: it is damaged or not whole" in error.message
 

@@ -1,1 +1,0 @@
-"""People's own credentials at sources: encrypted where they are kept, told to nobody."""
