@@ -39,7 +39,7 @@ from ml_server.training.task import Finished, Told, TrainingTask
 
 # How often steps are told to the log; the loop itself can be stopped in between.
 TOLD_SECONDS = 0.1
-# The least time between a checkpoint and that of the end of an epoch: what it would save is made again as quickly.
+# The end of an epoch has no checkpoint if the one before is younger: what it would save is made again as quickly.
 CHECKPOINT_GAP_SECONDS = 1.0
 
 
@@ -93,7 +93,8 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
                 record.history.append(event)
                 # An epoch that is made again, since the last checkpoint lay before its end, was told already.
                 news = (event,) if event.epoch > task.logged_epochs else ()
-                saved = record.save() if record.age_seconds >= CHECKPOINT_GAP_SECONDS else ()
+                gap = min(CHECKPOINT_GAP_SECONDS, task.plan.checkpoint_seconds)
+                saved = record.save() if record.age_seconds >= gap else ()
                 if news or saved:
                     yield Told((*news, *saved))
             case _:

@@ -19,8 +19,7 @@ from tests.services import FlareServices, start_services, stop_services
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
-EPOCHS = 150
-SEEN_BEFORE_THE_KILL = 10
+EPOCHS = 400
 WAIT_SECONDS = 120.0
 
 
@@ -54,7 +53,7 @@ def _connect(services: FlareServices) -> Flare:
 
 def _train(flare: Flare, view: str, model: str) -> TrainingJobHandle:
     flare.models.create(model, flare_client.mlp([32, 16], dropout=0.1), view=view)
-    return flare.train(model, view, epochs=EPOCHS, batch_size=32, seed=5)
+    return flare.train(model, view, epochs=EPOCHS, batch_size=32, seed=5, checkpoint_interval=0.1)
 
 
 def _view(flare: Flare) -> str:
@@ -68,19 +67,19 @@ class Watcher:
 
     def __init__(self, job: TrainingJobHandle) -> None:
         self.events: list[training_job_pb2.TrainingEvent] = []
-        self._epochs: queue.Queue[int] = queue.Queue()
+        self._checkpoints: queue.Queue[int] = queue.Queue()
         self._thread = threading.Thread(target=self._watch, args=(job,), daemon=True)
         self._thread.start()
 
     def _watch(self, job: TrainingJobHandle) -> None:
         for event in job.events():
             self.events.append(event)
-            if event.HasField("epoch_finished"):
-                self._epochs.put(event.epoch_finished.epoch)
+            if event.HasField("checkpoint_saved"):
+                self._checkpoints.put(event.checkpoint_saved.epoch)
 
-    def wait_for_epoch(self, epoch: int) -> None:
-        while self._epochs.get(timeout=WAIT_SECONDS) < epoch:
-            pass
+    def wait_for_checkpoint(self) -> int:
+        """The epoch after which a checkpoint was saved."""
+        return self._checkpoints.get(timeout=WAIT_SECONDS)
 
     def finish(self) -> list[training_job_pb2.TrainingEvent]:
         self._thread.join(WAIT_SECONDS)
@@ -112,7 +111,7 @@ def test_the_ml_server_is_killed_and_started_again(services: FlareServices) -> N
         _train(flare, view, "unbroken").wait()
         job = _train(flare, view, "broken")
         watcher = Watcher(job)
-        watcher.wait_for_epoch(SEEN_BEFORE_THE_KILL)
+        saved = watcher.wait_for_checkpoint()
         server = _child(services, "ml_server")
         workers = server.children(recursive=True)
         server.send_signal(signal.SIGKILL)
@@ -125,7 +124,7 @@ def test_the_ml_server_is_killed_and_started_again(services: FlareServices) -> N
             _assert_whole(events)
             started = [event.training_started for event in events if event.HasField("training_started")]
             assert len(started) == 2
-            assert started[1].resumed_epochs >= SEEN_BEFORE_THE_KILL
+            assert started[1].resumed_epochs >= saved
             assert _digest(flare, "broken") == _digest(flare, "unbroken")
             attempts = job.refresh().attempts
             assert len(attempts) == 2
@@ -140,7 +139,7 @@ def test_a_worker_is_killed(services: FlareServices) -> None:
         _train(flare, view, "unbroken").wait()
         job = _train(flare, view, "broken")
         watcher = Watcher(job)
-        watcher.wait_for_epoch(SEEN_BEFORE_THE_KILL)
+        watcher.wait_for_checkpoint()
         busiest = max(_child(services, "ml_server").children(recursive=True), key=lambda each: each.create_time())
         busiest.kill()
         events = watcher.finish()
@@ -156,7 +155,7 @@ def test_a_drained_server_saves_the_job_for_its_successor(services: FlareService
         view = _view(flare)
         job = _train(flare, view, "model")
         watcher = Watcher(job)
-        watcher.wait_for_epoch(SEEN_BEFORE_THE_KILL)
+        watcher.wait_for_checkpoint()
         assert stop_services(services) == 0
         restarted = _again(services)
         try:

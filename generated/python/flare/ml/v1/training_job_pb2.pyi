@@ -285,7 +285,9 @@ class TrainingPlan(_message.Message):
 
     @_builtins.property
     def checkpoint_interval(self) -> _duration_pb2.Duration:
-        """Within an epoch, the time from one checkpoint to the next; 60 s unless set. The end of an epoch always has one."""
+        """The time from one checkpoint to the next within an epoch; 60 s unless set. The end of an epoch has one too, unless
+        the one before is younger than that, and than a second.
+        """
 
     def __init__(
         self,

@@ -375,7 +375,8 @@ type TrainingPlan struct {
 	MaxDuration *durationpb.Duration `protobuf:"bytes,30,opt,name=max_duration,json=maxDuration,proto3" json:"max_duration,omitempty"`
 	// True to compile the network first, which pays for large ones. Where the machine can't, a warning says so.
 	Compile bool `protobuf:"varint,31,opt,name=compile,proto3" json:"compile,omitempty"`
-	// Within an epoch, the time from one checkpoint to the next; 60 s unless set. The end of an epoch always has one.
+	// The time from one checkpoint to the next within an epoch; 60 s unless set. The end of an epoch has one too, unless
+	// the one before is younger than that, and than a second.
 	CheckpointInterval *durationpb.Duration `protobuf:"bytes,32,opt,name=checkpoint_interval,json=checkpointInterval,proto3" json:"checkpoint_interval,omitempty"`
 	// True to refuse operations whose result differs from run to run on a GPU. On a CPU results never differ.
 	Deterministic bool `protobuf:"varint,33,opt,name=deterministic,proto3" json:"deterministic,omitempty"`

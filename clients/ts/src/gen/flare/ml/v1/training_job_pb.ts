@@ -403,7 +403,8 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
   compile: boolean;
 
   /**
-   * Within an epoch, the time from one checkpoint to the next; 60 s unless set. The end of an epoch always has one.
+   * The time from one checkpoint to the next within an epoch; 60 s unless set. The end of an epoch has one too, unless
+   * the one before is younger than that, and than a second.
    *
    * @generated from field: google.protobuf.Duration checkpoint_interval = 32;
    */
