@@ -170,6 +170,15 @@ async def test_a_first_batch_that_is_not_there_is_refused_at_once(
     assert (refusal.code, refusal.reason, refusal.fields) == (code, "INVALID_FIELD", ("start_batch",))
 
 
+async def test_a_stream_is_for_its_owner_alone(ann: Caller, bob: Caller) -> None:
+    view = await ann.viewed(await ann.uploaded(), survival_view())
+    request = pb.StreamViewRequest(name=view.name, part=PARTS[0], layout=pb.VIEW_LAYOUT_FEATURES)
+    assert (await bob.refused("StreamView", request)).code is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ann.stub.StreamView(request, timeout=60).read()
+    assert refusal_of(caught.value).reason == "TOKEN_MISSING"
+
+
 async def test_another_view_of_the_same_name_is_told_apart_by_its_digest(ann: Caller) -> None:
     dataset = await ann.uploaded()
     first = await ann.viewed(dataset, survival_view(), view_id="v")
