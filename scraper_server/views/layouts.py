@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from scraper_server.tables.arrow import Array, fixed_size_lists, kernels
+from scraper_server.tables.arrow import Array, fixed_size_lists
 from scraper_server.tables.schema import ColumnType
 from scraper_server.views.spec import ColumnRole, ViewColumn
 
@@ -64,6 +64,8 @@ class FeaturesLayout:
         self._others = [at for at, each in enumerate(columns) if not _is_feature(each)]
         self.columns = tuple(columns[at] for at in (*self._features, *self._others))
         self.feature_names = tuple(columns[at].name for at in self._features)
+        self._floats = pa.schema([pa.field(name, pa.float64()) for name in self.feature_names])
+        self._are_floats = all(stored.field(at).type == pa.float64() for at in self._features)
         self._type = pa.list_(pa.field("item", pa.float64(), nullable=False), len(self._features))
         matrix = [pa.field(FEATURES, self._type, nullable=False)] if self._features else []
         self.schema = pa.schema([*matrix, *(stored.field(at) for at in self._others)])
@@ -74,13 +76,10 @@ class FeaturesLayout:
         return pa.RecordBatch.from_arrays([*matrix, *map(rows.column, self._others)], schema=self.schema)
 
     def _matrix(self, rows: pa.RecordBatch) -> Array:
-        # Unsafe: whole numbers above 2^53 are rounded instead of refused.
-        numbers = [
-            array if array.type == pa.float64() else kernels.cast(array, pa.float64(), safe=False)
-            for array in map(rows.column, self._features)
-        ]
-        batch = pa.RecordBatch.from_arrays(numbers, list(self.feature_names))
-        matrix = batch.to_tensor(null_to_nan=True, row_major=True).to_numpy()
+        numbers = rows.select(self._features)
+        if not self._are_floats:  # unsafe: whole numbers above 2^53 are rounded instead of refused
+            numbers = numbers.cast(self._floats, safe=False)
+        matrix = numbers.to_tensor(null_to_nan=True, row_major=True).to_numpy()
         return fixed_size_lists(pa.array(matrix.reshape(-1)), self._type)
 
 
