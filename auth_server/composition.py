@@ -19,7 +19,6 @@ from auth_server.http.server import HttpServer
 from auth_server.http.tls import HttpTls
 from auth_server.rpc.account_servicer import AccountServicer
 from auth_server.rpc.auth_servicer import AuthServicer
-from auth_server.secret_files import kept_secret
 from auth_server.settings import Settings
 from auth_server.tokens.access_tokens import AccessTokens
 from auth_server.tokens.key_ring import KeyRing
@@ -28,6 +27,7 @@ from auth_server.tokens.sign_in import SignIn
 from auth_server.tokens.signing_keys import KeySealer
 from auth_server.tokens.sql import SqlLoginStore, SqlSigningKeyStore
 from servicekit.database import Database
+from servicekit.secret_files import kept_secret
 from servicekit.server import Registration, RpcServer
 from servicekit.tokens import TokenVerifier
 

@@ -10,8 +10,8 @@ import structlog
 from auth_server.accounts.accounts import Accounts
 from auth_server.accounts.scopes import ADMINISTRATOR_SCOPES
 from auth_server.accounts.service_identities import ServiceIdentities, new_secret
-from auth_server.secret_files import kept_secret
 from servicekit.errors import AlreadyExists
+from servicekit.secret_files import kept_secret
 
 log = structlog.get_logger()
 

@@ -7,6 +7,11 @@ from pathlib import Path
 from flare.scraper.v1 import scraper_service_pb2, scraper_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from scraper_server.credentials.accounts import PersonalAccounts
+from scraper_server.credentials.own_credentials import OwnCredentials
+from scraper_server.credentials.sealing import MAKE_A_KEY, Sealer, new_key, read_keys
+from scraper_server.credentials.sql import SqlCredentialsStore
+from scraper_server.credentials.vault import CredentialsVault
 from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.names import DatasetNames
 from scraper_server.datasets.quota import Quota
@@ -20,7 +25,6 @@ from scraper_server.rpc.codecs import CODECS
 from scraper_server.rpc.scraper_servicer import ScraperServicer
 from scraper_server.settings import Settings
 from scraper_server.sources.catalog import Sources
-from scraper_server.sources.kaggle.accounts import OperatorAccount
 from scraper_server.sources.kaggle.credentials import Credentials, chosen_credentials, found_credentials
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.kaggle.options import KaggleOptions
@@ -34,6 +38,7 @@ from servicekit.jobs.runner import JobRunner
 from servicekit.jobs.sql import SqlJobStore
 from servicekit.jobs.wakeups import Wakeups
 from servicekit.rpc.authorization import Verifier
+from servicekit.secret_files import kept_secret
 from servicekit.server import Component, Registration, RpcServer
 from servicekit.tokens import TokenVerifier
 
@@ -59,8 +64,9 @@ class ScraperService:
         names = DatasetNames(store, jobs)
         processes = Processes(settings.processes)
         limits = settings.limits()
-        operator = OperatorAccount(_kaggle_credentials(settings))
-        kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint), operator)
+        vault = CredentialsVault(SqlCredentialsStore(self._database), _sealer(settings))
+        accounts = PersonalAccounts(vault, _kaggle_credentials(settings))
+        kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint), accounts)
         sources = Sources({SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle})
         datasets = Datasets(store, artifacts)
         uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
@@ -76,7 +82,7 @@ class ScraperService:
             lease_seconds=settings.job_lease_seconds,
         )
         imports = Imports(jobs, JobFollower(jobs, wakeups), names, store, sources)
-        servicer = ScraperServicer(sources, imports, datasets, uploads, views)
+        servicer = ScraperServicer(sources, OwnCredentials(vault, kaggle), imports, datasets, uploads, views)
         self.rpc = RpcServer(
             settings,
             [
@@ -87,7 +93,7 @@ class ScraperService:
                 )
             ],
             verifier,
-            components=[*components, processes, uploads, views, kaggle, work, _Watches(wakeups), runner],
+            components=[*components, vault, processes, uploads, views, kaggle, work, _Watches(wakeups), runner],
             registry=registry,
         )
 
@@ -113,6 +119,24 @@ class _Watches:
     async def drain(self) -> None:
         """Tells every watch that the server drains."""
         self._wakeups.close()
+
+
+def _sealer(settings: Settings) -> Sealer | None:
+    """What encrypts people's credentials; None if there is no key. Raises ValueError, OSError."""
+    keys = _keys("FLARE_SCRAPER_CREDENTIALS_KEYS", settings.credentials_keys.get_secret_value())
+    if file := settings.credentials_keys_file:
+        found = _keys("FLARE_SCRAPER_CREDENTIALS_KEYS_FILE", kept_secret(file, new_key))
+        if not found:
+            raise ValueError(f"FLARE_SCRAPER_CREDENTIALS_KEYS_FILE: '{file}' is empty; `{MAKE_A_KEY}` makes a key")
+        keys += found
+    return Sealer(keys) if keys else None
+
+
+def _keys(setting: str, text: str) -> tuple[bytes, ...]:
+    try:
+        return read_keys(text)
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
 
 
 def _kaggle_credentials(settings: Settings) -> Credentials:

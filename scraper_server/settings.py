@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 from pydantic import Field, PositiveInt, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -50,6 +51,11 @@ class Settings(ServerSettings):
     """An API key of Kaggle."""
     kaggle_token: SecretStr = SecretStr("")
     """An access token of Kaggle; goes before user name and key."""
+    credentials_keys: SecretStr = SecretStr("")
+    """Keys that encrypt the credentials people set for themselves, separated by commas: the first encrypts, all
+    decrypt. `openssl rand -base64 32` prints one. Without any, people can set no credentials."""
+    credentials_keys_file: Path | None = None
+    """A file with more such keys, one a line, after those above; made, with one key, if it is not there."""
 
     def limits(self) -> Limits:
         """What this server takes of a file, an archive, a table and a person."""

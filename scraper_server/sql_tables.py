@@ -7,6 +7,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -68,4 +69,14 @@ artifacts = Table(
     metadata,
     Column("key", String, primary_key=True),
     Column("reference_count", Integer, nullable=False),
+)
+
+source_credentials = Table(
+    "source_credentials",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("update_time", UtcDateTime, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
 )

@@ -10,11 +10,13 @@ from flare.scraper.v1 import (
     import_job_pb2,
     scraper_service_pb2,
     scraper_service_pb2_grpc,
+    source_pb2,
 )
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from grpc.aio import ServicerContext
 
+from scraper_server.credentials.own_credentials import OwnCredentials
 from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
@@ -38,8 +40,17 @@ pb = scraper_service_pb2
 class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
     """Converts, calls, converts."""
 
-    def __init__(self, sources: Sources, imports: Imports, datasets: Datasets, uploads: Uploads, views: Views) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        credentials: OwnCredentials,
+        imports: Imports,
+        datasets: Datasets,
+        uploads: Uploads,
+        views: Views,
+    ) -> None:
         self._sources = sources
+        self._credentials = credentials
         self._imports = imports
         self._datasets = datasets
         self._uploads = uploads
@@ -66,6 +77,22 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
             files=[source_messages.source_file_message(each) for each in page.files],
             next_page_token=encode_token(listing, page.next_cursor) if page.next_cursor else "",
         )
+
+    async def SetSourceCredentials(
+        self, request: pb.SetSourceCredentialsRequest, context: Context
+    ) -> source_pb2.SourceCredentials:
+        kept = await self._credentials.set(_owner(), source_messages.credentials(request))
+        return source_messages.credentials_message(kept)
+
+    async def GetSourceCredentials(
+        self, request: pb.GetSourceCredentialsRequest, context: Context
+    ) -> source_pb2.SourceCredentials:
+        kept = await self._credentials.get(_owner(), SOURCE_KIND_OF[request.source])
+        return source_messages.credentials_message(kept)
+
+    async def DeleteSourceCredentials(self, request: pb.DeleteSourceCredentialsRequest, context: Context) -> Empty:
+        await self._credentials.delete(_owner(), SOURCE_KIND_OF[request.source])
+        return Empty()
 
     async def ImportDataset(self, request: pb.ImportDatasetRequest, context: Context) -> import_job_pb2.ImportJob:
         job = await self._imports.create(

@@ -1,8 +1,10 @@
-"""Searches, and what sources offer, as messages."""
+"""Searches, what sources offer, and people's credentials for them, as messages."""
 
 from flare.scraper.v1 import scraper_service_pb2, source_pb2
 
+from scraper_server.credentials.values import KeptCredentials
 from scraper_server.rpc.enums import FILE_TYPE_OF, LICENSE_FAMILY_OF, SEARCH_SORT_OF, SOURCE_KIND
+from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey
 from scraper_server.sources.search import Search
 from scraper_server.sources.source import SourceDataset, SourceFile
 from servicekit.rpc.jobs import timestamp_message
@@ -46,4 +48,18 @@ def source_file_message(found: SourceFile) -> source_pb2.SourceFile:
     """A file of such a data set."""
     return source_pb2.SourceFile(
         path=found.path, size_bytes=found.size_bytes, create_time=timestamp_message(found.create_time)
+    )
+
+
+def credentials(request: scraper_service_pb2.SetSourceCredentialsRequest) -> ApiKey | AccessToken:
+    """Credentials that somebody sets."""
+    if request.WhichOneof("credentials") == "kaggle_api_key":
+        return ApiKey(request.kaggle_api_key.username, request.kaggle_api_key.key)
+    return AccessToken(request.kaggle_access_token)
+
+
+def credentials_message(kept: KeptCredentials) -> source_pb2.SourceCredentials:
+    """What is told of them."""
+    return source_pb2.SourceCredentials(
+        source=SOURCE_KIND[kept.source], account=kept.account, update_time=timestamp_message(kept.update_time)
     )

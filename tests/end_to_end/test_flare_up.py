@@ -19,6 +19,7 @@ def test_a_service_that_dies_ends_all_with_the_name_of_its_log(tmp_path: Path) -
     data = services.data_dir
     assert (data / "admin-password").stat().st_mode & 0o777 == 0o600
     assert (data / "ml-service-secret").stat().st_mode & 0o777 == 0o600
+    assert (data / "credentials-keys").stat().st_mode & 0o777 == 0o600
 
     (scraper,) = [child for child in children if "scraper_server" in child.cmdline()]
     scraper.send_signal(signal.SIGKILL)

@@ -4,6 +4,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
 
+from tests.kaggle_emulator import searching
 from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset, EmulatedFile, zip_of
 from tests.kaggle_emulator.faults import RequestKind
 from tests.kaggle_emulator.storage import Storage
@@ -37,7 +38,7 @@ class DatasetApi:
         """The answer to a request of an account (None: anonymous). Raises ApiError."""
         match kind:
             case RequestKind.LIST_DATASETS:
-                return self._list_datasets(body)
+                return self._list_datasets(body, account)
             case RequestKind.LIST_FILES:
                 return self._list_files(body, account)
             case RequestKind.GET_DATASET:
@@ -47,13 +48,20 @@ class DatasetApi:
             case RequestKind.GET_STATUS:
                 self._dataset(body, account)
                 return {"status": "READY"}
+            case RequestKind.INTROSPECT:
+                return {"active": account is not None, "username": account or ""}
             case RequestKind.DOWNLOAD:
                 return self._download(body, account)
             case _:
                 raise ApiError(404, "Not found")
 
-    def _list_datasets(self, body: dict[str, Any]) -> dict[str, Any]:
-        found = self.catalogue.search(body.get("search", ""))
+    def _list_datasets(self, body: dict[str, Any], account: str | None) -> dict[str, Any]:
+        try:
+            found = searching.found(self.catalogue, body, account)
+        except searching.NotAllowed as error:
+            raise ApiError(401, "Unauthenticated") from error
+        except (ValueError, KeyError) as error:
+            raise ApiError(400, f"Invalid request: {error}") from error
         size = body.get("pageSize", DEFAULT_PAGE_SIZE)
         start = _offset(body.get("pageToken")) or (body.get("page", 1) - 1) * size
         page = [dataset.described() for dataset in found[start : start + size]]

@@ -60,6 +60,21 @@ class EmulatedDataset:
     def __post_init__(self) -> None:
         self.versions = [*self.versions, self.files]
 
+    @property
+    def owner(self) -> str:
+        """The account that it belongs to."""
+        return self.ref.split("/")[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(len(file.content) for file in self.files)
+
+    @property
+    def last_updated(self) -> datetime:
+        """When its latest version was published."""
+        return CREATED + timedelta(days=len(self.versions))
+
     def publish(self, files: Sequence[EmulatedFile]) -> None:
         """Makes these files its new version."""
         self.versions.append(files)
@@ -73,7 +88,7 @@ class EmulatedDataset:
 
     def described(self) -> dict[str, Any]:
         """The API's `ApiDataset`."""
-        owner = self.ref.split("/")[0]
+        owner = self.owner
         return {
             "id": 4_000 + len(self.ref),
             "ref": self.ref,
@@ -82,9 +97,9 @@ class EmulatedDataset:
             "creatorName": owner.title(),
             "ownerName": owner.title(),
             "ownerRef": owner,
-            "totalBytes": sum(len(file.content) for file in self.files),
+            "totalBytes": self.size_bytes,
             "url": f"https://www.kaggle.com/datasets/{self.ref}",
-            "lastUpdated": timestamp(CREATED + timedelta(days=len(self.versions))),
+            "lastUpdated": timestamp(self.last_updated),
             "downloadCount": self.downloads,
             "isPrivate": self.private_to is not None,
             "licenseName": self.license,
@@ -109,15 +124,13 @@ class Catalogue:
                 return dataset
         return None
 
-    def search(self, words: str) -> list[EmulatedDataset]:
-        """Public data sets with each of these words in their name, title or subtitle."""
-        wanted = words.lower().split()
-        return [
-            dataset
-            for dataset in self.datasets
-            if dataset.private_to is None
-            and all(word in f"{dataset.ref} {dataset.title} {dataset.subtitle}".lower() for word in wanted)
-        ]
+    def public(self, owner: str = "") -> list[EmulatedDataset]:
+        """What everybody sees, of one account or of all."""
+        return [each for each in self.datasets if each.private_to is None and owner in ("", each.owner)]
+
+    def of(self, account: str) -> list[EmulatedDataset]:
+        """An account's own data sets, private ones too."""
+        return [each for each in self.datasets if each.owner == account]
 
 
 def zip_of(files: Sequence[EmulatedFile]) -> bytes:

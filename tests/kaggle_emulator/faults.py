@@ -15,6 +15,7 @@ class RequestKind(StrEnum):
     GET_METADATA = "GetDatasetMetadata"
     GET_STATUS = "GetDatasetStatus"
     DOWNLOAD = "DownloadDataset"
+    INTROSPECT = "IntrospectToken"
     STORAGE = "Storage"
     OTHER = "Other"
 

@@ -16,7 +16,12 @@ from tests.kaggle_emulator.catalogue import Catalogue
 from tests.kaggle_emulator.faults import Fault, FaultPlan, RequestKind
 from tests.kaggle_emulator.storage import Storage
 
-KINDS = {kind.value: kind for kind in RequestKind if kind not in (RequestKind.STORAGE, RequestKind.OTHER)}
+DATASETS, OAUTH = "/v1/datasets.DatasetApiService", "/v1/security.OAuthService"
+KINDS = {
+    f"{OAUTH if kind is RequestKind.INTROSPECT else DATASETS}/{kind.value}": kind
+    for kind in RequestKind
+    if kind not in (RequestKind.STORAGE, RequestKind.OTHER)
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,12 @@ class RecordedRequest:
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+
+    @property
+    def credentials(self) -> str:
+        """What it was authorized with: `account:key`, an access token, or nothing."""
+        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
+        return b64decode(value).decode() if scheme == "Basic" else value
 
 
 class KaggleEmulator:
@@ -48,7 +59,7 @@ class KaggleEmulator:
         self.endpoint = ""
         self.catalogue = catalogue
         self.accounts = dict(keys or {})
-        self._tokens = dict(tokens or {})
+        self.tokens = dict(tokens or {})
         self._faults = FaultPlan()
         self._released = asyncio.Event()
         self._arrival = asyncio.Condition()
@@ -102,9 +113,7 @@ class KaggleEmulator:
         return f"http://{host}:{port}"
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        prefix, _, method = request.path.rpartition("/")
-        known = request.method == "POST" and prefix == "/v1/datasets.DatasetApiService"
-        kind = KINDS.get(method, RequestKind.OTHER) if known else RequestKind.OTHER
+        kind = KINDS.get(request.path, RequestKind.OTHER) if request.method == "POST" else RequestKind.OTHER
         body = await request.json() if request.can_read_body else {}
         await self._record(RecordedRequest(kind, request.path, dict(request.headers), body))
         fault = self._faults.take(kind)
@@ -125,8 +134,8 @@ class KaggleEmulator:
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if not scheme and self.allow_anonymous:
             return None
-        if scheme == "Bearer" and value in self._tokens:
-            return self._tokens[value]
+        if scheme == "Bearer" and value in self.tokens:
+            return self.tokens[value]
         if scheme == "Basic":
             account, _, key = b64decode(value).decode().partition(":")
             if key and self.accounts.get(account) == key:

@@ -46,6 +46,14 @@ class Account:
             case None:
                 return "callers without credentials"
 
+    def without_secret(self, text: str) -> str:
+        """What Kaggle says, fit to be told: whatever it repeats, the account's secret is not in it."""
+        match self.credentials:
+            case ApiKey(key=secret) | AccessToken(token=secret):
+                return text.replace(secret, "...")
+            case None:
+                return text
+
 
 class Accounts(Protocol):
     """Finds the account with which to ask Kaggle for somebody."""

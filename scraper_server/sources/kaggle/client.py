@@ -16,9 +16,9 @@ from typing import Any, cast
 import requests
 from requests.adapters import HTTPAdapter
 
-from scraper_server.sources.kaggle.accounts import Account
+from scraper_server.sources.kaggle.accounts import Account, Whose
 from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey, Credentials
-from scraper_server.sources.kaggle.failures import Question, translated
+from scraper_server.sources.kaggle.failures import Question, rejected, translated
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.search import FileType, LicenseFamily, Search
 
@@ -67,6 +67,21 @@ class KaggleClient:
                 page_size=size,
                 page_token=token or None,
             )
+
+    def tried(self, credentials: ApiKey | AccessToken) -> ApiKey | AccessToken:
+        """The credentials with their account's name, once Kaggle has taken them. Raises FlareError."""
+        question = Question("a trial", Account(credentials, Whose.OFFERED))
+        api = self._api(credentials)
+        with translated(question):
+            match credentials:
+                case ApiKey():
+                    api.dataset_list_with_response(mine=True, page_size=1)  # which Kaggle shows to nobody else
+                    return credentials
+                case AccessToken(token):
+                    username = _introspected(api, token)
+        if not username:
+            raise rejected(question)
+        return AccessToken(token, username)
 
     def dataset(self, account: Account, ref: str) -> Any:
         """A data set, the package's `ApiDataset`. Raises FlareError."""
@@ -130,6 +145,17 @@ class KaggleClient:
         api = Api()
         api.config_values = {}  # the class's is shared by all
         return api
+
+
+def _introspected(api: Any, token: str) -> str:
+    """The account that an access token belongs to; empty if it is not good, or not any more."""
+    from kagglesdk.security.types.oauth_service import IntrospectTokenRequest  # type: ignore[import-untyped]
+
+    request = IntrospectTokenRequest()
+    request.token = token
+    with api.build_kaggle_client() as kaggle:
+        said = kaggle.security.oauth_client.introspect_token(request)
+        return said.username if said.active else ""
 
 
 def _about(account: Account, ref: str, version: int = 0, *, has_cursor: bool = False) -> Question:

@@ -71,12 +71,16 @@ def translated(question: Question) -> Iterator[None]:
 def refusal(question: Question, response: requests.Response) -> FlareError:
     """The error that an answer with an error status means."""
     status, said = _status_and_message(response)
+    said = question.account.without_secret(said)
     quote = f" (Kaggle says: {said})" if said else ""
     match status:
+        # So Kaggle answers for an access token that it can't read.
+        case 400 | 404 | 410 if question.account.whose is Whose.OFFERED:
+            return rejected(question, quote)
         case 401:
-            return _rejected(question, quote)
+            return rejected(question, quote)
         case 403 if question.account.is_anonymous or not question.ref:
-            return _rejected(question, quote)
+            return rejected(question, quote)
         case 403 | 404 | 410:
             return NotFound(
                 Reason.SOURCE_NOT_FOUND,
@@ -105,8 +109,18 @@ def refusal(question: Question, response: requests.Response) -> FlareError:
 def web_page(question: Question) -> FlareError:
     """The error that a web page in a file's place means: without credentials a page to log in at, else an outage."""
     if question.account.is_anonymous:
-        return _rejected(question, "")
+        return rejected(question)
     return _unavailable(question, "a web page")
+
+
+def rejected(question: Question, quote: str = "") -> FlareError:
+    """The error that Kaggle refuses an account, or wants one."""
+    account = question.account
+    if account.is_anonymous:
+        refused = f"Kaggle does not show {question.subject} without credentials{quote}: check the name, or"
+    else:
+        refused = f"Kaggle refuses {account.described()} for {question.subject}{quote}:"
+    return FailedPrecondition(Reason.SOURCE_CREDENTIALS_REJECTED, f"{refused} {REMEDIES[account.whose]}")
 
 
 def retry_after_seconds(response: requests.Response) -> float | None:
@@ -118,16 +132,6 @@ def retry_after_seconds(response: requests.Response) -> float | None:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (TypeError, ValueError):  # absent, no date, or a date without zone
         return None
-
-
-def _rejected(question: Question, quote: str) -> FlareError:
-    account = question.account
-    remedy = REMEDIES[account.whose]
-    if account.is_anonymous:
-        message = f"Kaggle does not show {question.subject} without credentials{quote}: check the name, or {remedy}"
-    else:
-        message = f"Kaggle refuses {account.described()} for {question.subject}{quote}: {remedy}"
-    return FailedPrecondition(Reason.SOURCE_CREDENTIALS_REJECTED, message)
 
 
 def _unreachable(what: str, question: Question) -> FlareError:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from scraper_server.sources.kaggle.accounts import Account, Accounts
 from scraper_server.sources.kaggle.client import KaggleClient
+from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey
 from scraper_server.sources.kaggle.download import Download
 from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.kaggle.retries import Stop, retried
@@ -66,13 +67,22 @@ class KaggleSource:
         datasets = tuple(_dataset(dataset) for dataset in page.datasets)
         return SearchPage(datasets, _next(cursor, page.next_page_token))
 
+    async def tried(self, credentials: ApiKey | AccessToken) -> ApiKey | AccessToken:
+        """The credentials with their account's name, once Kaggle has taken them.
+
+        Raises:
+            FailedPrecondition: SOURCE_CREDENTIALS_REJECTED.
+            Unavailable: SOURCE_UNAVAILABLE, Kaggle does not answer, so they may be good or not.
+        """
+        return await self._call_retried(partial(self._client.tried, credentials))
+
     async def list_files(self, owner: str, ref: str, version: int, limit: int, cursor: str) -> FilePage:
         """See `Source.list_files`."""
         _check_ref(ref)
         account = await self._accounts.of(owner)
         size = min(limit, FILES_PER_PAGE)
         page = await self._call_retried(partial(self._client.files, account, ref, version, size, cursor))
-        return FilePage(_files(ref, page), _next(cursor, page.next_page_token))
+        return FilePage(_files(account, ref, page), _next(cursor, page.next_page_token))
 
     async def resolve(self, owner: str, request: FileRequest) -> ResolvedFile:
         """See `Source.resolve`."""
@@ -119,7 +129,7 @@ class KaggleSource:
         while True:
             list_page = partial(self._client.files, account, ref, version, FILES_PER_PAGE, token)
             page = retried(self._options.import_retries, stop, list_page)
-            files.extend(_files(ref, page))
+            files.extend(_files(account, ref, page))
             token = _next(token, page.next_page_token)
             if not token or len(files) >= MOST_FILES:
                 return files
@@ -173,12 +183,12 @@ def _dataset(dataset: Any) -> SourceDataset:
     )
 
 
-def _files(ref: str, page: Any) -> tuple[SourceFile, ...]:
+def _files(account: Account, ref: str, page: Any) -> tuple[SourceFile, ...]:
     """Of the package's `ApiListDatasetFilesResponse`, which may hold an error where there should be files."""
     if page.error_message:
         raise NotFound(
             Reason.SOURCE_NOT_FOUND,
-            f"Kaggle does not list the files of data set '{ref}': {page.error_message}",
+            f"Kaggle does not list the files of data set '{ref}': {account.without_secret(page.error_message)}",
             resource=ref,
         )
     return tuple(

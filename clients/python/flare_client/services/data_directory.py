@@ -31,6 +31,11 @@ class DataDirectory:
         """Holds the secret by which the ML service identifies itself."""
         return self.path / "ml-service-secret"
 
+    @property
+    def credentials_keys_file(self) -> Path:
+        """Holds what encrypts people's own Kaggle credentials; the scraper service writes it at its first start."""
+        return self.path / "credentials-keys"
+
     def addresses(self) -> Addresses | None:
         """Where the services listened last; None if they never did. The tokens that they issued name one of these."""
         try:

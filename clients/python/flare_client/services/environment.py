@@ -33,6 +33,7 @@ def environments(data: DataDirectory, addresses: Addresses, drain_seconds: float
         "ADMIN_PASSWORD_FILE": str(data.admin_password_file),
         "BOOTSTRAP_SERVICES": json.dumps([f"{ML_IDENTITY}={data.ml_secret_file}={','.join(ML_SCOPES)}"]),
     }
+    settings["scraper"] |= {"CREDENTIALS_KEYS_FILE": str(data.credentials_keys_file)}
     settings["ml"] |= {
         "SCRAPER_ADDRESS": addresses.scraper,
         "TOKEN_URL": f"{issuer}/oauth2/token",
