@@ -1,0 +1,1 @@
+"""Archives of images as tables: which images there are, what is known of each, and their pixels."""

@@ -1,0 +1,129 @@
+"""An archive of images as a table."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from scraper_server.archives.zip import Archive, Member, listed
+from scraper_server.limits import Limits
+from scraper_server.tables.formats import Compression, FileFormat, FormatKind, ImageOptions
+from scraper_server.tables.images.broken import BrokenImages
+from scraper_server.tables.images.decoding import ArchiveImages
+from scraper_server.tables.images.folders import placed
+from scraper_server.tables.images.listing import Listing, folder_listing
+from scraper_server.tables.images.members import images_of
+from scraper_server.tables.images.statistics import SeenImages
+from scraper_server.tables.images.tables import OpenTable, TablesOfImages
+from scraper_server.tables.reader import BytesDone, plain_schema
+from scraper_server.tables.refusals import empty
+from scraper_server.tables.schema import Column, ColumnType, TableWarning
+from servicekit.errors import Reason, ResourceExhausted
+from servicekit.images.decoding import DecodedImage
+
+BATCH_BYTES = 4 << 20
+BATCH_ROWS = 4096
+
+
+class ImageTable:
+    """The images of an archive, each with its class or with its row of a table; broken ones are left out.
+
+    The archive must stay open while rows are read.
+    """
+
+    def __init__(
+        self, archive: Archive, wanted: FileFormat, limits: Limits, open_table: OpenTable, directory: Path
+    ) -> None:
+        """Finds out which images there are. `directory` holds a table of the archive while it is read.
+
+        Raises:
+            InvalidArgument: FILE_EMPTY without any image; and what `TablesOfImages.listing` raises.
+            ResourceExhausted: CELL_TOO_LARGE, if an image is to have more bytes than a cell may have.
+        """
+        self._archive = archive
+        self._limits = limits
+        self._options = wanted.images or ImageOptions()
+        _check_size(self._options, limits)
+        asked = replace(
+            wanted, kind=FormatKind.IMAGES, compression=Compression.ZIP, images=replace(self._options, path_column="")
+        )
+        self._listing = _listing(archive, asked, self._options, open_table, directory)
+        total = sum(each is not None for each in self._listing.wanted)
+        self._broken = BrokenImages(archive.name, total, self._options.max_broken_share)
+        self._seen = SeenImages(self._options.shape)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The images, with their statistics after the last row; then what else is known of each."""
+        image = Column(self._listing.image_name, ColumnType.IMAGE, image=self._options.shape)
+        if self._seen.count:
+            image = replace(image, statistics=self._seen.statistics)
+        return (image, *self._listing.columns)
+
+    @property
+    def warnings(self) -> tuple[TableWarning, ...]:
+        """Broken images, after the last row; and what is to be said of a table that lists them."""
+        return (*self._listing.warnings, *self._broken.warnings)
+
+    @property
+    def format(self) -> FileFormat:
+        """How the archive is read."""
+        return self._listing.format
+
+    def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
+        """All rows in order.
+
+        Raises:
+            InvalidArgument: IMAGES_BROKEN, if too many are, or all.
+            ResourceExhausted: ARCHIVE_TOO_LARGE, ARCHIVE_TOO_DENSE.
+        """
+        listing, shape = self._listing, self._options.shape
+        step = max(1, min(BATCH_ROWS, BATCH_BYTES // shape.size_bytes))
+        kept: list[int] = []
+        images: list[DecodedImage | None] = []
+        read_bytes = 0
+        results = ArchiveImages(self._archive, shape, self._limits.image).decoded(listing.wanted)
+        for row, (wanted, result) in enumerate(zip(listing.wanted, results, strict=True)):
+            if isinstance(wanted, Member):
+                read_bytes += wanted.info.compress_size
+            if result.why_broken is not None:
+                self._broken.add(row, listing.paths[row], result.why_broken)
+                continue
+            kept.append(row)
+            images.append(result.image)
+            if len(kept) == step:
+                yield self._batch(kept, images)
+                done(read_bytes)
+                kept, images = [], []
+        self._broken.check_any_whole()
+        if kept:
+            yield self._batch(kept, images)
+
+    def _batch(self, kept: list[int], images: list[DecodedImage | None]) -> pa.RecordBatch:
+        self._seen.add(images)
+        pixels = [None if image is None else image.pixels for image in images]
+        rows = self._listing.rows.take(pa.array(kept)).combine_chunks().to_batches()[0]
+        schema = plain_schema(self.columns)
+        return pa.RecordBatch.from_arrays([pa.array(pixels, schema.field(0).type), *rows.columns], schema=schema)
+
+
+def _listing(
+    archive: Archive, asked: FileFormat, options: ImageOptions, open_table: OpenTable, directory: Path
+) -> Listing:
+    images = images_of(archive.members)
+    if not images:
+        raise empty(archive.name, f"it holds no image: it has {listed(archive.members)}")
+    labels = {each.label for each in placed([image.path for image in images])} - {None}
+    tables = TablesOfImages(archive, images, asked, options, open_table, directory)
+    return tables.listing(has_classes=len(labels) > 1) or folder_listing(images, asked)
+
+
+def _check_size(options: ImageOptions, limits: Limits) -> None:
+    size, most = options.shape.size_bytes, limits.table.max_cell_bytes
+    if size > most:
+        message = (
+            f"format.images asks for {options.shape}, {size} bytes an image, more than the {most} that a cell may have "
+            "(FLARE_SCRAPER_MAX_CELL_BYTES): ask for a smaller height or width"
+        )
+        raise ResourceExhausted(Reason.CELL_TOO_LARGE, message, field="format.images")
