@@ -10,19 +10,24 @@ from scraper_server.tables.arrow import plain
 from scraper_server.tables.cells import as_text
 from scraper_server.tables.schema import Column
 from scraper_server.views.resolution import find_column
+from servicekit.images.encoding import thumbnail_png
+from servicekit.images.shape import ImageShape
 
 CELL_CHARACTERS = 200
 DEFAULT_COLUMNS = 100
+# Pixels of the longer side of an image that is shown.
+PREVIEW_SIDE = 128
 # A preview ends early when its text is so long: an answer must fit into one message.
 PREVIEW_CHARACTERS = 2_000_000
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value as text, None if missing; `truncated` if the text is only its beginning."""
+    """A value as text, None if missing; `truncated` if the text is only its beginning. `png` is an image, small."""
 
     text: str | None
     truncated: bool = False
+    png: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def preview_table(
     with pq.ParquetFile(path, memory_map=True) as file:
         total = file.metadata.num_rows
         table = _rows(file, start_row, row_count, sorted({positions[column.name] for column in shown}))
-    cells = [_cells(table, column.name) for column in shown]
+    cells = [_cells(table, column) for column in shown]
     rows = tuple(zip(*cells, strict=True))
     return Preview(
         columns=tuple(column.without_statistics() for column in shown),
@@ -78,19 +83,27 @@ def _rows(file: pq.ParquetFile, start: int, count: int, positions: list[int]) ->
     return pa.schema([schema.field(at) for at in positions]).empty_table()
 
 
-def _cells(table: pa.Table, name: str) -> list[Cell]:
-    texts = as_text(plain(table[name])).to_pylist()
+def _cells(table: pa.Table, column: Column) -> list[Cell]:
+    if column.image is not None:
+        return [_image_cell(pixels, column.image) for pixels in table[column.name].to_pylist()]
+    texts = as_text(plain(table[column.name])).to_pylist()
     return [
         Cell(None) if text is None else Cell(str(text)[:CELL_CHARACTERS], len(str(text)) > CELL_CHARACTERS)
         for text in texts
     ]
 
 
+def _image_cell(pixels: bytes | None, shape: ImageShape) -> Cell:
+    if pixels is None:
+        return Cell(None)
+    return Cell(str(shape), png=thumbnail_png(pixels, shape, PREVIEW_SIDE))
+
+
 def _fitting(rows: tuple[tuple[Cell, ...], ...]) -> int:
     """How many rows may be shown; at least one."""
     characters = 0
     for count, row in enumerate(rows):
-        characters += sum(len(cell.text or "") + 4 for cell in row)
+        characters += sum(len(cell.text or "") + len(cell.png) + 4 for cell in row)
         if characters > PREVIEW_CHARACTERS:
             return max(count, 1)
     return len(rows)

@@ -65,7 +65,10 @@ def preview_message(preview: Preview) -> scraper_service_pb2.PreviewDatasetRespo
         rows=[
             scraper_service_pb2.PreviewRow(
                 index=index,
-                cells=[scraper_service_pb2.PreviewCell(text=cell.text, truncated=cell.truncated) for cell in row],
+                cells=[
+                    scraper_service_pb2.PreviewCell(text=cell.text, truncated=cell.truncated, png=cell.png)
+                    for cell in row
+                ],
             )
             for index, row in enumerate(preview.rows, preview.start_row)
         ],

@@ -4,6 +4,7 @@ from flare.scraper.v1 import dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as pb
 
 from scraper_server.datasets.values import DatasetView
+from scraper_server.rpc.column_messages import image_shape_message
 from scraper_server.rpc.enums import (
     COLUMN_ROLE,
     COLUMN_ROLE_OF,
@@ -105,4 +106,5 @@ def view_column_message(column: ViewColumn) -> pb.ViewColumn:
         missing=MISSING_POLICY[column.missing],
         fill_value=column.fill_value,
         category_count=column.category_count,
+        image=image_shape_message(column.image),
     )

@@ -33,7 +33,7 @@ def cast_for(planned: PlannedColumn, values: Array) -> Cast:
         InvalidArgument: CAST_FAILED, with the number of values that do not fit, and the first.
     """
     source, wanted = planned.source_type, planned.column.type
-    if ARROW_TYPES[source] == ARROW_TYPES[wanted]:
+    if source is wanted or ARROW_TYPES[source] == ARROW_TYPES[wanted]:
         return _same
     if wanted.is_string:
         return as_text

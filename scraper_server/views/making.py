@@ -29,6 +29,7 @@ from scraper_server.views.splits import LEFT_OUT, TRAIN, Parts, parts_of
 from servicekit.errors import InvalidArgument, Reason
 
 READ_ROWS = 65_536
+READ_BYTES = 32 << 20
 CATEGORY_TYPES = (ColumnType.BOOLEAN, ColumnType.CATEGORICAL, ColumnType.TEXT)
 
 Mask = npt.NDArray[np.bool_]
@@ -99,12 +100,15 @@ class _Making:
     def check_values(self) -> None:
         """Casts every column, and notes the rows that leave. Raises CAST_FAILED and TARGET_ALL_MISSING."""
         for each in self._planned:
-            values = self._values(each.column.source_column)
-            cast = cast_for(each, values)
-            self._casts.append(cast)
-            missing = _missing(values)
+            name = each.column.source_column
+            if each.column.type is ColumnType.IMAGE:  # never cast, and too large to be in memory at once
+                self._casts.append(_same)
+                missing = self._missing(name)
+            else:
+                values = self._values(name)
+                self._casts.append(cast_for(each, values))
+                missing = _missing(values)
             if each.column.role is ColumnRole.TARGET and missing.all():
-                name = each.column.source_column
                 message = f"target '{name}' has no value in any of the {len(missing)} rows: choose another target"
                 raise InvalidArgument(Reason.TARGET_ALL_MISSING, message, field=each.field, column=name)
             if each.column.missing is MissingPolicy.DROP_ROW:
@@ -121,9 +125,10 @@ class _Making:
         for each in self._planned:
             if each.column.missing is not MissingPolicy.FAIL:
                 continue
-            missing = _missing(self._values(each.column.source_column)) & keep
+            name = each.column.source_column
+            missing = self._missing(name) & keep
             if missing.any():
-                name, first = each.column.source_column, int(np.flatnonzero(missing)[0])
+                first = int(np.flatnonzero(missing)[0])
                 message = (
                     f"column '{name}': {int(missing.sum())} of {int(keep.sum())} values are missing, first at row "
                     f"{first}; choose another policy for missing values, or ignore the column"
@@ -149,13 +154,13 @@ class _Making:
 
     def write(self, directory: Path, parts: Parts) -> None:
         """Writes the parts' files, in the order of the rows."""
-        schema = arrow_schema(tuple(Column(each.column.name, each.column.type) for each in self._planned))
+        schema = arrow_schema(tuple(each.column.plain for each in self._planned))
         wanted = [self._positions[each.column.source_column] for each in self._planned]
         with ExitStack() as stack:
             writers = [stack.enter_context(BatchWriter(part_file(directory, part), schema)) for part in PARTS]
             start = 0
             # Whole rows are read, not the view's columns alone: Parquet reads the dots of a column's name as a path.
-            for rows in self._file.iter_batches(READ_ROWS):
+            for rows in self._file.iter_batches(self._read_rows()):
                 arrays = [self._finished(at, rows.column(position)) for at, position in enumerate(wanted)]
                 batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 here = parts[start : start + len(rows)]
@@ -168,9 +173,24 @@ class _Making:
         fill = self._fills[at]
         return cast if fill is None else kernels.fill_null(cast, fill)
 
+    def _read_rows(self) -> int:
+        """Rows that are read at a time: fewer of large ones."""
+        row_bytes = sum(column.image.size_bytes for column in self._columns if column.image is not None)
+        return max(1, min(READ_ROWS, READ_BYTES // max(row_bytes, 1)))
+
+    def _missing(self, name: str) -> Mask:
+        """Which values of a column are missing. A row group is in memory at a time."""
+        position = self._positions[name]
+        groups = (self._file.reader.read_row_group(at, [position]) for at in range(self._file.num_row_groups))
+        return np.concatenate([_missing(plain(group.column(0))) for group in groups])
+
     def _values(self, name: str) -> Array:
         """All values of a column. By position, for the dots in names."""
         return plain(self._file.reader.read_column(self._positions[name]))
+
+
+def _same(values: Array) -> Array:
+    return values
 
 
 def _missing(values: Array) -> Mask:

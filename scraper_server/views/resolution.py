@@ -46,10 +46,15 @@ def fractions_of(spec: ViewSpec) -> tuple[float, float, float]:
 
 
 def split_column(spec: ViewSpec, columns: tuple[Column, ...]) -> Column | None:
-    """The column that the split needs. Raises COLUMN_NOT_FOUND."""
+    """The column that the split needs. Raises COLUMN_NOT_FOUND; SPLIT_INVALID for images."""
     if spec.split.method is SplitMethod.RANDOM:
         return None
-    return find_column(columns, spec.split.column, split_field(spec))
+    field = split_field(spec)
+    column = find_column(columns, spec.split.column, field)
+    if column.type is ColumnType.IMAGE:
+        message = f"column '{column.name}' holds images, which can't decide a split: take the column of their classes"
+        raise InvalidArgument(Reason.SPLIT_INVALID, message, field=field, column=column.name)
+    return column
 
 
 def split_field(spec: ViewSpec) -> str:
@@ -89,14 +94,26 @@ def _by_column(spec: ViewSpec, columns: tuple[Column, ...]) -> dict[str, tuple[s
 
 def _planned(column: Column, selection: ColumnSelection, role: ColumnRole, path: str) -> PlannedColumn:
     kind = selection.cast or column.type
+    if ColumnType.IMAGE in (kind, column.type):
+        _check_image(column, kind, role, path)
     policy = selection.missing or _default_policy(kind, role)
     _check_policy(column.name, kind, role, policy, path)
-    view_column = ViewColumn(selection.rename or column.name, column.name, role, kind, policy)
+    view_column = ViewColumn(selection.rename or column.name, column.name, role, kind, policy, image=column.image)
     return PlannedColumn(view_column, column.type, path, selection.fill_value)
 
 
-def _default_policy(kind: ColumnType, role: ColumnRole) -> MissingPolicy:
+def _check_image(column: Column, kind: ColumnType, role: ColumnRole, path: str) -> None:
+    if kind is not column.type:
+        message = f"column '{column.name}' is {column.type.value}, which can't become {kind.value}: leave out its cast"
+        raise InvalidArgument(Reason.CAST_FAILED, message, field=f"{path}.cast", column=column.name)
     if role is ColumnRole.TARGET:
+        message = f"column '{column.name}' holds images, which no model predicts: give it the role INPUT or IGNORED"
+        field = path if path == "view.default_role" else f"{path}.role"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field=field, column=column.name)
+
+
+def _default_policy(kind: ColumnType, role: ColumnRole) -> MissingPolicy:
+    if role is ColumnRole.TARGET or kind is ColumnType.IMAGE:
         return MissingPolicy.DROP_ROW
     if kind.is_numeric:
         return MissingPolicy.FILL_MEDIAN
@@ -105,7 +122,9 @@ def _default_policy(kind: ColumnType, role: ColumnRole) -> MissingPolicy:
 
 def _check_policy(name: str, kind: ColumnType, role: ColumnRole, policy: MissingPolicy, path: str) -> None:
     problem = ""
-    if policy in (MissingPolicy.FILL_MEAN, MissingPolicy.FILL_MEDIAN) and not kind.is_numeric:
+    if kind is ColumnType.IMAGE and policy not in (MissingPolicy.DROP_ROW, MissingPolicy.FAIL):
+        problem = "holds images, which nothing can stand for: take DROP_ROW or FAIL"
+    elif policy in (MissingPolicy.FILL_MEAN, MissingPolicy.FILL_MEDIAN) and not kind.is_numeric:
         problem = f"has no {policy.value.removeprefix('fill_')}, being {kind.value}: take FILL_MOST_FREQUENT"
     elif policy is MissingPolicy.KEEP and role is ColumnRole.TARGET:
         problem = "is a target, which can't be learned where it is missing: take DROP_ROW"

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scraper_server.tables.schema import ColumnType
+from scraper_server.tables.schema import Column, ColumnType
+from servicekit.images.shape import ImageShape
 
 
 class ColumnRole(StrEnum):
@@ -99,6 +100,13 @@ class ViewColumn:
     """What missing values become, as text, if the policy fills: learned from the training rows alone."""
     category_count: int = 0
     """Different values among the training rows, for boolean, categorical and text columns; 0 for others."""
+    image: ImageShape | None = None
+    """For images: what each of them is."""
+
+    @property
+    def plain(self) -> Column:
+        """The column without what makes it one of a view."""
+        return Column(self.name, self.type, image=self.image)
 
 
 @dataclass(frozen=True)

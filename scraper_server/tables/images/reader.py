@@ -1,11 +1,12 @@
 """An archive of images as a table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from scraper_server.archives.compressed import Wrapping, wrapping_of
 from scraper_server.archives.zip import Archive, Member, listed
 from scraper_server.limits import Limits
 from scraper_server.tables.formats import Compression, FileFormat, FormatKind, ImageOptions
@@ -13,11 +14,11 @@ from scraper_server.tables.images.broken import BrokenImages
 from scraper_server.tables.images.decoding import ArchiveImages
 from scraper_server.tables.images.folders import placed
 from scraper_server.tables.images.listing import Listing, folder_listing
-from scraper_server.tables.images.members import images_of
+from scraper_server.tables.images.members import holds_images, images_of
 from scraper_server.tables.images.statistics import SeenImages
 from scraper_server.tables.images.tables import OpenTable, TablesOfImages
 from scraper_server.tables.reader import BytesDone, plain_schema
-from scraper_server.tables.refusals import empty
+from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import Column, ColumnType, TableWarning
 from servicekit.errors import Reason, ResourceExhausted
 from servicekit.images.decoding import DecodedImage
@@ -27,15 +28,18 @@ BATCH_ROWS = 4096
 
 
 class ImageTable:
-    """The images of an archive, each with its class or with its row of a table; broken ones are left out.
-
-    The archive must stay open while rows are read.
-    """
+    """The images of an archive, each with its class or with its row of a table; broken ones are left out."""
 
     def __init__(
-        self, archive: Archive, wanted: FileFormat, limits: Limits, open_table: OpenTable, directory: Path
+        self,
+        archive: Archive,
+        members: Sequence[Member],
+        wanted: FileFormat,
+        limits: Limits,
+        open_table: OpenTable,
+        directory: Path,
     ) -> None:
-        """Finds out which images there are. `directory` holds a table of the archive while it is read.
+        """Finds out which images there are among `members`. `directory` holds a table of them while it is read.
 
         Raises:
             InvalidArgument: FILE_EMPTY without any image; and what `TablesOfImages.listing` raises.
@@ -48,7 +52,7 @@ class ImageTable:
         asked = replace(
             wanted, kind=FormatKind.IMAGES, compression=Compression.ZIP, images=replace(self._options, path_column="")
         )
-        self._listing = _listing(archive, asked, self._options, open_table, directory)
+        self._listing = _listing(archive, members, asked, self._options, open_table, directory)
         total = sum(each is not None for each in self._listing.wanted)
         self._broken = BrokenImages(archive.name, total, self._options.max_broken_share)
         self._seen = SeenImages(self._options.shape)
@@ -72,7 +76,7 @@ class ImageTable:
         return self._listing.format
 
     def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
-        """All rows in order.
+        """All rows in order; once. The archive is closed at their end.
 
         Raises:
             InvalidArgument: IMAGES_BROKEN, if too many are, or all.
@@ -99,6 +103,7 @@ class ImageTable:
         self._broken.check_any_whole()
         if kept:
             yield self._batch(kept, images)
+        self._archive.close()
 
     def _batch(self, kept: list[int], images: list[DecodedImage | None]) -> pa.RecordBatch:
         self._seen.add(images)
@@ -108,14 +113,56 @@ class ImageTable:
         return pa.RecordBatch.from_arrays([pa.array(pixels, schema.field(0).type), *rows.columns], schema=schema)
 
 
+def open_images(
+    source: Path,
+    name: str,
+    wanted: FileFormat,
+    patterns: Sequence[str],
+    limits: Limits,
+    open_table: OpenTable,
+    directory: Path,
+) -> ImageTable | None:
+    """The file `source`, which its owner calls `name`, as images; None if it is to be read otherwise.
+
+    Images are asked for by their kind or by options for them, or the file holds them for the most part. Of its members
+    those are taken that fit one of the patterns, or all without patterns.
+
+    Raises:
+        InvalidArgument: FILE_NOT_A_TABLE if images are asked for and it is no archive; and as ImageTable.
+        ResourceExhausted: As ImageTable.
+    """
+    if wanted.kind not in (None, FormatKind.IMAGES):
+        return None
+    is_asked = wanted.kind is FormatKind.IMAGES or wanted.images is not None
+    if wrapping_of(source) is not Wrapping.ZIP:
+        if not is_asked:
+            return None
+        raise not_a_table(name, "format asks for images, which come in a ZIP archive, and it is none: pack them")
+    archive = Archive(source, name, limits.archive)
+    try:
+        members = archive.matching(patterns) if patterns else archive.members
+        if not is_asked and not holds_images(members):
+            archive.close()
+            return None
+        return ImageTable(archive, members, wanted, limits, open_table, directory)
+    except BaseException:
+        archive.close()
+        raise
+
+
 def _listing(
-    archive: Archive, asked: FileFormat, options: ImageOptions, open_table: OpenTable, directory: Path
+    archive: Archive,
+    members: Sequence[Member],
+    asked: FileFormat,
+    options: ImageOptions,
+    open_table: OpenTable,
+    directory: Path,
 ) -> Listing:
-    images = images_of(archive.members)
+    images = images_of(members)
     if not images:
-        raise empty(archive.name, f"it holds no image: it has {listed(archive.members)}")
+        raise empty(archive.name, f"it holds no image: it has {listed(members or archive.members)}")
     labels = {each.label for each in placed([image.path for image in images])} - {None}
-    tables = TablesOfImages(archive, images, asked, options, open_table, directory)
+    tables = TablesOfImages(archive, members, asked, options, open_table, directory)
     return tables.listing(has_classes=len(labels) > 1) or folder_listing(images, asked)
 
 

@@ -14,7 +14,7 @@ from scraper_server.tables.cells import as_text
 from scraper_server.tables.formats import FileFormat, ImageOptions
 from scraper_server.tables.images.listing import IMAGE, Listing
 from scraper_server.tables.images.matching import ImagesByName
-from scraper_server.tables.images.members import tables_of
+from scraper_server.tables.images.members import images_of, tables_of
 from scraper_server.tables.reader import Misread, TableReader, plain_schema
 from scraper_server.tables.refusals import not_a_table
 from scraper_server.tables.schema import Column, ColumnType, TableWarning, WarningKind
@@ -25,6 +25,7 @@ MAX_TABLE_BYTES = 128 << 20
 SAMPLE_ROWS = 1000
 # A column names the images if so many of its cells do.
 NAMING_SHARE = 0.5
+DISTINCT_SHARE = 0.9
 
 OpenTable = Callable[[Path, str], TableReader]
 """Opens a delimited file that messages call by the name."""
@@ -46,16 +47,18 @@ class TablesOfImages:
     def __init__(
         self,
         archive: Archive,
-        images: Sequence[Member],
+        members: Sequence[Member],
         wanted: FileFormat,
         options: ImageOptions,
         open_table: OpenTable,
         directory: Path,
     ) -> None:
-        """`directory` holds a table while it is read."""
+        """`members` are those of the archive that count; `directory` holds a table while it is read."""
         self._archive = archive
+        images = images_of(members)
         self._images = ImagesByName(images)
         self._example = images[0].path
+        self._tables = tables_of(members)
         self._wanted = wanted
         self._options = options
         self._open_table = open_table
@@ -74,7 +77,7 @@ class TablesOfImages:
         if self._wanted.member:
             table = self._read(self._archive.find(self._wanted.member))
             return self._listing(table, self._required(table))
-        candidates = [self._read(member) for member in tables_of(self._archive.members)]
+        candidates = [self._read(member) for member in self._tables]
         fitting = [table for table in candidates if table.path_column is not None]
         if len(fitting) == 1:
             return self._listing(fitting[0], self._required(fitting[0]))
@@ -108,8 +111,10 @@ class TablesOfImages:
             if column.type in kinds:
                 cells = [text for text in _texts(rows.column(at).slice(0, SAMPLE_ROWS)) if text]
                 share = sum(bool(self._images.find(text, folder)) for text in cells) / max(len(cells), 1)
-                if share >= NAMING_SHARE:
-                    ranked.append((column.type is not ColumnType.INTEGER, share, -at))
+                is_number = column.type is ColumnType.INTEGER
+                # Images are called 1.png, 2.png, ..., and so are many numbers: those of images differ.
+                if share >= NAMING_SHARE and not (is_number and len(set(cells)) < DISTINCT_SHARE * len(cells)):
+                    ranked.append((not is_number, share, -at))
         return -max(ranked)[2] if ranked else None
 
     def _required(self, table: _Table) -> int:

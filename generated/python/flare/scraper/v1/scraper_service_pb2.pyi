@@ -965,7 +965,7 @@ class PreviewCell(_message.Message):
     truncated: _builtins.bool
     """True if the text is only the value's beginning."""
     png: _builtins.bytes
-    """For images: the picture, as PNG."""
+    """For images: the picture, as PNG; smaller than it is, if one of its sides has more than 128 pixels."""
     def __init__(
         self,
         *,

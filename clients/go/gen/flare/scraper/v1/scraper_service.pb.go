@@ -2125,7 +2125,7 @@ type PreviewCell struct {
 	Text *string `protobuf:"bytes,1,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	// True if the text is only the value's beginning.
 	Truncated bool `protobuf:"varint,2,opt,name=truncated,proto3" json:"truncated,omitempty"`
-	// For images: the picture, as PNG.
+	// For images: the picture, as PNG; smaller than it is, if one of its sides has more than 128 pixels.
 	Png []byte `protobuf:"bytes,3,opt,name=png,proto3" json:"png,omitempty"`
 }
 

@@ -1049,7 +1049,7 @@ export type PreviewCell = Message<"flare.scraper.v1.PreviewCell"> & {
   truncated: boolean;
 
   /**
-   * For images: the picture, as PNG.
+   * For images: the picture, as PNG; smaller than it is, if one of its sides has more than 128 pixels.
    *
    * @generated from field: bytes png = 3;
    */
