@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class TableDigest:
 
     def hexdigest(self, columns: tuple[Column, ...]) -> str:
         """The digest of what was added, hexadecimal, of columns that are known by now."""
-        described = [[column.name, column.type.value] for column in columns]
+        described = [[each.name, each.type.value, *(astuple(each.image) if each.image else ())] for each in columns]
         whole = hashlib.sha256(json.dumps(["flare-table-2", self._row_count, described], ensure_ascii=True).encode())
         for column in self._columns:
             whole.update(column.digest())

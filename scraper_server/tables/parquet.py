@@ -89,12 +89,13 @@ class ParquetFile:
 class TableWriter:
     """Writes a table of ours: a row group for each batch, and the columns' types at the end.
 
-    Floats are not dictionary coded: measurements rarely repeat, and their dictionaries cost more than they save. No
+    Floats and images are not dictionary coded: they rarely repeat, and their dictionaries cost more than they save. No
     statistics are written, since nobody looks for rows by their values, and footers of wide tables grow with them.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        coded: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
+        plain = (pa.types.is_floating, pa.types.is_fixed_size_binary)
+        coded: Any = [field.name for field in schema if not any(check(field.type) for check in plain)]
         self._writer = pq.ParquetWriter(path, schema, use_dictionary=coded, compression="zstd", write_statistics=False)
 
     def __enter__(self) -> Self:

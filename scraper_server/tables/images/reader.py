@@ -20,7 +20,7 @@ from scraper_server.tables.images.tables import OpenTable, TablesOfImages
 from scraper_server.tables.reader import BytesDone, plain_schema
 from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import Column, ColumnType, TableWarning
-from servicekit.errors import Reason, ResourceExhausted
+from servicekit.errors import FlareError, Reason, ResourceExhausted
 from servicekit.images.decoding import DecodedImage
 
 BATCH_BYTES = 4 << 20
@@ -56,6 +56,7 @@ class ImageTable:
         total = sum(each is not None for each in self._listing.wanted)
         self._broken = BrokenImages(archive.name, total, self._options.max_broken_share)
         self._seen = SeenImages(self._options.shape)
+        self._schema = plain_schema(self.columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -82,6 +83,12 @@ class ImageTable:
             InvalidArgument: IMAGES_BROKEN, if too many are, or all.
             ResourceExhausted: ARCHIVE_TOO_LARGE, ARCHIVE_TOO_DENSE.
         """
+        try:
+            yield from self._batches(done)
+        finally:
+            self._archive.close()
+
+    def _batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         listing, shape = self._listing, self._options.shape
         step = max(1, min(BATCH_ROWS, BATCH_BYTES // shape.size_bytes))
         kept: list[int] = []
@@ -103,14 +110,13 @@ class ImageTable:
         self._broken.check_any_whole()
         if kept:
             yield self._batch(kept, images)
-        self._archive.close()
 
     def _batch(self, kept: list[int], images: list[DecodedImage | None]) -> pa.RecordBatch:
         self._seen.add(images)
         pixels = [None if image is None else image.pixels for image in images]
         rows = self._listing.rows.take(pa.array(kept)).combine_chunks().to_batches()[0]
-        schema = plain_schema(self.columns)
-        return pa.RecordBatch.from_arrays([pa.array(pixels, schema.field(0).type), *rows.columns], schema=schema)
+        arrays = [pa.array(pixels, self._schema.field(0).type), *rows.columns]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
 
 def open_images(
@@ -138,7 +144,12 @@ def open_images(
         if not is_asked:
             return None
         raise not_a_table(name, "format asks for images, which come in a ZIP archive, and it is none: pack them")
-    archive = Archive(source, name, limits.archive)
+    try:
+        archive = Archive(source, name, limits.archive)
+    except FlareError:
+        if is_asked:
+            raise
+        return None  # who opens tables will say what is wrong with it
     try:
         members = archive.matching(patterns) if patterns else archive.members
         if not is_asked and not holds_images(members):
