@@ -51,18 +51,21 @@ def block(
 
 
 def cnn(
-    image: tuple[int, int, int],
-    blocks: Sequence[pb.ConvolutionBlock],
+    image: tuple[int, int, int] | None = None,
+    blocks: Sequence[pb.ConvolutionBlock] = (),
     *,
     head: Sequence[int] = (),
     head_dropout: float = 0.0,
     global_average_pooling: bool = False,
 ) -> pb.ModelSpecification:
-    """Convolutions over an image of (channels, height, width), then hidden layers of the sizes in `head`."""
-    channels, height, width = image
+    """Convolutions over an image of (channels, height, width), then hidden layers of the sizes in `head`.
+
+    Without `image` it is the one that the view's image column holds.
+    """
+    shape = None if image is None else pb.ImageShape(channels=image[0], height=image[1], width=image[2])
     return pb.ModelSpecification(
         cnn=pb.Cnn(
-            image=pb.ImageShape(channels=channels, height=height, width=width),
+            image=shape,
             blocks=blocks,
             global_average_pooling=global_average_pooling,
             head=_mlp(head, "", head_dropout, "") if head else None,
@@ -78,7 +81,8 @@ def architecture_of(specification: pb.ModelSpecification) -> str:
     if kind == "cnn":
         image = specification.cnn.image
         channels = "-".join(str(b.out_channels) for b in specification.cnn.blocks)
-        return f"CNN {image.channels}x{image.height}x{image.width} {channels}"
+        shape = f"{image.channels}x{image.height}x{image.width} " if specification.cnn.HasField("image") else ""
+        return f"CNN {shape}{channels}"
     if kind == "torch_graph":
         return f"graph of {len(specification.torch_graph.nodes)} nodes"
     if kind == "registered_module":

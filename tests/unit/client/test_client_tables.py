@@ -1,14 +1,20 @@
 """Tables of every common form become columns, and predictions become tables."""
 
 from datetime import UTC, date, datetime
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from flare.ml.v1 import prediction_service_pb2 as pb
+from flare.scraper.v1 import dataset_pb2
 from flare_client import FlareError
+from flare_client.tables.batches import arrow_frame
 from flare_client.tables.columns import CELLS_OF_A_REQUEST, Rows, column_tables
 from flare_client.tables.predictions import prediction_frame
+from PIL import Image
 
 
 def only(rows: Rows) -> dict[str, pb.ColumnValues]:
@@ -100,6 +106,55 @@ def test_a_table_that_is_too_large_for_a_message_becomes_several_in_order() -> N
     assert len(tables) == 3
     assert [value for table in tables for value in table.columns[0].integers.values] == list(range(rows))
     assert max(table.ByteSize() for table in tables) < 16 << 20
+
+
+def test_images_go_out_encoded_in_whatever_form_they_are(tmp_path: Path) -> None:
+    gray = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    path = tmp_path / "gray.png"
+    Image.fromarray(gray).save(path)
+    color = np.stack([gray] * 3, axis=2)
+    forms = [path, path.read_bytes(), Image.fromarray(gray), gray, color, gray[:, :, None]]
+    expected = [gray, gray, gray, gray, color, gray]
+    for rows in ({"x": forms}, pd.DataFrame({"x": forms}), [{"x": form} for form in forms]):
+        sent = [np.asarray(Image.open(BytesIO(each))) for each in only(rows)["x"].images.values]
+        for got, wanted in zip(sent, expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    stacked = only({"x": np.stack([gray, gray])})["x"].images.values
+    assert len(stacked) == 2
+
+
+def test_a_missing_image_is_missing() -> None:
+    column = only({"x": [None, b"png"], "age": [1, 2]})["x"]
+    assert (list(column.images.values), list(column.missing_rows)) == ([b"", b"png"], [0])
+
+
+def test_many_or_large_images_become_several_requests() -> None:
+    tables = list(column_tables({"x": [bytes([number]) for number in range(70)], "n": list(range(70))}))
+    assert [len(table.columns[0].images.values) for table in tables] == [32, 32, 6]
+    assert [number for table in tables for number in table.columns[1].integers.values] == list(range(70))
+    large = list(column_tables({"x": [b"x" * (5 << 20)] * 3}))
+    assert [len(table.columns[0].images.values) for table in large] == [1, 1, 1]
+
+
+def test_an_array_that_is_no_image_is_refused_with_its_kind() -> None:
+    with pytest.raises(FlareError, match=r"not float64 as \(2, 2\)"):
+        list(column_tables({"x": [np.zeros((2, 2))]}))
+    with pytest.raises(FlareError, match="'x' holds images and other values"):
+        list(column_tables({"x": [b"png", 3]}))
+
+
+def test_pixels_of_a_view_are_arrays() -> None:
+    schema = pa.schema([("x", pa.binary(6)), ("y", pa.binary(3))])
+    columns = {"x": [bytes(range(6)), None], "y": [b"abc", b"def"]}
+    batch = pa.RecordBatch.from_pydict(columns, schema=schema)
+    shapes = {
+        "x": dataset_pb2.ImageShape(height=2, width=3, mode=dataset_pb2.IMAGE_MODE_GRAYSCALE),
+        "y": dataset_pb2.ImageShape(height=1, width=1, mode=dataset_pb2.IMAGE_MODE_RGB),
+    }
+    frame = arrow_frame(schema.serialize().to_pybytes(), [batch.serialize().to_pybytes()], shapes)
+    np.testing.assert_array_equal(frame["x"][0], np.arange(6).reshape(2, 3))
+    assert frame["x"][1] is None
+    assert frame["y"][1].shape == (1, 1, 3)
 
 
 def test_predictions_are_a_table_with_a_probability_for_each_class() -> None:

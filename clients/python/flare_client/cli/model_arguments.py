@@ -12,6 +12,8 @@ from flare_client.cli.arguments import numbers
 from flare_client.cli.failures import CommandError
 from flare_client.specifications import block, cnn, mlp
 
+IMAGE = "image"
+
 
 def mlp_specification(text: str, activation: str, dropout: float, normalization: str) -> pb.ModelSpecification:
     """`--mlp 64,32`."""
@@ -21,14 +23,14 @@ def mlp_specification(text: str, activation: str, dropout: float, normalization:
 def cnn_specification(
     image: str, blocks: Sequence[str], head: str, activation: str, dropout: float
 ) -> pb.ModelSpecification:
-    """`--cnn 1x8x8 --block 16 --block 32:pool --head 64`."""
-    shape = numbers("--cnn", image, int, separator="x")
-    if len(shape) != 3:
-        raise CommandError(f"--cnn {image!r} is not CHANNELSxHEIGHTxWIDTH, such as 1x8x8")
+    """`--cnn 1x8x8 --block 16 --block 32:pool --head 64`; `--cnn image` takes the view's image column."""
+    shape = [] if image == IMAGE else numbers("--cnn", image, int, separator="x")
+    if shape and len(shape) != 3:
+        raise CommandError(f"--cnn {image!r} is not CHANNELSxHEIGHTxWIDTH, such as 1x8x8, or the word '{IMAGE}'")
     if not blocks:
         raise CommandError("--cnn needs at least one --block, such as --block 16 --block 32:pool")
     return cnn(
-        (shape[0], shape[1], shape[2]),
+        (shape[0], shape[1], shape[2]) if shape else None,
         [_block(text, activation) for text in blocks],
         head=numbers("--head", head, int),
         head_dropout=dropout,

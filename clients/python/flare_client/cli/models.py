@@ -31,7 +31,10 @@ def create(
     name: NewModel,
     mlp: Annotated[str | None, typer.Option(metavar="SIZES", help="perceptron with hidden layers: 64,32")] = None,
     cnn: Annotated[
-        str | None, typer.Option(metavar="CxHxW", help="convolutions over an image of channels x height x width: 1x8x8")
+        str | None,
+        typer.Option(
+            metavar="CxHxW", help="convolutions over channels x height x width, 1x8x8, or `image` for the view's images"
+        ),
     ] = None,
     block: Annotated[
         list[str] | None,

@@ -21,12 +21,19 @@ def predict(
     row: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="a cell of a single row; once for each column")
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="an image, such as a .png or .jpg; several for several rows"),
+    ] = None,
+    image_column: Annotated[str, typer.Option(metavar="NAME", help="the model's column of images")] = "image",
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Predict for the rows of a file, or for one row given here."""
-    if (file is None) == (not row):
-        raise CommandError("rows come from FILE, or one row from --row NAME=VALUE for each of its columns")
-    rows: Rows = read_rows(file) if file is not None else [_row(row or ())]
+    """Predict for the rows of a file, for one row given here, or for images."""
+    if [file is None, not row, not image].count(False) != 1:
+        raise CommandError(
+            "rows come from FILE, one row from --row NAME=VALUE for each of its columns, or images from --image FILE"
+        )
+    rows = _rows(file, row or [], image or [], image_column)
     with flare_client.connect() as flare:
         predicted = flare.predict(model, rows)
     if output is OutputFormat.JSON:
@@ -38,6 +45,15 @@ def predict(
         ([index, *(_text(value) for value in values)] for index, *values in predicted.itertuples()),
         empty="No rows.",
     )
+
+
+def _rows(file: Path | None, row: list[str], images: list[Path], image_column: str) -> Rows:
+    if images:
+        missing = next((each for each in images if not each.is_file()), None)
+        if missing is not None:
+            raise CommandError(f"--image {missing}: there is no such file")
+        return {image_column: images}
+    return read_rows(file) if file is not None else [_row(row)]
 
 
 def _row(texts: tuple[str, ...] | list[str]) -> dict[str, Any]:

@@ -171,11 +171,15 @@ class Datasets:
         self._service.call(self._stub.DeleteDataset, request, safe=False)
 
     def to_dataframe(self, view: Reference, part: str = "train") -> pd.DataFrame:
-        """The rows of a part (`train`, `validation` or `test`) of a view, with its columns and types."""
+        """The rows of a part (`train`, `validation` or `test`) of a view, with its columns and types.
+
+        Images are arrays of uint8: (height, width), or (height, width, 3) in colour.
+        """
         name = view_name(view)
         split_part = choose("part", part, dataset_view_pb2.SplitPart)
         schema, digest = b"", ""
         batches: builtins.list[bytes] = []
+        images: dict[str, dataset_pb2.ImageShape] = {}
 
         def next_request() -> pb.StreamViewRequest:
             return pb.StreamViewRequest(name=name, part=split_part, start_batch=len(batches), digest=digest)
@@ -184,9 +188,10 @@ class Datasets:
             for message in stream:
                 if message.WhichOneof("message") == "header":
                     schema, digest = message.header.arrow_schema, message.header.digest
+                    images = {each.name: each.image for each in message.header.columns if each.HasField("image")}
                 elif message.batch.index == len(batches):
                     batches.append(message.batch.arrow_batch)
-        return arrow_frame(schema, batches)
+        return arrow_frame(schema, batches, images)
 
 
 def source_of(ref: str) -> str:

@@ -11,6 +11,7 @@ import grpc
 from flare.ml.v1 import prediction_service_pb2 as pb
 
 from flare_client.errors import FlareError, Violation
+from flare_client.tables import images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,10 +28,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def column_tables(rows: Rows) -> Iterator[pb.ColumnTable]:
     """The rows as one table, or as several in row order when one would be too large for a message.
 
-    A DataFrame, columns by name, or rows by name. None, NaN and pandas' NA are missing values.
+    A DataFrame, columns by name, or rows by name. None, NaN and pandas' NA are missing values. Images are paths
+    (`pathlib.Path`), encoded bytes, PIL images, or arrays of uint8.
 
     Raises:
         FlareError: Columns differ in length, or a cell holds something that is no value.
+        OSError: An image's file can't be read.
     """
     columns = _columns(rows)
     lengths = {name: len(values) for name, values in columns.items()}
@@ -40,16 +43,27 @@ def column_tables(rows: Rows) -> Iterator[pb.ColumnTable]:
             raise _invalid(name, f"column {name!r} has {length} values where {next(iter(lengths))!r} has {row_count}")
     if row_count == 0:
         raise _invalid("inputs", "there are no rows to predict")
+    for start, part in _parts(columns, row_count):
+        yield pb.ColumnTable(columns=[_column(name, values, start) for name, values in part.items()])
+
+
+def _parts(columns: Mapping[str, Any], row_count: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Rows that go into one request each: the first of them, and their columns."""
+    if any(images.holds_images(values) for values in columns.values()):
+        try:
+            yield from images.parts(columns, row_count)
+        except ValueError as error:
+            raise _invalid("inputs", str(error)) from error
+        return
     step = max(1, CELLS_OF_A_REQUEST // len(columns))
     for start in range(0, row_count, step):
-        part = {name: values[start : start + step] for name, values in columns.items()}
-        yield pb.ColumnTable(columns=[_column(name, values, start) for name, values in part.items()])
+        yield start, {name: values[start : start + step] for name, values in columns.items()}
 
 
 def _columns(rows: Rows) -> dict[str, Any]:
     """Columns by name: a pandas series, a NumPy array or a list each."""
     if isinstance(rows, Mapping):
-        return {str(name): values if hasattr(values, "dtype") else list(values) for name, values in rows.items()}
+        return {str(name): values if _is_flat(values) else list(values) for name, values in rows.items()}
     if hasattr(rows, "columns") and hasattr(rows, "iloc"):
         frame = cast("pd.DataFrame", rows)
         names = [str(name) for name in frame.columns]
@@ -59,6 +73,11 @@ def _columns(rows: Rows) -> dict[str, Any]:
         return {name: frame.iloc[:, position].reset_index(drop=True) for position, name in enumerate(names)}
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {str(name): [row.get(name) for row in rows] for name in names}
+
+
+def _is_flat(values: Column) -> bool:
+    """Whether a column is a series or an array of plain cells, and no array of images."""
+    return hasattr(values, "dtype") and getattr(values, "ndim", 1) == 1
 
 
 def _column(name: str, values: Any, first_row: int) -> pb.ColumnValues:
@@ -96,6 +115,11 @@ def _object_column(name: str, values: list[Any], first_row: int) -> pb.ColumnVal
     cells = [_plain(name, value, first_row + row) for row, value in enumerate(values)]
     missing = [row for row, cell in enumerate(cells) if cell is None]
     kinds = {type(cell) for cell in cells if cell is not None}
+    if kinds == {bytes}:
+        encoded = [cell if isinstance(cell, bytes) else b"" for cell in cells]
+        return pb.ColumnValues(name=name, images=pb.ImageValues(values=encoded), missing_rows=missing)
+    if bytes in kinds:
+        raise _invalid(name, f"column {name!r} holds images and other values: a column is one or the other")
     if kinds <= {bool} and kinds:
         flags = [bool(cell) for cell in cells]
         return pb.ColumnValues(name=name, booleans=pb.BoolValues(values=flags), missing_rows=missing)
@@ -109,7 +133,9 @@ def _object_column(name: str, values: list[Any], first_row: int) -> pb.ColumnVal
     return pb.ColumnValues(name=name, texts=pb.StringValues(values=texts), missing_rows=missing)
 
 
-def _plain(name: str, value: Any, row: int) -> bool | int | float | str | None:
+def _plain(name: str, value: Any, row: int) -> bool | int | float | str | bytes | None:
+    if isinstance(value, bytes):
+        return value  # an encoded image
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
         value = value.item()  # a NumPy scalar
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:  # NaN
@@ -123,7 +149,7 @@ def _plain(name: str, value: Any, row: int) -> bool | int | float | str | None:
     raise _invalid(
         name,
         f"column {name!r}, row {row}: {value!r} is a {type(value).__name__}; "
-        "a cell is a number, a string, true or false, a time, or missing",
+        "a cell is a number, a string, true or false, a time, an image, or missing",
     )
 
 
