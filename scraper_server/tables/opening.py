@@ -9,7 +9,8 @@ from scraper_server.tables.delimiters import detect_delimiter
 from scraper_server.tables.detection import detect_kind
 from scraper_server.tables.encodings import as_utf8, detect_encoding
 from scraper_server.tables.excel import excel_table
-from scraper_server.tables.formats import FileFormat, FormatKind
+from scraper_server.tables.formats import Compression, FileFormat, FormatKind
+from scraper_server.tables.images.reader import open_images
 from scraper_server.tables.json_table import json_table
 from scraper_server.tables.parquet import ParquetFile
 from scraper_server.tables.reader import TableReader
@@ -59,11 +60,19 @@ def open_table(
     the reader needs until it is done.
 
     Raises:
-        InvalidArgument: FILE_NOT_A_TABLE, FILE_EMPTY; FILE_PART_NOT_FOUND, INVALID_FIELD if it is not clear which part
-            is meant (the message lists them), or one is named that such a file does not have; ARCHIVE_UNSAFE.
+        InvalidArgument: FILE_NOT_A_TABLE, FILE_EMPTY; FILE_PART_NOT_FOUND, COLUMN_NOT_FOUND, INVALID_FIELD if it is not
+            clear which part is meant (the message lists them), or one is named that such a file does not have;
+            ARCHIVE_UNSAFE.
         ResourceExhausted: TOO_MANY_ROWS, TOO_MANY_COLUMNS, CELL_TOO_LARGE, TOO_MANY_ARCHIVE_ENTRIES, ARCHIVE_TOO_LARGE,
             ARCHIVE_TOO_DENSE.
     """
+
+    def open_listing(path: Path, listing: str) -> TableReader:
+        return _reader(Unwrapped(path, listing), replace(wanted, kind=FormatKind.DELIMITED), limits, directory, stages)
+
+    images = open_images(source, name, wanted, members, limits, open_listing, directory)
+    if images is not None:
+        return OpenTable(images, Unwrapped(source, name, Compression.ZIP, images.format.member))
     done = stages.next(0.5, source.stat().st_size)
     file = unwrapped(source, name, wanted.member, members, limits.archive, directory, done)
     kind = _kind(file, wanted)

@@ -9,7 +9,6 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".jp2", ".avif", ".ico"}
 )
-OFFICE_DIRECTORY = "[Content_Types].xml"
 TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 
 
@@ -24,9 +23,7 @@ def tables_of(members: Iterable[Member]) -> Sequence[Member]:
 
 
 def holds_images(members: Sequence[Member]) -> bool:
-    """True for an archive of images: more than half of its members are called so, and it is no document with some."""
-    if any(member.path == OFFICE_DIRECTORY for member in members):
-        return False
+    """True for an archive of images: more than half of its members are called so."""
     return 2 * len(images_of(members)) > len(members)
 
 

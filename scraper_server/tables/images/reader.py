@@ -20,6 +20,7 @@ from scraper_server.tables.images.tables import OpenTable, TablesOfImages
 from scraper_server.tables.reader import BytesDone, plain_schema
 from scraper_server.tables.refusals import empty, not_a_table
 from scraper_server.tables.schema import Column, ColumnType, TableWarning
+from scraper_server.tables.unwrapping import is_spreadsheet
 from servicekit.errors import FlareError, Reason, ResourceExhausted
 from servicekit.images.decoding import DecodedImage
 
@@ -130,8 +131,8 @@ def open_images(
 ) -> ImageTable | None:
     """The file `source`, which its owner calls `name`, as images; None if it is to be read otherwise.
 
-    Images are asked for by their kind or by options for them, or the file holds them for the most part. Of its members
-    those are taken that fit one of the patterns, or all without patterns.
+    Images are asked for by their kind or by options for them; else they are meant if the file holds little else and no
+    member of it is asked for. Of its members those are taken that fit one of the patterns, or all without patterns.
 
     Raises:
         InvalidArgument: FILE_NOT_A_TABLE if images are asked for and it is no archive; and as ImageTable.
@@ -140,6 +141,8 @@ def open_images(
     if wanted.kind not in (None, FormatKind.IMAGES):
         return None
     is_asked = wanted.kind is FormatKind.IMAGES or wanted.images is not None
+    if not is_asked and wanted.member:
+        return None
     if wrapping_of(source) is not Wrapping.ZIP:
         if not is_asked:
             return None
@@ -152,7 +155,7 @@ def open_images(
         return None  # who opens tables will say what is wrong with it
     try:
         members = archive.matching(patterns) if patterns else archive.members
-        if not is_asked and not holds_images(members):
+        if not is_asked and (is_spreadsheet(archive) or not holds_images(members)):
             archive.close()
             return None
         return ImageTable(archive, members, wanted, limits, open_table, directory)

@@ -145,7 +145,7 @@ def test_an_array_that_is_no_image_is_refused_with_its_kind() -> None:
 
 def test_pixels_of_a_view_are_arrays() -> None:
     schema = pa.schema([("x", pa.binary(6)), ("y", pa.binary(3))])
-    columns = {"x": [bytes(range(6)), None], "y": [b"abc", b"def"]}
+    columns: dict[str, list[bytes | None]] = {"x": [bytes(range(6)), None], "y": [b"abc", b"def"]}
     batch = pa.RecordBatch.from_pydict(columns, schema=schema)
     shapes = {
         "x": dataset_pb2.ImageShape(height=2, width=3, mode=dataset_pb2.IMAGE_MODE_GRAYSCALE),

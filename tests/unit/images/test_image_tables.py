@@ -322,6 +322,7 @@ def test_what_holds_mostly_other_files_is_images_only_if_asked(tmp_path: Path) -
     assert read(opened(tmp_path, members, kind=FormatKind.IMAGES))["label"] == ["a"]
     document = {"xl/media/1.png": png(), "xl/media/2.png": png(), "[Content_Types].xml": b"<Types/>"}
     assert opened(tmp_path, document, None) is None
+    assert opened(tmp_path, LISTED, None, member="set/pets.csv") is None  # the table alone
 
 
 def test_only_members_that_were_asked_for_are_read(tmp_path: Path) -> None:
