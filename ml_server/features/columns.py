@@ -1,9 +1,12 @@
 """Columns of raw values as preprocessing takes them, from an Arrow table in training and from a request in serving."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -60,17 +63,22 @@ class ImageColumn:
 
     blocks: Sequence[NDArray[np.uint8]]
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The first row of each block, and the number of rows."""
+        return [0, *accumulate(map(len, self.blocks))]
+
     def __len__(self) -> int:
-        return sum(map(len, self.blocks))
+        return self._starts[-1]
 
     def between(self, start: int, end: int) -> "ImageColumn":
         """The images of these rows; nothing is copied."""
-        found, first = [], 0
-        for block in self.blocks:
-            part = block[max(start - first, 0) : max(end - first, 0)]
-            first += len(block)
-            if len(part):
-                found.append(part)
+        found = []
+        for at in range(bisect_right(self._starts, start) - 1, len(self.blocks)):
+            first = self._starts[at]
+            if first >= end:
+                break
+            found.append(self.blocks[at][max(start - first, 0) : end - first])
         return ImageColumn(found)
 
 

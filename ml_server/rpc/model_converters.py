@@ -4,7 +4,7 @@ from flare.ml.v1 import metric_pb2, model_pb2, model_service_pb2, specification_
 from flare.scraper.v1 import dataset_pb2
 
 from ml_server.features.columns import ColumnType
-from ml_server.features.encodings import CategoryEncoding, FittedColumn, NumberEncoding
+from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding, NumberEncoding
 from ml_server.features.targets import FittedTarget, Task
 from ml_server.networks.registered_module import ModuleDescription
 from ml_server.networks.shapes import ModelSize
@@ -12,6 +12,7 @@ from ml_server.registry.bundle import Preprocessing
 from ml_server.registry.models import NewModel
 from ml_server.registry.values import Metric, Model, ModelVersion
 from ml_server.rpc.specification_converters import model_specification, model_specification_message
+from ml_server.views.image_messages import image_shape_message
 from servicekit.errors import InvalidArgument
 from servicekit.rpc.jobs import timestamp_message
 
@@ -22,6 +23,7 @@ COLUMN_TYPE_OF = {
     ColumnType.DATETIME: dataset_pb2.COLUMN_TYPE_DATETIME,
     ColumnType.CATEGORICAL: dataset_pb2.COLUMN_TYPE_CATEGORICAL,
     ColumnType.TEXT: dataset_pb2.COLUMN_TYPE_TEXT,
+    ColumnType.IMAGE: dataset_pb2.COLUMN_TYPE_IMAGE,
 }
 NUMBER_ENCODING_OF = {
     "standardize": specification_pb2.ENCODING_STANDARDIZE,
@@ -126,7 +128,7 @@ def module_message(module: ModuleDescription) -> model_service_pb2.ModuleDescrip
 
 def _input_message(column: FittedColumn) -> model_pb2.InputColumn:
     encoding = column.encoding
-    if isinstance(encoding, NumberEncoding):
+    if isinstance(encoding, NumberEncoding | ImageEncoding):
         kind = NUMBER_ENCODING_OF[encoding.encoding]
     elif isinstance(encoding, CategoryEncoding):
         is_embedded = encoding.dim is not None
@@ -139,6 +141,7 @@ def _input_message(column: FittedColumn) -> model_pb2.InputColumn:
         encoding=kind,
         accepts_missing=column.accepts_missing,
         categories=encoding.categories if isinstance(encoding, CategoryEncoding) else (),
+        image=image_shape_message(encoding.shape) if isinstance(encoding, ImageEncoding) else None,
     )
 
 

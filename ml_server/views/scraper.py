@@ -8,10 +8,10 @@ from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, scraper_service_pb2,
 from ml_server.features.columns import ColumnType
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
+from ml_server.views.image_messages import image_shape
 from ml_server.views.values import Part, PartHeader, RowBatch, View
 from servicekit.errors import FlareError
 from servicekit.identity import SUBJECT_METADATA, current_caller
-from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
 from servicekit.rpc.client import error_of
 
 CALL_SECONDS = 20.0
@@ -25,15 +25,6 @@ TYPE_OF = {
     dataset_pb2.COLUMN_TYPE_CATEGORICAL: ColumnType.CATEGORICAL,
     dataset_pb2.COLUMN_TYPE_TEXT: ColumnType.TEXT,
     dataset_pb2.COLUMN_TYPE_IMAGE: ColumnType.IMAGE,
-}
-MODE_OF = {
-    dataset_pb2.IMAGE_MODE_RGB: ImageMode.RGB,
-    dataset_pb2.IMAGE_MODE_GRAYSCALE: ImageMode.GRAYSCALE,
-}
-RESIZING_OF = {
-    dataset_pb2.IMAGE_RESIZING_STRETCH: ImageResizing.STRETCH,
-    dataset_pb2.IMAGE_RESIZING_CROP: ImageResizing.CROP,
-    dataset_pb2.IMAGE_RESIZING_PAD: ImageResizing.PAD,
 }
 PART_OF = {
     Part.TRAIN: dataset_view_pb2.SPLIT_PART_TRAIN,
@@ -110,16 +101,12 @@ def view_of(message: dataset_view_pb2.DatasetView) -> View:
                     fill=column.fill_value if column.HasField("fill_value") else None,
                     keeps_missing=column.missing == dataset_view_pb2.MISSING_POLICY_KEEP,
                     category_count=column.category_count,
-                    image=_image_shape(column.image) if column.HasField("image") else None,
+                    image=image_shape(column.image) if column.HasField("image") else None,
                 )
             )
     counts = message.row_counts
     rows = {Part.TRAIN: counts.train, Part.VALIDATION: counts.validation, Part.TEST: counts.test}
     return View(message.name, message.digest, tuple(inputs), tuple(targets), rows)
-
-
-def _image_shape(message: dataset_pb2.ImageShape) -> ImageShape:
-    return ImageShape(message.height, message.width, MODE_OF[message.mode], RESIZING_OF[message.resizing])
 
 
 def _named(error: grpc.aio.AioRpcError) -> FlareError:

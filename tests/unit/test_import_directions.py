@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 SERVICES = ("auth_server", "ml_server", "scraper_server")
 # Generated code is for those who speak to the outside: a service's rpc/, its composition, and its clients of others.
-SPEAKERS = ("rpc/", "composition.py", "views/scraper.py")
+SPEAKERS = ("rpc/", "composition.py", "views/scraper.py", "views/image_messages.py")
 
 # What each folder of the ML service may import of the others; a folder that is not named may import nothing.
 ML_LAYERS = {

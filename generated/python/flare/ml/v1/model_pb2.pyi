@@ -332,6 +332,7 @@ class InputColumn(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     ACCEPTS_MISSING_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     type: _dataset_pb2.ColumnType.ValueType
@@ -344,6 +345,10 @@ class InputColumn(_message.Message):
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The categories that training saw. Others are allowed and mean "unknown"."""
 
+    @_builtins.property
+    def image(self) -> _dataset_pb2.ImageShape:
+        """For images: what those that are to be predicted are made to be, in the same way as those of training were."""
+
     def __init__(
         self,
         *,
@@ -352,10 +357,11 @@ class InputColumn(_message.Message):
         encoding: _specification_pb2.Encoding.ValueType = ...,
         accepts_missing: _builtins.bool = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        image: _dataset_pb2.ImageShape | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_missing", b"accepts_missing", "categories", b"categories", "encoding", b"encoding", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_missing", b"accepts_missing", "categories", b"categories", "encoding", b"encoding", "image", b"image", "name", b"name", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
