@@ -1,6 +1,8 @@
 """Kaggle through a running scraper server: search, list, import and watch, with an emulator in Kaggle's place."""
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +15,14 @@ from flare.scraper.v1 import dataset_pb2, import_job_pb2, scraper_service_pb2_gr
 from flare.scraper.v1 import scraper_service_pb2 as pb
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+from PIL import Image
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from scraper_server.composition import ScraperService
 from scraper_server.settings import Settings
 from tests.kaggle_emulator import EmulatedFile, Fault, KaggleEmulator, RequestKind, passengers_csv, small_catalogue
+from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset
 
 if TYPE_CHECKING:
     from tests.tokens import TokenIssuer
@@ -242,3 +246,42 @@ async def test_a_download_goes_on_after_a_restart_where_it_was(
     assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
     ranges = [request.headers.get("Range") for request in kaggle.requests if request.kind == RequestKind.STORAGE]
     assert ranges == [None, "bytes=1000-"]
+
+
+def pets() -> EmulatedDataset:
+    """Images in folders, beside a table; and the same in an archive of its own."""
+    images = {
+        f"images/{kind}/{number}.png": encoded_image(number)
+        for kind, first in (("cat", 0), ("dog", 10))
+        for number in range(first, first + 5)
+    }
+    files = [EmulatedFile(path, content, content_type="image/png") for path, content in images.items()]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path, content in images.items():
+            archive.writestr(path, content)
+    more = [EmulatedFile("prices.csv", b"kind,price\ncat,3\n"), EmulatedFile("all/pets.zip", packed.getvalue())]
+    return EmulatedDataset("ann/pets", "Pets", [*files, *more])
+
+
+def encoded_image(level: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("L", (4, 4), level).save(sink, "PNG")
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("wanted", [{"members": ["images/**"]}, {"path": "all/pets.zip"}])
+async def test_images_are_imported_as_members_of_the_whole_or_from_an_archive_of_theirs(
+    token_issuer: "TokenIssuer", tmp_path: Path, wanted: dict[str, Any]
+) -> None:
+    async with (
+        KaggleEmulator(Catalogue([pets()]), keys={"ann": "secret-key"}) as kaggle,
+        serving(kaggle, token_issuer, tmp_path) as ann,
+    ):
+        job = await ann.finished(await ann.imported("ann/pets", "pets", **wanted))
+        assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error.message
+        dataset = await ann.call("GetDataset", pb.GetDatasetRequest(name="datasets/pets"))
+        assert dataset.row_count == 10
+        assert [column.name for column in dataset.columns] == ["image", "label", "path"]
+        assert dataset.format.kind == dataset_pb2.FileFormat.KIND_IMAGES
+        assert {each.value: each.count for each in dataset.columns[1].statistics.most_frequent} == {"cat": 5, "dog": 5}
