@@ -89,6 +89,7 @@ class MlService:
             name=settings.runner_name,
             concurrency=settings.concurrent_jobs,
             lease_seconds=settings.job_lease_seconds,
+            owner_limit=settings.concurrent_jobs_per_person,
         )
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
         predictor = Predictor(store, loaded, ImageDecoder(settings.max_image_pixels))

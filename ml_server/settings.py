@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import PositiveInt, SecretStr
+from pydantic import NonNegativeInt, PositiveInt, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.settings import ServerSettings
@@ -30,6 +30,8 @@ class Settings(ServerSettings):
     """The name under which this server claims jobs: the same after a restart, and no other server's."""
     concurrent_jobs: PositiveInt = 2
     """How many training jobs run at a time."""
+    concurrent_jobs_per_person: NonNegativeInt = 0
+    """How many of them may be one person's; 0 for no limit. Others wait in the queue."""
     job_lease_seconds: PositiveInt = 60
     """How long the jobs of a server that died wait for another one to take them."""
     worker_threads: PositiveInt = 1

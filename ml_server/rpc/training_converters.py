@@ -36,7 +36,8 @@ LIMIT_KIND = {
 
 def new_training(message: training_job_pb2.TrainingJob) -> NewTraining:
     """What CreateTrainingJob asks for."""
-    return NewTraining(message.model.removeprefix("models/"), message.view, training_plan(message.plan))
+    plan = training_plan(message.plan)
+    return NewTraining(message.model.removeprefix("models/"), message.view, plan, message.priority)
 
 
 def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
@@ -202,6 +203,8 @@ def job_message(job: Job) -> training_job_pb2.TrainingJob:
         start_time=timestamp_message(job.start_time),
         end_time=timestamp_message(job.end_time),
         view_digest=spec.view_digest,
+        priority=job.priority,
+        queue_position=job.queue_position,
     )
 
 

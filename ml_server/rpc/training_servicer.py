@@ -58,7 +58,18 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     async def CancelTrainingJob(
         self, request: training_service_pb2.CancelTrainingJobRequest, context: Context
     ) -> training_job_pb2.TrainingJob:
-        return job_message(await self._store.request_cancel(current_caller().subject, _id(request.name)))
+        owner = current_caller().subject
+        return job_message(await self._store.request_cancel(owner, _id(request.name), keeps_result=request.keep_best))
+
+    async def PauseTrainingJob(
+        self, request: training_service_pb2.PauseTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        return job_message(await self._store.request_pause(current_caller().subject, _id(request.name)))
+
+    async def ResumeTrainingJob(
+        self, request: training_service_pb2.ResumeTrainingJobRequest, context: Context
+    ) -> training_job_pb2.TrainingJob:
+        return job_message(await self._store.resume(current_caller().subject, _id(request.name)))
 
     async def WatchTrainingJob(
         self, request: training_service_pb2.WatchTrainingJobRequest, context: Context

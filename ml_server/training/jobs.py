@@ -39,6 +39,7 @@ class NewTraining:
     model_id: str
     view: str
     plan: TrainingPlan
+    priority: int = 0
 
 
 class TrainingJobs:
@@ -59,7 +60,9 @@ class TrainingJobs:
             FailedPrecondition: DEVICE_UNAVAILABLE.
         """
         spec = await self.check(owner, new)
-        return await self._store.create(uuid.uuid4().hex[:20], owner, spec.to_json(), new.plan.max_attempts, request)
+        return await self._store.create(
+            uuid.uuid4().hex[:20], owner, spec.to_json(), new.plan.max_attempts, request, new.priority
+        )
 
     async def check(self, owner: str, new: NewTraining) -> TrainingSpec:
         """Raises what `create` would, and starts nothing."""

@@ -1,6 +1,18 @@
 """How a worker is asked to end."""
 
 import threading
+from enum import StrEnum
+
+
+class StopKind(StrEnum):
+    """What becomes of the work so far."""
+
+    CANCEL = "cancel"
+    """Nothing."""
+    PAUSE = "pause"
+    """Another attempt goes on from here: the loop saves its state before it ends."""
+    FINISH = "finish"
+    """The best epoch so far becomes a version."""
 
 
 class Stop:
@@ -8,15 +20,14 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
-        self.keeps_progress = False
-        """True if another attempt is to go on from here: the loop saves its state before it ends."""
+        self._kind = StopKind.CANCEL
 
     @property
-    def is_asked(self) -> bool:
-        """True once the attempt is to end."""
-        return self._asked.is_set()
+    def asked(self) -> StopKind | None:
+        """What the server wants; None while the attempt is to go on."""
+        return self._kind if self._asked.is_set() else None
 
-    def ask(self, *, keeps_progress: bool) -> None:
-        """Asks the loop to end."""
-        self.keeps_progress = keeps_progress
+    def ask(self, kind: StopKind) -> None:
+        """Asks the loop to end. A later call may change the kind."""
+        self._kind = kind
         self._asked.set()

@@ -133,6 +133,10 @@ class TrainingWork:
         except FlareError:
             self._forget(run)
             raise
+        except asyncio.CancelledError:
+            if run.is_abandoned:
+                self._forget(run)
+            raise
         self._forget(run)
         return {"version": version.name}
 
@@ -144,7 +148,7 @@ class TrainingWork:
         task = await self._task(run, spec, model)
         await self._warn_of_other_columns(run, model, task)
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
-        async with aclosing(self._executor.run(task)) as messages:
+        async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
                 match message:
                     case Told(events):
@@ -157,6 +161,8 @@ class TrainingWork:
                     case Broke(traceback):
                         log.error("worker_broke", job=run.job.id, traceback=traceback)
                         raise Internal(Reason.INTERNAL, "training broke; the server's log has the cause")
+        if run.finish_requested.is_set():  # before the first epoch ended, so there was nothing to finish with
+            raise asyncio.CancelledError
         raise LostAttempt(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the worker ended without a result"))
 
     async def _task(self, run: JobRun, spec: TrainingSpec, model: Model) -> TrainingTask:

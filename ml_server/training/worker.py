@@ -34,7 +34,7 @@ from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
 from ml_server.training.rows import Rows
 from ml_server.training.state import LoopState, steps_per_epoch
-from ml_server.training.stop import Stop
+from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Told, TrainingTask
 
 # How often steps are told to the log; the loop itself can be stopped in between.
@@ -48,7 +48,10 @@ class StopRequested(Exception):
 
 
 def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None]:
-    """Trains, and leaves the version in `task.output`. Raises StopRequested between two steps once `stop` asks."""
+    """Trains, and leaves the version in `task.output`.
+
+    Once `stop` asks it ends between two steps: with the version of the best epoch so far, or by StopRequested.
+    """
     device = resolve_device(task.plan.device)
     torch.use_deterministic_algorithms(task.plan.deterministic)
     prepared = prepare(task)
@@ -78,10 +81,6 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
     for event in train(state, task.plan, objective, train_rows, validation_rows, forward):
-        if stop.is_asked:
-            if stop.keeps_progress:
-                yield Told(record.save())
-            raise StopRequested
         match event:
             case Progress():
                 if time.monotonic() - told >= TOLD_SECONDS:
@@ -99,6 +98,16 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
                     yield Told((*news, *saved))
             case _:
                 yield Told((event,))
+        match stop.asked:
+            case StopKind.PAUSE:
+                yield Told(record.save())
+                raise StopRequested
+            case StopKind.CANCEL:
+                raise StopRequested
+            case StopKind.FINISH:
+                if not state.best.epoch:  # no epoch ended yet, so there is nothing to keep
+                    raise StopRequested
+                break
     yield from _finish(task, prepared, state, objective, record.history, device)
 
 

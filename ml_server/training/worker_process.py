@@ -11,12 +11,10 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from ml_server.training.stop import Stop
+from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Broke, Failed, TrainingTask
 from servicekit.errors import FlareError, Reason, ResourceExhausted
 
-STOP = b"stop"
-PAUSE = b"pause"
 STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
 
 
@@ -45,11 +43,10 @@ def main(connection: Connection, task: TrainingTask) -> None:
 def _listen(connection: Connection, stop: Stop) -> None:
     """Asks the loop to end when the server says so, and ends the process when the server is gone."""
     try:
-        while (said := connection.recv_bytes()) not in (STOP, PAUSE):
-            pass
+        while True:
+            stop.ask(StopKind(connection.recv_bytes().decode()))
     except (EOFError, OSError):
         os._exit(STOPPED_STATUS)
-    stop.ask(keeps_progress=said == PAUSE)
 
 
 def _out_of_memory(error: BaseException) -> ResourceExhausted:

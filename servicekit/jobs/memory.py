@@ -7,9 +7,28 @@ from typing import Any
 
 from servicekit.errors import FlareError
 from servicekit.idempotency import RequestKey, different_request
-from servicekit.jobs.sql import HELD, utc_now
-from servicekit.jobs.store import Cursor, Outcome, already_ended, exhausted, no_such_job, runner_died
-from servicekit.jobs.values import Attempt, Claim, ClaimLost, Event, EventDraft, Job, JobState, state_changed
+from servicekit.jobs.sql import utc_now
+from servicekit.jobs.store import (
+    Cursor,
+    Outcome,
+    already_ended,
+    being_cancelled,
+    exhausted,
+    no_such_job,
+    not_paused,
+    runner_died,
+)
+from servicekit.jobs.values import (
+    HELD_STATES,
+    Attempt,
+    Claim,
+    ClaimLost,
+    Event,
+    EventDraft,
+    Job,
+    JobState,
+    state_changed,
+)
 from servicekit.jobs.wakeups import QUEUE, Wakeups
 
 
@@ -33,7 +52,13 @@ class MemoryJobStore:
         self._requests: dict[tuple[str, str, str], tuple[str, str]] = {}
 
     async def create(
-        self, job_id: str, owner: str, spec: dict[str, Any], max_attempts: int, request: RequestKey | None = None
+        self,
+        job_id: str,
+        owner: str,
+        spec: dict[str, Any],
+        max_attempts: int,
+        request: RequestKey | None = None,
+        priority: int = 0,
     ) -> Job:
         """As JobStore says."""
         if request is not None:
@@ -42,52 +67,80 @@ class MemoryJobStore:
             if fingerprint != request.fingerprint:
                 raise different_request(request)
             if known in self._records:
-                return self._records[known].job
-        self._records[job_id] = _Record(Job(job_id, owner, spec, JobState.QUEUED, max_attempts, self._now()))
+                return self._shown(self._records[known])
+        job = Job(job_id, owner, spec, JobState.QUEUED, max_attempts, self._now(), priority=priority)
+        self._records[job_id] = _Record(job)
         self._tell(self._records[job_id], 0, [state_changed(JobState.QUEUED, 0)])
         self._wakeups.notify(QUEUE)
-        return self._records[job_id].job
+        return self._shown(self._records[job_id])
 
     async def get(self, owner: str, job_id: str) -> Job:
         """As JobStore says."""
-        return self._owned(owner, job_id).job
+        return self._shown(self._owned(owner, job_id))
 
     async def page(self, owner: str, before: Cursor | None, limit: int) -> list[Job]:
         """As JobStore says."""
-        jobs = [record.job for record in self._records.values() if record.job.owner == owner]
+        jobs = [self._shown(record) for record in self._records.values() if record.job.owner == owner]
         jobs.sort(key=lambda job: (job.create_time, job.id), reverse=True)
         return [job for job in jobs if before is None or (job.create_time, job.id) < before][:limit]
 
     async def unfinished(self, owner: str) -> list[Job]:
         """As JobStore says."""
-        jobs = [record.job for record in self._records.values() if record.job.owner == owner]
+        jobs = [self._shown(record) for record in self._records.values() if record.job.owner == owner]
         return [job for job in jobs if not job.state.is_final]
 
     async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
         """As JobStore says."""
         return [event for event in self._records[job_id].events if event.sequence > after][:limit]
 
-    async def request_cancel(self, owner: str, job_id: str) -> Job:
+    async def request_cancel(self, owner: str, job_id: str, *, keeps_result: bool = False) -> Job:
         """As JobStore says."""
         record = self._owned(owner, job_id)
-        if record.job.state is JobState.QUEUED:
+        if record.job.state in (JobState.QUEUED, JobState.PAUSED):
             self._end(record, Outcome(JobState.CANCELLED))
-        elif record.job.state is JobState.RUNNING:
-            attempt = record.job.attempts[-1].number
-            record.job = replace(record.job, state=JobState.CANCELLING)
-            self._tell(record, attempt, [state_changed(JobState.CANCELLING, attempt)])
+        elif record.job.state in (JobState.RUNNING, JobState.PAUSING):
+            record.job = replace(record.job, keeps_result=keeps_result)
+            self._ask(record, JobState.CANCELLING)
         elif record.job.state in (JobState.SUCCEEDED, JobState.FAILED):
             raise already_ended(self._kind, record.job)
         self._wakeups.notify(job_id)
         return record.job
 
-    async def claim(self, runner: str, lease_seconds: float) -> Claim | None:
+    async def request_pause(self, owner: str, job_id: str) -> Job:
+        """As JobStore says."""
+        record = self._owned(owner, job_id)
+        if record.job.state.is_final:
+            raise already_ended(self._kind, record.job)
+        if record.job.state is JobState.CANCELLING:
+            raise being_cancelled(self._kind, record.job)
+        if record.job.state is JobState.QUEUED:
+            self._ask(record, JobState.PAUSED)
+        elif record.job.state is JobState.RUNNING:
+            self._ask(record, JobState.PAUSING)
+        self._wakeups.notify(job_id)
+        return record.job
+
+    async def resume(self, owner: str, job_id: str) -> Job:
+        """As JobStore says."""
+        record = self._owned(owner, job_id)
+        if record.job.state.is_final:
+            raise already_ended(self._kind, record.job)
+        if record.job.state is not JobState.PAUSED:
+            raise not_paused(self._kind, record.job)
+        self._ask(record, JobState.QUEUED)
+        self._wakeups.notify(job_id)
+        self._wakeups.notify(QUEUE)
+        return self._shown(record)
+
+    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
         """As JobStore says."""
         now = self._now()
-        for record in sorted(self._records.values(), key=lambda each: (each.job.create_time, each.job.id)):
+        for record in sorted(self._records.values(), key=_place):
             lapsed = record.lease_until is not None and record.lease_until < now
-            if record.job.state in HELD and lapsed:
+            if record.job.state in HELD_STATES and lapsed:
                 self._lose(record, runner_died(record.runner))
+            elif owner_limit and self._held_by(record.job.owner) >= owner_limit:
+                continue
             if record.job.state is not JobState.QUEUED:
                 continue
             attempt = len(record.job.attempts) + 1
@@ -102,11 +155,11 @@ class MemoryJobStore:
             return Claim(record.job, attempt, runner)
         return None
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> JobState:
+    async def renew(self, claim: Claim, lease_seconds: float) -> Job:
         """As JobStore says."""
         record = self._held(claim)
         record.lease_until = self._now() + timedelta(seconds=lease_seconds)
-        return record.job.state
+        return record.job
 
     async def append(self, claim: Claim, drafts: Sequence[EventDraft], progress: dict[str, Any] | None = None) -> None:
         """As JobStore says."""
@@ -128,7 +181,7 @@ class MemoryJobStore:
 
     async def take_back(self, runner: str) -> int:
         """As JobStore says."""
-        held = [each for each in self._records.values() if each.runner == runner and each.job.state in HELD]
+        held = [each for each in self._records.values() if each.runner == runner and each.job.state in HELD_STATES]
         for record in held:
             self._lose(record, runner_died(runner))
         return len(held)
@@ -141,7 +194,7 @@ class MemoryJobStore:
 
     def _held(self, claim: Claim) -> _Record:
         record = self._records[claim.job.id]
-        if record.job.state not in HELD or record.job.attempts[-1].number != claim.attempt:
+        if record.job.state not in HELD_STATES or record.job.attempts[-1].number != claim.attempt:
             raise ClaimLost(claim.job.id)
         return record
 
@@ -150,6 +203,12 @@ class MemoryJobStore:
             self._end(record, Outcome(JobState.CANCELLED))
             return
         attempt = record.job.attempts[-1].number
+        if record.job.state is JobState.PAUSING:
+            self._end_attempt(record, error)
+            record.runner, record.lease_until = "", None
+            record.job = replace(record.job, state=JobState.PAUSED)
+            self._tell(record, attempt, [state_changed(JobState.PAUSED, attempt, error)])
+            return
         record.lost_attempts += error is not None
         self._end_attempt(record, error)
         if error is not None and record.lost_attempts >= record.job.max_attempts:
@@ -169,6 +228,22 @@ class MemoryJobStore:
         )
         self._tell(record, attempt, [state_changed(outcome.state, attempt, outcome.error)])
 
+    def _ask(self, record: _Record, state: JobState) -> None:
+        attempt = record.job.attempts[-1].number if record.job.attempts else 0
+        record.job = replace(record.job, state=state)
+        self._tell(record, attempt, [state_changed(state, attempt)])
+
+    def _held_by(self, owner: str) -> int:
+        jobs = [record.job for record in self._records.values()]
+        return sum(job.owner == owner and job.state in HELD_STATES for job in jobs)
+
+    def _shown(self, record: _Record) -> Job:
+        """The job with its place in the queue."""
+        if record.job.state is not JobState.QUEUED:
+            return record.job
+        queued = [each for each in self._records.values() if each.job.state is JobState.QUEUED]
+        return replace(record.job, queue_position=sorted(queued, key=_place).index(record) + 1)
+
     def _end_attempt(self, record: _Record, error: FlareError | None) -> None:
         if record.job.attempts and record.job.attempts[-1].end_time is None:
             *earlier, last = record.job.attempts
@@ -180,3 +255,8 @@ class MemoryJobStore:
             record.events.append(Event(sequence, self._now(), attempt, draft.kind, draft.payload))
             record.job = replace(record.job, last_sequence=sequence)
         self._wakeups.notify(record.job.id)
+
+
+def _place(record: _Record) -> tuple[int, datetime, str]:
+    """What the queue goes by."""
+    return -record.job.priority, record.job.create_time, record.job.id

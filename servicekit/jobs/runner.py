@@ -24,6 +24,10 @@ class JobRun:
     def __init__(self, store: JobStore, claim: Claim) -> None:
         self._store = store
         self._claim = claim
+        self.finish_requested = asyncio.Event()
+        """Set when somebody cancels the job and wants what it has by then: the work ends soon, with a result."""
+        self.is_abandoned = False
+        """True if nobody will go on with the job: when its work is cancelled, it need not save anything."""
 
     @property
     def job(self) -> Job:
@@ -47,8 +51,8 @@ class JobRunner:
     """Works on up to `concurrency` jobs at a time.
 
     `work` returns the job's result. It raises a FlareError if the job can't succeed, and LostAttempt if another attempt
-    may. When it is cancelled, somebody cancelled the job, the server drains, or another runner has the job: it cleans
-    up within moments and lets CancelledError pass.
+    may. When it is cancelled, somebody cancelled or paused the job, the server drains, or another runner has the job:
+    it saves or cleans up within moments and lets CancelledError pass.
     """
 
     def __init__(
@@ -60,14 +64,19 @@ class JobRunner:
         name: str,
         concurrency: int,
         lease_seconds: float = 60.0,
+        owner_limit: int = 0,
     ) -> None:
-        """`name` stays the same when the runner's process is started again: it then takes back its own jobs."""
+        """`name` stays the same when the runner's process is started again: it then takes back its own jobs.
+
+        `owner_limit` is how many jobs of one owner run at a time; 0 for no limit.
+        """
         self._store = store
         self._wakeups = wakeups
         self._work = work
         self._name = name
         self._slots = asyncio.Semaphore(concurrency)
         self._lease_seconds = lease_seconds
+        self._owner_limit = owner_limit
         self._running: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
 
@@ -92,7 +101,7 @@ class JobRunner:
                 await self._slots.acquire()
                 wakeup.clear()
                 try:
-                    claim = await self._store.claim(self._name, self._lease_seconds)
+                    claim = await self._store.claim(self._name, self._lease_seconds, self._owner_limit)
                 except Exception:  # a store out of reach: the queue outlives it
                     log.exception("claim_failed", runner=self._name)
                     claim = None
@@ -113,8 +122,9 @@ class JobRunner:
     async def _run(self, claim: Claim) -> None:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)
         bound.info("job_started")
-        work = asyncio.ensure_future(self._work(JobRun(self._store, claim)))
-        stopping = asyncio.create_task(self._wait_for_stop(claim))
+        run = JobRun(self._store, claim)
+        work = asyncio.ensure_future(self._work(run))
+        stopping = asyncio.create_task(self._wait_for_stop(claim, run))
         try:
             await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:  # the server drains
@@ -128,41 +138,48 @@ class JobRunner:
         if not work.done():
             await _cancelled(work)
         with contextlib.suppress(ClaimLost):
-            await self._settle(claim, work)
+            await self._settle(claim, run, work)
             return
         bound.warning("job_claim_lost")
 
-    async def _wait_for_stop(self, claim: Claim) -> None:
-        """Returns when the job is to be stopped or has another runner; renews the lease meanwhile."""
+    async def _wait_for_stop(self, claim: Claim, run: JobRun) -> None:
+        """Returns when the work is to be cancelled, or has another runner; renews the lease meanwhile."""
         with self._wakeups.subscribed(claim.job.id) as wakeup:
             clock = asyncio.get_running_loop().time
             while True:
                 wakeup.clear()
                 renewed = clock()
                 try:
-                    if await self._store.renew(claim, self._lease_seconds) is JobState.CANCELLING:
-                        return
+                    job = await self._store.renew(claim, self._lease_seconds)
                 except ClaimLost:
                     return
+                if job.state is JobState.PAUSING:
+                    return
+                if job.state is JobState.CANCELLING:
+                    run.is_abandoned = True
+                    if not job.keeps_result:
+                        return
+                    run.finish_requested.set()
                 while (left := renewed + self._lease_seconds / 3 - clock()) > 0:
                     if not await wakeup.wait_at_most(left):
                         break
                     wakeup.clear()
                     # Every event of the job rings; only a change of state concerns us.
                     job = await self._store.get(claim.job.owner, claim.job.id)
-                    if job.state is not JobState.RUNNING:
+                    if job.state is not JobState.RUNNING and not run.finish_requested.is_set():
                         break
 
-    async def _settle(self, claim: Claim, work: asyncio.Future[dict[str, Any]]) -> None:
+    async def _settle(self, claim: Claim, run: JobRun, work: asyncio.Future[dict[str, Any]]) -> None:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)
         if work.cancelled():
-            await self._store.finish(claim, Outcome(JobState.CANCELLED))
-            bound.info("job_cancelled")
+            await self._store.put_back(claim)  # which cancels or pauses it, as was asked
+            bound.info("job_cancelled" if run.is_abandoned else "job_paused")
             return
         error = work.exception()
         if error is None:
-            await self._store.finish(claim, Outcome(JobState.SUCCEEDED, result=work.result()))
-            bound.info("job_succeeded")
+            state = JobState.CANCELLED if run.finish_requested.is_set() else JobState.SUCCEEDED
+            await self._store.finish(claim, Outcome(state, result=work.result()))
+            bound.info("job_succeeded" if state is JobState.SUCCEEDED else "job_cancelled")
         elif isinstance(error, LostAttempt):
             bound.warning("attempt_lost", reason=error.error.reason.value, message=error.error.message)
             await self._store.put_back(claim, error.error)

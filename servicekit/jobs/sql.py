@@ -4,16 +4,26 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
 from servicekit.errors import FlareError
 from servicekit.idempotency import RequestKey, remember, remembered
-from servicekit.jobs.store import Cursor, Outcome, already_ended, exhausted, no_such_job, runner_died
+from servicekit.jobs.store import (
+    Cursor,
+    Outcome,
+    already_ended,
+    being_cancelled,
+    exhausted,
+    no_such_job,
+    not_paused,
+    runner_died,
+)
 from servicekit.jobs.tables import JobTables
 from servicekit.jobs.values import (
     FINAL_STATES,
+    HELD_STATES,
     Attempt,
     Claim,
     ClaimLost,
@@ -24,8 +34,6 @@ from servicekit.jobs.values import (
     state_changed,
 )
 from servicekit.jobs.wakeups import QUEUE, Wakeups
-
-HELD = (JobState.RUNNING, JobState.CANCELLING)
 
 
 def utc_now() -> datetime:
@@ -52,7 +60,13 @@ class SqlJobStore:
         self._now = now
 
     async def create(
-        self, job_id: str, owner: str, spec: dict[str, Any], max_attempts: int, request: RequestKey | None = None
+        self,
+        job_id: str,
+        owner: str,
+        spec: dict[str, Any],
+        max_attempts: int,
+        request: RequestKey | None = None,
+        priority: int = 0,
     ) -> Job:
         """As JobStore says."""
         async with self._database.write() as connection:
@@ -69,6 +83,7 @@ class SqlJobStore:
                         max_attempts=max_attempts,
                         last_sequence=0,
                         create_time=self._now(),
+                        priority=priority,
                     )
                 )
                 await self._tell(connection, job_id, 0, [state_changed(JobState.QUEUED, 0)])
@@ -109,32 +124,66 @@ class SqlJobStore:
             rows = await connection.execute(query.order_by(events.sequence).limit(limit))
             return [Event(row.sequence, row.time, row.attempt, row.kind, row.payload) for row in rows]
 
-    async def request_cancel(self, owner: str, job_id: str) -> Job:
+    async def request_cancel(self, owner: str, job_id: str, *, keeps_result: bool = False) -> Job:
         """As JobStore says."""
         async with self._database.write() as connection:
             job = await self._job(connection, owner, job_id)
-            if job.state is JobState.QUEUED:
+            if job.state in (JobState.QUEUED, JobState.PAUSED):
                 await self._end(connection, job_id, len(job.attempts), Outcome(JobState.CANCELLED))
-            elif job.state is JobState.RUNNING:
-                attempt = job.attempts[-1].number
-                await self._set(connection, job_id, state=JobState.CANCELLING)
-                await self._tell(connection, job_id, attempt, [state_changed(JobState.CANCELLING, attempt)])
+            elif job.state in (JobState.RUNNING, JobState.PAUSING):
+                await self._set(connection, job_id, keeps_result=keeps_result)
+                await self._ask(connection, job, JobState.CANCELLING)
             elif job.state in (JobState.SUCCEEDED, JobState.FAILED):
                 raise already_ended(self._kind, job)
             job = await self._job(connection, owner, job_id)
         self._wakeups.notify(job_id)
         return job
 
-    async def claim(self, runner: str, lease_seconds: float) -> Claim | None:
+    async def request_pause(self, owner: str, job_id: str) -> Job:
+        """As JobStore says."""
+        async with self._database.write() as connection:
+            job = await self._job(connection, owner, job_id)
+            if job.state.is_final:
+                raise already_ended(self._kind, job)
+            if job.state is JobState.CANCELLING:
+                raise being_cancelled(self._kind, job)
+            if job.state is JobState.QUEUED:
+                await self._ask(connection, job, JobState.PAUSED)
+            elif job.state is JobState.RUNNING:
+                await self._ask(connection, job, JobState.PAUSING)
+            job = await self._job(connection, owner, job_id)
+        self._wakeups.notify(job_id)
+        return job
+
+    async def resume(self, owner: str, job_id: str) -> Job:
+        """As JobStore says."""
+        async with self._database.write() as connection:
+            job = await self._job(connection, owner, job_id)
+            if job.state.is_final:
+                raise already_ended(self._kind, job)
+            if job.state is not JobState.PAUSED:
+                raise not_paused(self._kind, job)
+            await self._ask(connection, job, JobState.QUEUED)
+            job = await self._job(connection, owner, job_id)
+        self._wakeups.notify(job_id)
+        self._wakeups.notify(QUEUE)
+        return job
+
+    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
         """As JobStore says."""
         jobs = self._tables.jobs.c
         now = self._now()
+        is_waiting: ColumnElement[bool] = jobs.state == JobState.QUEUED
+        if owner_limit:
+            held = self._tables.jobs.alias().c
+            busy = select(held.owner).where(held.state.in_(HELD_STATES)).group_by(held.owner)
+            is_waiting = and_(is_waiting, jobs.owner.not_in(busy.having(func.count() >= owner_limit)))
         # SKIP LOCKED lets the runners of several servers claim without waiting for each other; SQLite has one writer
         # at a time anyhow and leaves the clause out.
         waiting = (
             select(self._tables.jobs)
-            .where(or_(jobs.state == JobState.QUEUED, and_(jobs.state.in_(HELD), jobs.lease_until < now)))
-            .order_by(jobs.create_time, jobs.id)
+            .where(or_(is_waiting, and_(jobs.state.in_(HELD_STATES), jobs.lease_until < now)))
+            .order_by(jobs.priority.desc(), jobs.create_time, jobs.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         )
@@ -143,7 +192,7 @@ class SqlJobStore:
             async with self._database.write() as connection:
                 while row := (await connection.execute(waiting)).one_or_none():
                     changed.append(row.id)
-                    if row.state in HELD and await self._lose(connection, row, runner_died(row.runner)):
+                    if row.state in HELD_STATES and await self._lose(connection, row, runner_died(row.runner)):
                         continue
                     attempt = row.attempt + 1
                     await self._set(
@@ -167,12 +216,12 @@ class SqlJobStore:
             for job_id in changed:
                 self._wakeups.notify(job_id)
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> JobState:
+    async def renew(self, claim: Claim, lease_seconds: float) -> Job:
         """As JobStore says."""
         async with self._database.write() as connection:
-            row = await self._held(connection, claim)
+            await self._held(connection, claim)
             await self._set(connection, claim.job.id, lease_until=self._now() + timedelta(seconds=lease_seconds))
-        return JobState(row.state)
+            return await self._job(connection, claim.job.owner, claim.job.id)
 
     async def append(self, claim: Claim, drafts: Sequence[EventDraft], progress: dict[str, Any] | None = None) -> None:
         """As JobStore says."""
@@ -201,7 +250,7 @@ class SqlJobStore:
     async def take_back(self, runner: str) -> int:
         """As JobStore says."""
         jobs = self._tables.jobs.c
-        held = select(self._tables.jobs).where(jobs.runner == runner, jobs.state.in_(HELD))
+        held = select(self._tables.jobs).where(jobs.runner == runner, jobs.state.in_(HELD_STATES))
         async with self._database.write() as connection:
             rows = (await connection.execute(held)).all()
             for row in rows:
@@ -214,7 +263,7 @@ class SqlJobStore:
         """The row of a job that the claim still holds, locked until the transaction ends."""
         jobs = self._tables.jobs.c
         query = select(self._tables.jobs).where(
-            jobs.id == claim.job.id, jobs.attempt == claim.attempt, jobs.state.in_(HELD)
+            jobs.id == claim.job.id, jobs.attempt == claim.attempt, jobs.state.in_(HELD_STATES)
         )
         row = (await connection.execute(query.with_for_update())).one_or_none()
         if row is None:
@@ -222,9 +271,14 @@ class SqlJobStore:
         return row
 
     async def _lose(self, connection: AsyncConnection, row: Row[Any], error: FlareError | None) -> bool:
-        """Ends a job's attempt without its result. True if that ended the job as well."""
+        """Ends a job's attempt without its result. True if the job does not wait for another one."""
         if row.state == JobState.CANCELLING:
             await self._end(connection, row.id, row.attempt, Outcome(JobState.CANCELLED))
+            return True
+        if row.state == JobState.PAUSING:
+            await self._end_attempt(connection, row.id, row.attempt, error)
+            await self._set(connection, row.id, state=JobState.PAUSED, runner=None, lease_until=None)
+            await self._tell(connection, row.id, row.attempt, [state_changed(JobState.PAUSED, row.attempt, error)])
             return True
         lost = row.lost_attempts + (error is not None)
         await self._set(connection, row.id, lost_attempts=lost)
@@ -251,6 +305,12 @@ class SqlJobStore:
             end_time=self._now(),
         )
         await self._tell(connection, job_id, attempt, [state_changed(outcome.state, attempt, outcome.error)])
+
+    async def _ask(self, connection: AsyncConnection, job: Job, state: JobState) -> None:
+        """Moves a job to another state because somebody asked for it."""
+        attempt = job.attempts[-1].number if job.attempts else 0
+        await self._set(connection, job.id, state=state)
+        await self._tell(connection, job.id, attempt, [state_changed(state, attempt)])
 
     async def _end_attempt(
         self, connection: AsyncConnection, job_id: str, attempt: int, error: FlareError | None
@@ -319,7 +379,21 @@ class SqlJobStore:
             ),
             start_time=row.start_time,
             end_time=row.end_time,
+            priority=row.priority,
+            keeps_result=row.keeps_result,
+            queue_position=await self._position(connection, row) if row.state == JobState.QUEUED else 0,
         )
+
+    async def _position(self, connection: AsyncConnection, row: Row[Any]) -> int:
+        """The place of a job that waits, from 1."""
+        jobs = self._tables.jobs.c
+        is_before = or_(
+            jobs.priority > row.priority,
+            and_(jobs.priority == row.priority, jobs.create_time < row.create_time),
+            and_(jobs.priority == row.priority, jobs.create_time == row.create_time, jobs.id < row.id),
+        )
+        before = select(func.count()).select_from(self._tables.jobs).where(jobs.state == JobState.QUEUED, is_before)
+        return (await connection.execute(before)).scalar_one() + 1
 
 
 def _error(value: dict[str, Any] | None) -> FlareError | None:

@@ -25,7 +25,13 @@ class JobStore(Protocol):
     """Jobs, their attempts and their events. Owners see their own; a runner sees what it claimed."""
 
     async def create(
-        self, job_id: str, owner: str, spec: dict[str, Any], max_attempts: int, request: RequestKey | None = None
+        self,
+        job_id: str,
+        owner: str,
+        spec: dict[str, Any],
+        max_attempts: int,
+        request: RequestKey | None = None,
+        priority: int = 0,
     ) -> Job:
         """Queues a job; a repeated request returns the job it made before.
 
@@ -50,8 +56,8 @@ class JobStore(Protocol):
         """A job's events above a sequence, in order."""
         ...
 
-    async def request_cancel(self, owner: str, job_id: str) -> Job:
-        """Cancels a queued job at once and asks a running one to stop. Asking twice changes nothing.
+    async def request_cancel(self, owner: str, job_id: str, *, keeps_result: bool = False) -> Job:
+        """Cancels a job that waits or pauses at once, and asks a running one to stop. Asking twice changes nothing.
 
         Raises:
             NotFound: The owner has no such job.
@@ -59,12 +65,35 @@ class JobStore(Protocol):
         """
         ...
 
-    async def claim(self, runner: str, lease_seconds: float) -> Claim | None:
-        """Takes the oldest job that waits, or whose runner let its lease run out. None if there is none."""
+    async def request_pause(self, owner: str, job_id: str) -> Job:
+        """Pauses a job that waits at once, and asks a running one to pause. Asking twice changes nothing.
+
+        Raises:
+            NotFound: The owner has no such job.
+            FailedPrecondition: JOB_ENDED, if it has ended or is asked to stop.
+        """
         ...
 
-    async def renew(self, claim: Claim, lease_seconds: float) -> JobState:
-        """Holds the job for longer and tells its state, CANCELLING if somebody wants it stopped. Raises ClaimLost."""
+    async def resume(self, owner: str, job_id: str) -> Job:
+        """Puts a paused job back into the queue.
+
+        Raises:
+            NotFound: The owner has no such job.
+            FailedPrecondition: JOB_NOT_PAUSED; JOB_ENDED.
+        """
+        ...
+
+    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
+        """Takes the first job of the queue, or one whose runner let its lease run out. None if there is none.
+
+        The queue goes by priority, then by age. Jobs of owners who have `owner_limit` with runners wait (0: no limit).
+        """
+        ...
+
+    async def renew(self, claim: Claim, lease_seconds: float) -> Job:
+        """Holds the job for longer and tells how it is: CANCELLING or PAUSING if somebody wants it to stop or pause.
+
+        Raises ClaimLost."""
         ...
 
     async def append(self, claim: Claim, drafts: Sequence[EventDraft], progress: dict[str, Any] | None = None) -> None:
@@ -76,8 +105,10 @@ class JobStore(Protocol):
         ...
 
     async def put_back(self, claim: Claim, error: FlareError | None = None) -> None:
-        """Queues the job for another attempt. With an error the attempt was lost, and after `max_attempts` of those the
-        job fails with ATTEMPTS_EXHAUSTED; without, its runner gives it up on purpose. Raises ClaimLost."""
+        """Pauses a job that is PAUSING, ends one that is CANCELLING, and queues any other for another attempt.
+
+        With an error the attempt was lost, and after `max_attempts` of those the job fails with ATTEMPTS_EXHAUSTED;
+        without, its runner gives it up on purpose. Raises ClaimLost."""
         ...
 
     async def take_back(self, runner: str) -> int:
@@ -94,6 +125,21 @@ def already_ended(kind: str, job: Job) -> FailedPrecondition:
     """What a caller gets who cancels a job that has ended."""
     return FailedPrecondition(
         Reason.JOB_ENDED, f"job '{kind}/{job.id}' has already {job.state.value}", resource=f"{kind}/{job.id}"
+    )
+
+
+def not_paused(kind: str, job: Job) -> FailedPrecondition:
+    """What a caller gets who resumes a job that does not pause."""
+    remedy = "watch it until it is PAUSED" if job.state is JobState.PAUSING else "there is nothing to resume"
+    return FailedPrecondition(
+        Reason.JOB_NOT_PAUSED, f"job '{kind}/{job.id}' is {job.state.value}: {remedy}", resource=f"{kind}/{job.id}"
+    )
+
+
+def being_cancelled(kind: str, job: Job) -> FailedPrecondition:
+    """What a caller gets who pauses a job that somebody wants stopped."""
+    return FailedPrecondition(
+        Reason.JOB_ENDED, f"job '{kind}/{job.id}' is being cancelled", resource=f"{kind}/{job.id}"
     )
 
 

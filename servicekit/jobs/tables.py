@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, false
 
 from servicekit.database import UtcDateTime
 from servicekit.idempotency import request_table
@@ -42,8 +42,10 @@ def job_tables(metadata: MetaData) -> JobTables:
         Column("create_time", UtcDateTime, nullable=False),
         Column("start_time", UtcDateTime),
         Column("end_time", UtcDateTime),
+        Column("priority", Integer, nullable=False, server_default="0"),
+        Column("keeps_result", Boolean, nullable=False, server_default=false()),
         Index("jobs_by_owner", "owner", "create_time", "id"),
-        Index("jobs_by_state", "state", "create_time"),
+        Index("jobs_by_state", "state", "priority", "create_time"),
     )
     attempts = Table(
         "job_attempts",

@@ -16,6 +16,8 @@ class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     CANCELLING = "cancelling"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -27,6 +29,8 @@ class JobState(StrEnum):
 
 
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+HELD_STATES = frozenset({JobState.RUNNING, JobState.CANCELLING, JobState.PAUSING})
+"""Those of a job that has a runner."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Job:
     attempts: tuple[Attempt, ...] = ()
     start_time: datetime | None = None
     end_time: datetime | None = None
+    priority: int = 0
+    keeps_result: bool = False
+    """True if it was cancelled by somebody who wants what it has by then."""
+    queue_position: int = 0
+    """From 1 while it is QUEUED."""
 
 
 @dataclass(frozen=True)

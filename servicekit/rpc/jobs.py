@@ -17,6 +17,8 @@ STATE_OF = {
     JobState.SUCCEEDED: job_pb2.JOB_STATE_SUCCEEDED,
     JobState.FAILED: job_pb2.JOB_STATE_FAILED,
     JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
+    JobState.PAUSING: job_pb2.JOB_STATE_PAUSING,
+    JobState.PAUSED: job_pb2.JOB_STATE_PAUSED,
 }
 
 

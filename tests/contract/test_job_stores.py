@@ -23,6 +23,7 @@ from servicekit.jobs.wakeups import Wakeups
 
 ANN = "accounts/ann"
 BOB = "accounts/bob"
+STEPS = ("claim", "append", "lose", "give_up", "lapse", "cancel", "pause", "resume", "finish")
 LOST = Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the network went away")
 
 
@@ -163,7 +164,7 @@ async def test_a_renewed_lease_holds(store: JobStore, clock: Clock) -> None:
     claim = await store.claim("one", 60)
     assert claim is not None
     clock.advance(50)
-    assert await store.renew(claim, 60) is JobState.RUNNING
+    assert (await store.renew(claim, 60)).state is JobState.RUNNING
     clock.advance(50)
     assert await store.claim("two", 60) is None
 
@@ -210,7 +211,7 @@ async def test_cancelling(store: JobStore) -> None:
     assert (await store.request_cancel(ANN, "queued")).state is JobState.CANCELLED
     assert (await store.request_cancel(ANN, "running")).state is JobState.CANCELLING
     assert (await store.request_cancel(ANN, "running")).state is JobState.CANCELLING
-    assert await store.renew(claim, 60) is JobState.CANCELLING
+    assert (await store.renew(claim, 60)).state is JobState.CANCELLING
     await store.finish(claim, Outcome(JobState.CANCELLED))
     assert (await store.request_cancel(ANN, "running")).state is JobState.CANCELLED
     assert (await store.events("queued", 0, 10))[-1].is_final
@@ -231,6 +232,85 @@ async def test_a_job_whose_runner_died_while_cancelling_is_cancelled(store: JobS
     clock.advance(61)
     assert await store.claim("two", 60) is None
     assert (await store.get(ANN, "a")).state is JobState.CANCELLED
+
+
+async def test_a_job_that_waits_pauses_at_once_and_is_not_claimed_until_it_is_resumed(store: JobStore) -> None:
+    await store.create("a", ANN, {}, 3)
+    assert (await store.request_pause(ANN, "a")).state is JobState.PAUSED
+    assert (await store.request_pause(ANN, "a")).state is JobState.PAUSED
+    assert await store.claim("one", 60) is None
+    assert [job.id for job in await store.unfinished(ANN)] == ["a"]
+    assert (await store.resume(ANN, "a")).state is JobState.QUEUED
+    assert await store.claim("one", 60) is not None
+
+
+async def test_a_running_job_pauses_when_its_runner_puts_it_back_and_that_costs_no_attempt(store: JobStore) -> None:
+    await store.create("a", ANN, {}, 1)
+    for _ in range(3):
+        claim = await store.claim("one", 60)
+        assert claim is not None
+        assert (await store.request_pause(ANN, "a")).state is JobState.PAUSING
+        assert (await store.renew(claim, 60)).state is JobState.PAUSING
+        with pytest.raises(FailedPrecondition) as refused:
+            await store.resume(ANN, "a")
+        assert refused.value.reason is Reason.JOB_NOT_PAUSED
+        await store.put_back(claim)
+        assert (await store.get(ANN, "a")).state is JobState.PAUSED
+        await store.resume(ANN, "a")
+    states = [event.payload["state"] for event in await store.events("a", 0, 100)]
+    assert states == ["queued", *["running", "pausing", "paused", "queued"] * 3]
+
+
+async def test_a_job_whose_runner_died_while_pausing_pauses(store: JobStore, clock: Clock) -> None:
+    await store.create("a", ANN, {}, 1)
+    await store.claim("one", 60)
+    await store.request_pause(ANN, "a")
+    clock.advance(61)
+    assert await store.claim("two", 60) is None
+    assert (await store.get(ANN, "a")).state is JobState.PAUSED
+
+
+async def test_a_paused_job_can_be_cancelled_and_a_cancelled_one_not_paused(store: JobStore) -> None:
+    await store.create("a", ANN, {}, 1)
+    await store.request_pause(ANN, "a")
+    assert (await store.request_cancel(ANN, "a")).state is JobState.CANCELLED
+    await store.create("b", ANN, {}, 1)
+    claim = await store.claim("one", 60)
+    assert claim is not None
+    await store.request_pause(ANN, "b")
+    assert (await store.request_cancel(ANN, "b", keeps_result=True)).state is JobState.CANCELLING
+    assert (await store.renew(claim, 60)).keeps_result
+    for job_id in "ab":
+        for refusing in (store.request_pause(ANN, job_id), store.resume(ANN, job_id)):
+            with pytest.raises(FailedPrecondition):
+                await refusing
+    await store.finish(claim, Outcome(JobState.CANCELLED, result={"version": 1}))
+    assert (await store.get(ANN, "b")).result == {"version": 1}
+
+
+async def test_the_queue_goes_by_priority_then_age_and_tells_each_its_place(store: JobStore) -> None:
+    for name, priority in (("a", 0), ("b", -5), ("c", 5), ("d", 0)):
+        await store.create(name, ANN, {}, 3, None, priority)
+    places = {job.id: job.queue_position for job in await store.page(ANN, None, 10)}
+    assert places == {"c": 1, "a": 2, "d": 3, "b": 4}
+    claimed = [await store.claim("one", 60) for _ in range(4)]
+    assert [claim.job.id for claim in claimed if claim] == ["c", "a", "d", "b"]
+    assert (await store.get(ANN, "c")).queue_position == 0
+
+
+async def test_nobody_has_more_runners_than_the_limit_and_others_do_not_wait_for_them(store: JobStore) -> None:
+    for name, owner in (("a", ANN), ("b", ANN), ("c", BOB)):
+        await store.create(name, owner, {}, 3)
+    first = await store.claim("one", 60, owner_limit=1)
+    second = await store.claim("one", 60, owner_limit=1)
+    assert first is not None
+    assert second is not None
+    assert [first.job.id, second.job.id] == ["a", "c"]
+    assert await store.claim("one", 60, owner_limit=1) is None
+    await store.finish(first, Outcome(JobState.SUCCEEDED))
+    third = await store.claim("one", 60, owner_limit=1)
+    assert third is not None
+    assert third.job.id == "b"
 
 
 async def _followed(follower: JobFollower, after: int) -> list[Job | Event | Heartbeat]:
@@ -281,7 +361,12 @@ async def _exhausted(messages: AsyncIterator[Job | Event | Heartbeat]) -> None:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.sampled_from(["claim", "append", "lose", "give_up", "lapse", "cancel", "finish"]), max_size=15))
+@given(
+    st.lists(
+        st.sampled_from(["claim", "append", "lose", "give_up", "lapse", "cancel", "pause", "resume", "finish"]),
+        max_size=15,
+    )
+)
 async def test_both_stores_tell_the_same_story(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     """Whatever happens to a job, the twin tells the same events as the store on SQL."""
     metadata = MetaData()
@@ -311,6 +396,10 @@ async def _story(store: JobStore, clock: Clock, steps: list[str]) -> tuple[objec
                 claim = await store.claim("one", 60) or claim
             elif step == "cancel":
                 await store.request_cancel(ANN, "a")
+            elif step == "pause":
+                await store.request_pause(ANN, "a")
+            elif step == "resume":
+                await store.resume(ANN, "a")
             elif step == "lapse":
                 clock.advance(61)
             elif claim is None:
@@ -328,4 +417,4 @@ async def _story(store: JobStore, clock: Clock, steps: list[str]) -> tuple[objec
     job = await store.get(ANN, "a")
     events = [(event.sequence, event.kind, event.attempt, event.payload) for event in await store.events("a", 0, 999)]
     attempts = [(attempt.number, attempt.end_time is None, attempt.error is None) for attempt in job.attempts]
-    return job.state, job.progress, job.result, attempts, events
+    return job.state, job.progress, job.result, job.queue_position, attempts, events

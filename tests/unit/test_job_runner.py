@@ -158,3 +158,67 @@ async def test_no_more_jobs_run_at_a_time_than_allowed() -> None:
         for name in "abcdef":
             await fixture.ended(name)
     assert most == 2
+
+
+async def test_a_paused_job_ends_its_work_and_goes_on_when_it_is_resumed() -> None:
+    started, attempts = asyncio.Event(), list[bool]()
+
+    async def work(run: JobRun) -> dict[str, Any]:
+        started.set()
+        if run.attempt == 2:
+            return {"attempt": 2}
+        try:
+            await asyncio.Event().wait()
+        finally:
+            attempts.append(run.is_abandoned)
+        raise AssertionError("unreachable")
+
+    async with running(work) as fixture:
+        await fixture.store.create("a", ANN, {}, 1)
+        await started.wait()
+        await fixture.store.request_pause(ANN, "a")
+        states = []
+        async for message in fixture.follower.follow(ANN, "a", 0):
+            if isinstance(message, Event):
+                states.append(message.payload["state"])
+                if states[-1] == "paused":
+                    await fixture.store.resume(ANN, "a")
+        job = await fixture.store.get(ANN, "a")
+    assert attempts == [False]  # somebody will go on with it
+    assert states == ["queued", "running", "pausing", "paused", "queued", "running", "succeeded"]
+    assert job.result == {"attempt": 2}
+
+
+async def test_a_cancelled_job_that_keeps_its_result_is_asked_to_finish_and_not_broken() -> None:
+    started = asyncio.Event()
+
+    async def work(run: JobRun) -> dict[str, Any]:
+        started.set()
+        await run.finish_requested.wait()
+        return {"version": 1}
+
+    async with running(work) as fixture:
+        await fixture.store.create("a", ANN, {}, 1)
+        await started.wait()
+        await fixture.store.request_cancel(ANN, "a", keeps_result=True)
+        job, _ = await fixture.ended("a")
+    assert (job.state, job.result) == (JobState.CANCELLED, {"version": 1})
+
+
+async def test_work_of_a_cancelled_job_knows_that_nobody_goes_on_with_it() -> None:
+    started, abandoned = asyncio.Event(), list[bool]()
+
+    async def work(run: JobRun) -> dict[str, Any]:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            abandoned.append(run.is_abandoned)
+        raise AssertionError("unreachable")
+
+    async with running(work) as fixture:
+        await fixture.store.create("a", ANN, {}, 1)
+        await started.wait()
+        await fixture.store.request_cancel(ANN, "a")
+        job, _ = await fixture.ended("a")
+    assert (job.state, abandoned) == (JobState.CANCELLED, [True])

@@ -1,9 +1,19 @@
 """The port of executors: where an attempt at a training runs."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from ml_server.training.task import TrainingTask, WorkerMessage
+
+
+class Control(Protocol):
+    """What an attempt is told from outside while it runs."""
+
+    finish_requested: asyncio.Event
+    """Set when the best epoch so far is to become a version, without further training."""
+    is_abandoned: bool
+    """True if nobody will go on with the job: a worker that is ended then saves nothing."""
 
 
 class Executor(Protocol):
@@ -13,8 +23,10 @@ class Executor(Protocol):
         """Makes ready to run tasks quickly."""
         ...
 
-    def run(self, task: TrainingTask) -> AsyncGenerator[WorkerMessage, None]:
+    def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """Yields what the worker says, up to its last message. Closing the iterator ends the worker.
+
+        A worker that is ended so saves a checkpoint first, unless the job is abandoned.
 
         Raises:
             LostAttempt: The worker died, or could not be started; another attempt may succeed.

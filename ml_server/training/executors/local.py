@@ -12,6 +12,8 @@ from multiprocessing.context import ForkServerProcess
 import structlog
 
 from ml_server.training import worker_process
+from ml_server.training.executors.executor import Control
+from ml_server.training.stop import StopKind
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import Reason, Unavailable
 from servicekit.jobs.values import LostAttempt
@@ -43,13 +45,14 @@ class LocalExecutor:
             os.environ.setdefault(name, value)
         await asyncio.to_thread(forkserver.ensure_running)
 
-    async def run(self, task: TrainingTask) -> AsyncGenerator[WorkerMessage, None]:
+    async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=worker_process.main, args=(theirs, task), daemon=True)
         await asyncio.to_thread(process.start)
         theirs.close()  # so that the end of the worker is the end of the pipe
         log.info("worker_started", pid=process.pid, job=task.provenance.training_job)
+        finishing = asyncio.create_task(_pass_on(control, ours))
         try:
             while True:
                 message = await asyncio.to_thread(_receive, ours)
@@ -57,7 +60,9 @@ class LocalExecutor:
                     break
                 yield message
         finally:
-            await asyncio.shield(asyncio.to_thread(_end, process, ours))
+            finishing.cancel()
+            kind = StopKind.CANCEL if control.is_abandoned else StopKind.PAUSE
+            await asyncio.shield(asyncio.to_thread(_end, process, ours, kind))
         if process.exitcode != 0:
             raise LostAttempt(_died(process))
 
@@ -74,10 +79,17 @@ def _receive(connection: Connection) -> WorkerMessage | None:
     return message
 
 
-def _end(process: ForkServerProcess, connection: Connection) -> None:
+async def _pass_on(control: Control, connection: Connection) -> None:
+    """Tells the worker when it is to finish with what it has."""
+    await control.finish_requested.wait()
+    with contextlib.suppress(OSError):
+        connection.send_bytes(StopKind.FINISH.encode())
+
+
+def _end(process: ForkServerProcess, connection: Connection, kind: StopKind) -> None:
     """Waits for the worker's end; one that still works is asked to stop, and then killed."""
     with contextlib.suppress(OSError):
-        connection.send_bytes(worker_process.STOP)
+        connection.send_bytes(kind.encode())
     process.join(STOP_SECONDS)
     if process.is_alive():
         process.kill()

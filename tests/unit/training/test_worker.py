@@ -19,7 +19,7 @@ from ml_server.training import events as training_events
 from ml_server.training import loop, worker
 from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, TrainingStarted
 from ml_server.training.plans import Adam, EarlyStopping, Sgd, TrainingPlan
-from ml_server.training.stop import Stop
+from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import StopRequested, run
 from ml_server.views.values import Part
@@ -153,7 +153,7 @@ def test_a_pause_keeps_every_step_and_a_stop_keeps_none(
         attempt = run(task, stop)
         next(attempt)
         next(attempt)
-        stop.ask(keeps_progress=keeps_progress)
+        stop.ask(StopKind.PAUSE if keeps_progress else StopKind.CANCEL)
         with pytest.raises(StopRequested):
             list(attempt)
         assert task.checkpoints.exists() == keeps_progress
@@ -163,6 +163,29 @@ def test_a_pause_keeps_every_step_and_a_stop_keeps_none(
     assert (started.resumed_epochs, started.resumed_epoch_steps) != (0, 0)
     assert isinstance(resumed, Finished)
     assert resumed.details.digest == unbroken.details.digest
+
+
+def test_a_training_that_is_to_finish_leaves_the_version_of_its_best_epoch(task: TrainingTask) -> None:
+    stop = Stop()
+    messages = list[object]()
+    for message in run(task, stop):
+        messages.append(message)
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 2 for e in message.events):
+            stop.ask(StopKind.FINISH)
+    *_, last = messages
+    assert isinstance(last, Finished)
+    assert last.details.best_epoch <= 3
+    assert read_bundle(task.output).details == last.details
+
+
+def test_a_training_that_is_to_finish_before_its_first_epoch_has_nothing_to_keep(
+    task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    stop = Stop()
+    stop.ask(StopKind.FINISH)
+    with pytest.raises(StopRequested):
+        list(run(task, stop))
 
 
 def test_a_long_epoch_is_saved_in_its_middle(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:

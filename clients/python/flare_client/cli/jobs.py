@@ -34,7 +34,7 @@ def list_(
         return
     print_table(
         ["JOB", "STATE", "WHAT", "STARTED", "ENDED"],
-        ((job.name, job.state, _what(job), moment(job.job.create_time), moment(job.job.end_time)) for job in jobs),
+        ((job.name, _state(job), _what(job), moment(job.job.create_time), moment(job.job.end_time)) for job in jobs),
         empty="No jobs yet: `flare datasets import digits`, `flare train MODEL VIEW`.",
     )
 
@@ -60,15 +60,51 @@ def watch(
 
 
 @app.command()
-def cancel(job: JobArgument, output: Output = OutputFormat.TEXT) -> None:
+def cancel(
+    job: JobArgument,
+    keep_best: Annotated[bool, typer.Option("--keep-best", help="make a version of the best epoch so far")] = False,
+    output: Output = OutputFormat.TEXT,
+) -> None:
     """Ask a job to stop."""
     with flare_client.connect() as flare:
-        handle = _job(flare, job)
-        handle.cancel()
+        handle = _training(flare, job) if keep_best else _job(flare, job)
+        if isinstance(handle, TrainingJobHandle):
+            handle.cancel(keep_best=keep_best)
+        else:
+            handle.cancel()
+    _print_job(handle, output)
+
+
+@app.command()
+def pause(job: JobArgument, output: Output = OutputFormat.TEXT) -> None:
+    """Ask a training to save where it is, and to leave its place to others."""
+    with flare_client.connect() as flare:
+        handle = _training(flare, job)
+        handle.pause()
+    _print_job(handle, output)
+
+
+@app.command()
+def resume(job: JobArgument, output: Output = OutputFormat.TEXT) -> None:
+    """Let a paused training go on."""
+    with flare_client.connect() as flare:
+        handle = _training(flare, job)
+        handle.resume()
+    _print_job(handle, output)
+
+
+def _print_job(handle: ImportJobHandle | TrainingJobHandle, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         print_json(handle.job)
     else:
         print_fields([("job", handle.name), ("state", handle.state)])
+
+
+def _training(flare: Flare, name: str) -> TrainingJobHandle:
+    handle = _job(flare, name)
+    if not isinstance(handle, TrainingJobHandle):
+        raise CommandError(f"{name!r} is an import: that is for trainings")
+    return handle
 
 
 def _job(flare: Flare, name: str) -> ImportJobHandle | TrainingJobHandle:
@@ -77,6 +113,11 @@ def _job(flare: Flare, name: str) -> ImportJobHandle | TrainingJobHandle:
     if name.startswith("importJobs/"):
         return flare.jobs.get_import(name)
     raise CommandError(f"{name!r} is not trainingJobs/ID or importJobs/ID: `flare jobs list` shows them")
+
+
+def _state(job: ImportJobHandle | TrainingJobHandle) -> str:
+    position = job.job.queue_position if isinstance(job, TrainingJobHandle) else 0
+    return f"{job.state}, place {position}" if position else job.state
 
 
 def _what(job: ImportJobHandle | TrainingJobHandle) -> str:

@@ -114,13 +114,19 @@ class Flare:
         stub = auth_service_pb2_grpc.AuthServiceStub(self._auth.channel)
         return self._auth.call(stub.GetCaller, auth_service_pb2.GetCallerRequest(), safe=True)
 
-    def train(self, model: Reference, view: Reference, **plan: Unpack[PlanOptions]) -> TrainingJobHandle:
+    def train(
+        self, model: Reference, view: Reference, *, priority: int = 0, **plan: Unpack[PlanOptions]
+    ) -> TrainingJobHandle:
         """Starts to train a model on a view and returns at once; `.epochs()` follows it, `.wait()` gives the version.
+
+        Jobs of a higher `priority` (-100 to 100) leave the queue first.
 
         Raises:
             FlareError: There is no such model or view, they do not fit, or an option is wrong.
         """
-        job = training_job_pb2.TrainingJob(model=model_name(model), view=view_name(view), plan=training_plan(plan))
+        job = training_job_pb2.TrainingJob(
+            model=model_name(model), view=view_name(view), plan=training_plan(plan), priority=priority
+        )
         request = training_service_pb2.CreateTrainingJobRequest(training_job=job, request_id=str(uuid4()))
         stub = training_service_pb2_grpc.TrainingServiceStub(self._ml.channel)
         created = self._ml.call(stub.CreateTrainingJob, request, safe=True, seconds=CREATE_SECONDS)

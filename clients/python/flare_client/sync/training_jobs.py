@@ -106,10 +106,28 @@ class TrainingJobHandle:
         request = model_service_pb2.GetModelVersionRequest(name=self.job.version)
         return self._service.call(self._models.GetModelVersion, request, safe=True)
 
-    def cancel(self) -> pb.TrainingJob:
-        """Asks the job to stop; `wait` says when it did. Raises FlareError (JOB_ENDED) if it has ended."""
-        request = training_service_pb2.CancelTrainingJobRequest(name=self.name)
+    def cancel(self, *, keep_best: bool = False) -> pb.TrainingJob:
+        """Asks the job to stop; `wait` says when it did.
+
+        With `keep_best` the best epoch so far, if one has ended, becomes a version: `job.version` names it then.
+
+        Raises:
+            FlareError: JOB_ENDED, if it has ended.
+        """
+        request = training_service_pb2.CancelTrainingJobRequest(name=self.name, keep_best=keep_best)
         self.job = self._service.call(self._stub.CancelTrainingJob, request, safe=True)
+        return self.job
+
+    def pause(self) -> pb.TrainingJob:
+        """Asks the job to save where it is and leave its place to others. Raises FlareError (JOB_ENDED)."""
+        request = training_service_pb2.PauseTrainingJobRequest(name=self.name)
+        self.job = self._service.call(self._stub.PauseTrainingJob, request, safe=True)
+        return self.job
+
+    def resume(self) -> pb.TrainingJob:
+        """Puts the paused job back into the queue. Raises FlareError (JOB_NOT_PAUSED, JOB_ENDED)."""
+        request = training_service_pb2.ResumeTrainingJobRequest(name=self.name)
+        self.job = self._service.call(self._stub.ResumeTrainingJob, request, safe=False)
         return self.job
 
     def history(self) -> pd.DataFrame:

@@ -52,6 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: another service that this call needs does not answer; `RetryInfo` says when to try again."""
     ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 14
     """RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
+    ERROR_REASON_JOB_NOT_PAUSED: _ErrorReason.ValueType  # 15
+    """FAILED_PRECONDITION: the job does not pause, or has not yet confirmed that it does."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 100
     """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 101
@@ -195,6 +197,8 @@ ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 13
 """UNAVAILABLE: another service that this call needs does not answer; `RetryInfo` says when to try again."""
 ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
+ERROR_REASON_JOB_NOT_PAUSED: ErrorReason.ValueType  # 15
+"""FAILED_PRECONDITION: the job does not pause, or has not yet confirmed that it does."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 100
 """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 101

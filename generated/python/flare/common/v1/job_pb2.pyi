@@ -38,10 +38,14 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_FAILED: _JobState.ValueType  # 5
     """Ended with an error."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 6
-    """Ended because somebody asked."""
+    """Ended because somebody asked. It may have a result if that was asked for too."""
+    JOB_STATE_PAUSING: _JobState.ValueType  # 7
+    """Asked to pause; its runner has not confirmed yet."""
+    JOB_STATE_PAUSED: _JobState.ValueType  # 8
+    """Waits for somebody to resume it, and then goes on where it was."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
-    """Where a job is in its life. It moves forward only, except that a lost attempt puts RUNNING back to QUEUED."""
+    """Where a job is in its life. It moves forward only, except that a lost attempt or a pause puts RUNNING back to QUEUED."""
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 """Never sent."""
@@ -56,7 +60,11 @@ JOB_STATE_SUCCEEDED: JobState.ValueType  # 4
 JOB_STATE_FAILED: JobState.ValueType  # 5
 """Ended with an error."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 6
-"""Ended because somebody asked."""
+"""Ended because somebody asked. It may have a result if that was asked for too."""
+JOB_STATE_PAUSING: JobState.ValueType  # 7
+"""Asked to pause; its runner has not confirmed yet."""
+JOB_STATE_PAUSED: JobState.ValueType  # 8
+"""Waits for somebody to resume it, and then goes on where it was."""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final

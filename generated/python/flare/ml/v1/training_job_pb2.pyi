@@ -72,6 +72,8 @@ class TrainingJob(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     VIEW_DIGEST_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    QUEUE_POSITION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
     model: _builtins.str
@@ -86,6 +88,10 @@ class TrainingJob(_message.Message):
     """The sequence of its newest event."""
     view_digest: _builtins.str
     """The digest of the view's rows."""
+    priority: _builtins.int
+    """Jobs of a higher priority leave the queue first, those of equal priority in the order in which they were asked for."""
+    queue_position: _builtins.int
+    """Its place in the queue, from 1, while it is QUEUED; 0 otherwise."""
     @_builtins.property
     def plan(self) -> Global___TrainingPlan:
         """How to train it."""
@@ -131,10 +137,12 @@ class TrainingJob(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         view_digest: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        queue_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "plan", b"plan", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_sequence", b"last_sequence", "model", b"model", "name", b"name", "plan", b"plan", "progress", b"progress", "start_time", b"start_time", "state", b"state", "version", b"version", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_sequence", b"last_sequence", "model", b"model", "name", b"name", "plan", b"plan", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "version", b"version", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

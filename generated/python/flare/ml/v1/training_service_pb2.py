@@ -29,7 +29,7 @@ from flare.ml.v1 import training_job_pb2 as flare_dot_ml_dot_v1_dot_training__jo
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"flare/ml/v1/training_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x19\x66lare/common/v1/job.proto\x1a\x1e\x66lare/ml/v1/training_job.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb4\x01\n\x18\x43reateTrainingJobRequest\x12G\n\x0ctraining_job\x18\x01 \x01(\x0b\x32\x18.flare.ml.v1.TrainingJobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x0btrainingJob\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"^\n\x15GetTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"^\n\x17ListTrainingJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n\x18ListTrainingJobsResponse\x12=\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x18.flare.ml.v1.TrainingJobR\x0ctrainingJobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"a\n\x18\x43\x61ncelTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x90\x01\n\x17WatchTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\xcd\x01\n\x18WatchTrainingJobResponse\x12\x36\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.flare.ml.v1.TrainingJobH\x00R\x08snapshot\x12\x32\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.flare.ml.v1.TrainingEventH\x00R\x05\x65vent\x12:\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.flare.common.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\xbb\x01\n\x1cListTrainingJobEventsRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\"t\n\x1dListTrainingJobEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.flare.ml.v1.TrainingEventR\x06\x65vents\x12\x1f\n\x0bis_complete\x18\x02 \x01(\x08R\nisComplete2\xb6\x05\n\x0fTrainingService\x12h\n\x11\x43reateTrainingJob\x12%.flare.ml.v1.CreateTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12\x61\n\x0eGetTrainingJob\x12\".flare.ml.v1.GetTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x11\xaa\xd4\x18\rtraining.read\x12r\n\x10ListTrainingJobs\x12$.flare.ml.v1.ListTrainingJobsRequest\x1a%.flare.ml.v1.ListTrainingJobsResponse\"\x11\xaa\xd4\x18\rtraining.read\x12h\n\x11\x43\x61ncelTrainingJob\x12%.flare.ml.v1.CancelTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12t\n\x10WatchTrainingJob\x12$.flare.ml.v1.WatchTrainingJobRequest\x1a%.flare.ml.v1.WatchTrainingJobResponse\"\x11\xaa\xd4\x18\rtraining.read0\x01\x12\x81\x01\n\x15ListTrainingJobEvents\x12).flare.ml.v1.ListTrainingJobEventsRequest\x1a*.flare.ml.v1.ListTrainingJobEventsResponse\"\x11\xaa\xd4\x18\rtraining.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"flare/ml/v1/training_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x19\x66lare/common/v1/job.proto\x1a\x1e\x66lare/ml/v1/training_job.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb4\x01\n\x18\x43reateTrainingJobRequest\x12G\n\x0ctraining_job\x18\x01 \x01(\x0b\x32\x18.flare.ml.v1.TrainingJobB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x0btrainingJob\x12#\n\rvalidate_only\x18\x02 \x01(\x08R\x0cvalidateOnly\x12*\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\trequestId\"^\n\x15GetTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"^\n\x17ListTrainingJobsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n\x18ListTrainingJobsResponse\x12=\n\rtraining_jobs\x18\x01 \x03(\x0b\x32\x18.flare.ml.v1.TrainingJobR\x0ctrainingJobs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"~\n\x18\x43\x61ncelTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12\x1b\n\tkeep_best\x18\x02 \x01(\x08R\x08keepBest\"`\n\x17PauseTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"a\n\x18ResumeTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\"\x90\x01\n\x17WatchTrainingJobRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\"\xcd\x01\n\x18WatchTrainingJobResponse\x12\x36\n\x08snapshot\x18\x01 \x01(\x0b\x32\x18.flare.ml.v1.TrainingJobH\x00R\x08snapshot\x12\x32\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.flare.ml.v1.TrainingEventH\x00R\x05\x65vent\x12:\n\theartbeat\x18\x03 \x01(\x0b\x32\x1a.flare.common.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\xbb\x01\n\x1cListTrainingJobEventsRequest\x12\x45\n\x04name\x18\x01 \x01(\tB1\xe2\x41\x01\x02\xbaH*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$R\x04name\x12.\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\rafterSequence\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\"t\n\x1dListTrainingJobEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.flare.ml.v1.TrainingEventR\x06\x65vents\x12\x1f\n\x0bis_complete\x18\x02 \x01(\x08R\nisComplete2\x88\x07\n\x0fTrainingService\x12h\n\x11\x43reateTrainingJob\x12%.flare.ml.v1.CreateTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12\x61\n\x0eGetTrainingJob\x12\".flare.ml.v1.GetTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x11\xaa\xd4\x18\rtraining.read\x12r\n\x10ListTrainingJobs\x12$.flare.ml.v1.ListTrainingJobsRequest\x1a%.flare.ml.v1.ListTrainingJobsResponse\"\x11\xaa\xd4\x18\rtraining.read\x12h\n\x11\x43\x61ncelTrainingJob\x12%.flare.ml.v1.CancelTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12\x66\n\x10PauseTrainingJob\x12$.flare.ml.v1.PauseTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12h\n\x11ResumeTrainingJob\x12%.flare.ml.v1.ResumeTrainingJobRequest\x1a\x18.flare.ml.v1.TrainingJob\"\x12\xaa\xd4\x18\x0etraining.write\x12t\n\x10WatchTrainingJob\x12$.flare.ml.v1.WatchTrainingJobRequest\x1a%.flare.ml.v1.WatchTrainingJobResponse\"\x11\xaa\xd4\x18\rtraining.read0\x01\x12\x81\x01\n\x15ListTrainingJobEvents\x12).flare.ml.v1.ListTrainingJobEventsRequest\x1a*.flare.ml.v1.ListTrainingJobEventsResponse\"\x11\xaa\xd4\x18\rtraining.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTRAININGJOBSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_CANCELTRAININGJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CANCELTRAININGJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$'
+  _globals['_PAUSETRAININGJOBREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_PAUSETRAININGJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$'
+  _globals['_RESUMETRAININGJOBREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESUMETRAININGJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H*r(2&^trainingJobs/[a-z0-9][a-z0-9-]{0,62}$'
   _globals['_WATCHTRAININGJOBREQUEST'].fields_by_name['after_sequence']._loaded_options = None
@@ -64,6 +68,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGSERVICE'].methods_by_name['ListTrainingJobs']._serialized_options = b'\252\324\030\rtraining.read'
   _globals['_TRAININGSERVICE'].methods_by_name['CancelTrainingJob']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['CancelTrainingJob']._serialized_options = b'\252\324\030\016training.write'
+  _globals['_TRAININGSERVICE'].methods_by_name['PauseTrainingJob']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['PauseTrainingJob']._serialized_options = b'\252\324\030\016training.write'
+  _globals['_TRAININGSERVICE'].methods_by_name['ResumeTrainingJob']._loaded_options = None
+  _globals['_TRAININGSERVICE'].methods_by_name['ResumeTrainingJob']._serialized_options = b'\252\324\030\016training.write'
   _globals['_TRAININGSERVICE'].methods_by_name['WatchTrainingJob']._loaded_options = None
   _globals['_TRAININGSERVICE'].methods_by_name['WatchTrainingJob']._serialized_options = b'\252\324\030\rtraining.read'
   _globals['_TRAININGSERVICE'].methods_by_name['ListTrainingJobEvents']._loaded_options = None
@@ -77,15 +85,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=577
   _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=706
   _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=708
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=805
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=808
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=952
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=955
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1160
-  _globals['_LISTTRAININGJOBEVENTSREQUEST']._serialized_start=1163
-  _globals['_LISTTRAININGJOBEVENTSREQUEST']._serialized_end=1350
-  _globals['_LISTTRAININGJOBEVENTSRESPONSE']._serialized_start=1352
-  _globals['_LISTTRAININGJOBEVENTSRESPONSE']._serialized_end=1468
-  _globals['_TRAININGSERVICE']._serialized_start=1471
-  _globals['_TRAININGSERVICE']._serialized_end=2165
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=834
+  _globals['_PAUSETRAININGJOBREQUEST']._serialized_start=836
+  _globals['_PAUSETRAININGJOBREQUEST']._serialized_end=932
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=934
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=1031
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1034
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1178
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=1181
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1386
+  _globals['_LISTTRAININGJOBEVENTSREQUEST']._serialized_start=1389
+  _globals['_LISTTRAININGJOBEVENTSREQUEST']._serialized_end=1576
+  _globals['_LISTTRAININGJOBEVENTSRESPONSE']._serialized_start=1578
+  _globals['_LISTTRAININGJOBEVENTSRESPONSE']._serialized_end=1694
+  _globals['_TRAININGSERVICE']._serialized_start=1697
+  _globals['_TRAININGSERVICE']._serialized_end=2601
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,16 @@ class TrainingServiceStub(object):
                 request_serializer=flare_dot_ml_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
                 _registered_method=True)
+        self.PauseTrainingJob = channel.unary_unary(
+                '/flare.ml.v1.TrainingService/PauseTrainingJob',
+                request_serializer=flare_dot_ml_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+                response_deserializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/flare.ml.v1.TrainingService/ResumeTrainingJob',
+                request_serializer=flare_dot_ml_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+                _registered_method=True)
         self.WatchTrainingJob = channel.unary_stream(
                 '/flare.ml.v1.TrainingService/WatchTrainingJob',
                 request_serializer=flare_dot_ml_dot_v1_dot_training__service__pb2.WatchTrainingJobRequest.SerializeToString,
@@ -97,8 +107,27 @@ class TrainingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelTrainingJob(self, request, context):
-        """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+        """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+        `keep_best` the best epoch so far becomes a version all the same.
         Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseTrainingJob(self, request, context):
+        """Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+        leaves its place to others until it is resumed. Asking twice changes nothing.
+        Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """Puts a paused training job back into the queue; it goes on with the step after its last one.
+        Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+        JOB_ENDED if it has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,6 +170,16 @@ def add_TrainingServiceServicer_to_server(servicer, server):
             'CancelTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelTrainingJob,
                     request_deserializer=flare_dot_ml_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.FromString,
+                    response_serializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'PauseTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseTrainingJob,
+                    request_deserializer=flare_dot_ml_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.FromString,
+                    response_serializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=flare_dot_ml_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.FromString,
                     response_serializer=flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.SerializeToString,
             ),
             'WatchTrainingJob': grpc.unary_stream_rpc_method_handler(
@@ -262,6 +301,60 @@ class TrainingService(object):
             target,
             '/flare.ml.v1.TrainingService/CancelTrainingJob',
             flare_dot_ml_dot_v1_dot_training__service__pb2.CancelTrainingJobRequest.SerializeToString,
+            flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.ml.v1.TrainingService/PauseTrainingJob',
+            flare_dot_ml_dot_v1_dot_training__service__pb2.PauseTrainingJobRequest.SerializeToString,
+            flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.ml.v1.TrainingService/ResumeTrainingJob',
+            flare_dot_ml_dot_v1_dot_training__service__pb2.ResumeTrainingJobRequest.SerializeToString,
             flare_dot_ml_dot_v1_dot_training__job__pb2.TrainingJob.FromString,
             options,
             channel_credentials,

@@ -45,8 +45,19 @@ class TrainingServiceStub:
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]
     """Lists training jobs, newest first."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_job_pb2.TrainingJob]
-    """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+    """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+    `keep_best` the best epoch so far becomes a version all the same.
     Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
+    """
+    PauseTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+    leaves its place to others until it is resumed. Asking twice changes nothing.
+    Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+    """
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_job_pb2.TrainingJob]
+    """Puts a paused training job back into the queue; it goes on with the step after its last one.
+    Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+    JOB_ENDED if it has ended.
     """
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]
     """Streams the job: a snapshot, then its events in sequence order, and ends after the final one. Ending the stream
@@ -72,8 +83,19 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingJobsRequest, _training_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     """Lists training jobs, newest first."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
-    """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+    """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+    `keep_best` the best epoch so far becomes a version all the same.
     Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
+    """
+    PauseTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.PauseTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
+    """Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+    leaves its place to others until it is resumed. Asking twice changes nothing.
+    Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+    """
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ResumeTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
+    """Puts a paused training job back into the queue; it goes on with the step after its last one.
+    Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+    JOB_ENDED if it has ended.
     """
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_service_pb2.WatchTrainingJobRequest, _training_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
     """Streams the job: a snapshot, then its events in sequence order, and ends after the final one. Ending the stream
@@ -120,8 +142,31 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.CancelTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
-        """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+        """Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+        `keep_best` the best epoch so far becomes a version all the same.
         Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
+        """
+
+    @_abc_1.abstractmethod
+    def PauseTrainingJob(
+        self,
+        request: _training_service_pb2.PauseTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
+        """Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+        leaves its place to others until it is resumed. Asking twice changes nothing.
+        Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_service_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
+        """Puts a paused training job back into the queue; it goes on with the step after its last one.
+        Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+        JOB_ENDED if it has ended.
         """
 
     @_abc_1.abstractmethod

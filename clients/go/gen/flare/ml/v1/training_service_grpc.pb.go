@@ -26,9 +26,18 @@ type TrainingServiceClient interface {
 	GetTrainingJob(ctx context.Context, in *GetTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
 	// Lists training jobs, newest first.
 	ListTrainingJobs(ctx context.Context, in *ListTrainingJobsRequest, opts ...grpc.CallOption) (*ListTrainingJobsResponse, error)
-	// Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+	// Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+	// `keep_best` the best epoch so far becomes a version all the same.
 	// Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
 	CancelTrainingJob(ctx context.Context, in *CancelTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
+	// Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+	// leaves its place to others until it is resumed. Asking twice changes nothing.
+	// Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+	PauseTrainingJob(ctx context.Context, in *PauseTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
+	// Puts a paused training job back into the queue; it goes on with the step after its last one.
+	// Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+	// JOB_ENDED if it has ended.
+	ResumeTrainingJob(ctx context.Context, in *ResumeTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
 	// Streams the job: a snapshot, then its events in sequence order, and ends after the final one. Ending the stream
 	// does not end the job; a new stream with the last sequence seen goes on without loss or repeat.
 	// Returns OUT_OF_RANGE (EVENTS_OUT_OF_RANGE) if `after_sequence` is larger than any sequence of the job.
@@ -75,6 +84,24 @@ func (c *trainingServiceClient) ListTrainingJobs(ctx context.Context, in *ListTr
 func (c *trainingServiceClient) CancelTrainingJob(ctx context.Context, in *CancelTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error) {
 	out := new(TrainingJob)
 	err := c.cc.Invoke(ctx, "/flare.ml.v1.TrainingService/CancelTrainingJob", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trainingServiceClient) PauseTrainingJob(ctx context.Context, in *PauseTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error) {
+	out := new(TrainingJob)
+	err := c.cc.Invoke(ctx, "/flare.ml.v1.TrainingService/PauseTrainingJob", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trainingServiceClient) ResumeTrainingJob(ctx context.Context, in *ResumeTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error) {
+	out := new(TrainingJob)
+	err := c.cc.Invoke(ctx, "/flare.ml.v1.TrainingService/ResumeTrainingJob", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -135,9 +162,18 @@ type TrainingServiceServer interface {
 	GetTrainingJob(context.Context, *GetTrainingJobRequest) (*TrainingJob, error)
 	// Lists training jobs, newest first.
 	ListTrainingJobs(context.Context, *ListTrainingJobsRequest) (*ListTrainingJobsResponse, error)
-	// Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+	// Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+	// `keep_best` the best epoch so far becomes a version all the same.
 	// Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
 	CancelTrainingJob(context.Context, *CancelTrainingJobRequest) (*TrainingJob, error)
+	// Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+	// leaves its place to others until it is resumed. Asking twice changes nothing.
+	// Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+	PauseTrainingJob(context.Context, *PauseTrainingJobRequest) (*TrainingJob, error)
+	// Puts a paused training job back into the queue; it goes on with the step after its last one.
+	// Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+	// JOB_ENDED if it has ended.
+	ResumeTrainingJob(context.Context, *ResumeTrainingJobRequest) (*TrainingJob, error)
 	// Streams the job: a snapshot, then its events in sequence order, and ends after the final one. Ending the stream
 	// does not end the job; a new stream with the last sequence seen goes on without loss or repeat.
 	// Returns OUT_OF_RANGE (EVENTS_OUT_OF_RANGE) if `after_sequence` is larger than any sequence of the job.
@@ -162,6 +198,12 @@ func (UnimplementedTrainingServiceServer) ListTrainingJobs(context.Context, *Lis
 }
 func (UnimplementedTrainingServiceServer) CancelTrainingJob(context.Context, *CancelTrainingJobRequest) (*TrainingJob, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method CancelTrainingJob not implemented")
+}
+func (UnimplementedTrainingServiceServer) PauseTrainingJob(context.Context, *PauseTrainingJobRequest) (*TrainingJob, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method PauseTrainingJob not implemented")
+}
+func (UnimplementedTrainingServiceServer) ResumeTrainingJob(context.Context, *ResumeTrainingJobRequest) (*TrainingJob, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ResumeTrainingJob not implemented")
 }
 func (UnimplementedTrainingServiceServer) WatchTrainingJob(*WatchTrainingJobRequest, TrainingService_WatchTrainingJobServer) error {
 	return status.Errorf(codes.Unimplemented, "method WatchTrainingJob not implemented")
@@ -254,6 +296,42 @@ func _TrainingService_CancelTrainingJob_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TrainingService_PauseTrainingJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseTrainingJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrainingServiceServer).PauseTrainingJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.ml.v1.TrainingService/PauseTrainingJob",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrainingServiceServer).PauseTrainingJob(ctx, req.(*PauseTrainingJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrainingService_ResumeTrainingJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeTrainingJobRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrainingServiceServer).ResumeTrainingJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.ml.v1.TrainingService/ResumeTrainingJob",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrainingServiceServer).ResumeTrainingJob(ctx, req.(*ResumeTrainingJobRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TrainingService_WatchTrainingJob_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchTrainingJobRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -312,6 +390,14 @@ var _TrainingService_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelTrainingJob",
 			Handler:    _TrainingService_CancelTrainingJob_Handler,
+		},
+		{
+			MethodName: "PauseTrainingJob",
+			Handler:    _TrainingService_PauseTrainingJob_Handler,
+		},
+		{
+			MethodName: "ResumeTrainingJob",
+			Handler:    _TrainingService_ResumeTrainingJob_Handler,
 		},
 		{
 			MethodName: "ListTrainingJobEvents",

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/common/v1/job.proto.
  */
 export const file_flare_common_v1_job: GenFile = /*@__PURE__*/
-  fileDesc("ChlmbGFyZS9jb21tb24vdjEvam9iLnByb3RvEg9mbGFyZS5jb21tb24udjEirQEKCkpvYkF0dGVtcHQSDgoGbnVtYmVyGAEgASgFEg4KBnJ1bm5lchgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoFZXJyb3IYBSABKAsyEi5nb29nbGUucnBjLlN0YXR1cyJvCg9Kb2JTdGF0ZUNoYW5nZWQSKAoFc3RhdGUYASABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGUSDwoHYXR0ZW1wdBgCIAEoBRIhCgVlcnJvchgDIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzIh0KCUhlYXJ0YmVhdBIQCghzZXF1ZW5jZRgBIAEoAyq0AQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQSk9CX1NUQVRFX1FVRVVFRBABEhUKEUpPQl9TVEFURV9SVU5OSU5HEAISGAoUSk9CX1NUQVRFX0NBTkNFTExJTkcQAxIXChNKT0JfU1RBVEVfU1VDQ0VFREVEEAQSFAoQSk9CX1NUQVRFX0ZBSUxFRBAFEhcKE0pPQl9TVEFURV9DQU5DRUxMRUQQBmIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("ChlmbGFyZS9jb21tb24vdjEvam9iLnByb3RvEg9mbGFyZS5jb21tb24udjEirQEKCkpvYkF0dGVtcHQSDgoGbnVtYmVyGAEgASgFEg4KBnJ1bm5lchgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoFZXJyb3IYBSABKAsyEi5nb29nbGUucnBjLlN0YXR1cyJvCg9Kb2JTdGF0ZUNoYW5nZWQSKAoFc3RhdGUYASABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGUSDwoHYXR0ZW1wdBgCIAEoBRIhCgVlcnJvchgDIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzIh0KCUhlYXJ0YmVhdBIQCghzZXF1ZW5jZRgBIAEoAyrhAQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQSk9CX1NUQVRFX1FVRVVFRBABEhUKEUpPQl9TVEFURV9SVU5OSU5HEAISGAoUSk9CX1NUQVRFX0NBTkNFTExJTkcQAxIXChNKT0JfU1RBVEVfU1VDQ0VFREVEEAQSFAoQSk9CX1NUQVRFX0ZBSUxFRBAFEhcKE0pPQl9TVEFURV9DQU5DRUxMRUQQBhIVChFKT0JfU1RBVEVfUEFVU0lORxAHEhQKEEpPQl9TVEFURV9QQVVTRUQQCGIGcHJvdG8z", [file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * One try of a runner at a job. Infrastructure failures start another attempt from the last saved point.
@@ -122,7 +122,7 @@ export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
   messageDesc(file_flare_common_v1_job, 2);
 
 /**
- * Where a job is in its life. It moves forward only, except that a lost attempt puts RUNNING back to QUEUED.
+ * Where a job is in its life. It moves forward only, except that a lost attempt or a pause puts RUNNING back to QUEUED.
  *
  * @generated from enum flare.common.v1.JobState
  */
@@ -170,11 +170,25 @@ export enum JobState {
   FAILED = 5,
 
   /**
-   * Ended because somebody asked.
+   * Ended because somebody asked. It may have a result if that was asked for too.
    *
    * @generated from enum value: JOB_STATE_CANCELLED = 6;
    */
   CANCELLED = 6,
+
+  /**
+   * Asked to pause; its runner has not confirmed yet.
+   *
+   * @generated from enum value: JOB_STATE_PAUSING = 7;
+   */
+  PAUSING = 7,
+
+  /**
+   * Waits for somebody to resume it, and then goes on where it was.
+   *
+   * @generated from enum value: JOB_STATE_PAUSED = 8;
+   */
+  PAUSED = 8,
 }
 
 /**

@@ -17,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/training_service.proto.
  */
 export const file_flare_ml_v1_training_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJmbGFyZS9tbC92MS90cmFpbmluZ19zZXJ2aWNlLnByb3RvEgtmbGFyZS5tbC52MSKOAQoYQ3JlYXRlVHJhaW5pbmdKb2JSZXF1ZXN0EjoKDHRyYWluaW5nX2pvYhgBIAEoCzIYLmZsYXJlLm1sLnYxLlRyYWluaW5nSm9iQgriQQECukgDyAEBEhUKDXZhbGlkYXRlX29ubHkYAiABKAgSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiWAoVR2V0VHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQiSQoXTGlzdFRyYWluaW5nSm9ic1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YAiABKAkiZAoYTGlzdFRyYWluaW5nSm9ic1Jlc3BvbnNlEi8KDXRyYWluaW5nX2pvYnMYASADKAsyGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWwoYQ2FuY2VsVHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQiewoXV2F0Y2hUcmFpbmluZ0pvYlJlcXVlc3QSPwoEbmFtZRgBIAEoCUIx4kEBArpIKnIoMiZedHJhaW5pbmdKb2JzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBIfCg5hZnRlcl9zZXF1ZW5jZRgCIAEoA0IHukgEIgIoACKxAQoYV2F0Y2hUcmFpbmluZ0pvYlJlc3BvbnNlEiwKCHNuYXBzaG90GAEgASgLMhguZmxhcmUubWwudjEuVHJhaW5pbmdKb2JIABIrCgVldmVudBgCIAEoCzIaLmZsYXJlLm1sLnYxLlRyYWluaW5nRXZlbnRIABIvCgloZWFydGJlYXQYAyABKAsyGi5mbGFyZS5jb21tb24udjEuSGVhcnRiZWF0SABCCQoHbWVzc2FnZSKcAQocTGlzdFRyYWluaW5nSm9iRXZlbnRzUmVxdWVzdBI/CgRuYW1lGAEgASgJQjHiQQECukgqcigyJl50cmFpbmluZ0pvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEh8KDmFmdGVyX3NlcXVlbmNlGAIgASgDQge6SAQiAigAEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoACJgCh1MaXN0VHJhaW5pbmdKb2JFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5mbGFyZS5tbC52MS5UcmFpbmluZ0V2ZW50EhMKC2lzX2NvbXBsZXRlGAIgASgIMrYFCg9UcmFpbmluZ1NlcnZpY2USaAoRQ3JlYXRlVHJhaW5pbmdKb2ISJS5mbGFyZS5tbC52MS5DcmVhdGVUcmFpbmluZ0pvYlJlcXVlc3QaGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYiISqtQYDnRyYWluaW5nLndyaXRlEmEKDkdldFRyYWluaW5nSm9iEiIuZmxhcmUubWwudjEuR2V0VHJhaW5pbmdKb2JSZXF1ZXN0GhguZmxhcmUubWwudjEuVHJhaW5pbmdKb2IiEarUGA10cmFpbmluZy5yZWFkEnIKEExpc3RUcmFpbmluZ0pvYnMSJC5mbGFyZS5tbC52MS5MaXN0VHJhaW5pbmdKb2JzUmVxdWVzdBolLmZsYXJlLm1sLnYxLkxpc3RUcmFpbmluZ0pvYnNSZXNwb25zZSIRqtQYDXRyYWluaW5nLnJlYWQSaAoRQ2FuY2VsVHJhaW5pbmdKb2ISJS5mbGFyZS5tbC52MS5DYW5jZWxUcmFpbmluZ0pvYlJlcXVlc3QaGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYiISqtQYDnRyYWluaW5nLndyaXRlEnQKEFdhdGNoVHJhaW5pbmdKb2ISJC5mbGFyZS5tbC52MS5XYXRjaFRyYWluaW5nSm9iUmVxdWVzdBolLmZsYXJlLm1sLnYxLldhdGNoVHJhaW5pbmdKb2JSZXNwb25zZSIRqtQYDXRyYWluaW5nLnJlYWQwARKBAQoVTGlzdFRyYWluaW5nSm9iRXZlbnRzEikuZmxhcmUubWwudjEuTGlzdFRyYWluaW5nSm9iRXZlbnRzUmVxdWVzdBoqLmZsYXJlLm1sLnYxLkxpc3RUcmFpbmluZ0pvYkV2ZW50c1Jlc3BvbnNlIhGq1BgNdHJhaW5pbmcucmVhZGIGcHJvdG8z", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_common_v1_job, file_flare_ml_v1_training_job, file_google_api_field_behavior]);
+  fileDesc("CiJmbGFyZS9tbC92MS90cmFpbmluZ19zZXJ2aWNlLnByb3RvEgtmbGFyZS5tbC52MSKOAQoYQ3JlYXRlVHJhaW5pbmdKb2JSZXF1ZXN0EjoKDHRyYWluaW5nX2pvYhgBIAEoCzIYLmZsYXJlLm1sLnYxLlRyYWluaW5nSm9iQgriQQECukgDyAEBEhUKDXZhbGlkYXRlX29ubHkYAiABKAgSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiWAoVR2V0VHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQiSQoXTGlzdFRyYWluaW5nSm9ic1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhIKCnBhZ2VfdG9rZW4YAiABKAkiZAoYTGlzdFRyYWluaW5nSm9ic1Jlc3BvbnNlEi8KDXRyYWluaW5nX2pvYnMYASADKAsyGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkibgoYQ2FuY2VsVHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQSEQoJa2VlcF9iZXN0GAIgASgIIloKF1BhdXNlVHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQiWwoYUmVzdW1lVHJhaW5pbmdKb2JSZXF1ZXN0Ej8KBG5hbWUYASABKAlCMeJBAQK6SCpyKDImXnRyYWluaW5nSm9icy9bYS16MC05XVthLXowLTktXXswLDYyfSQiewoXV2F0Y2hUcmFpbmluZ0pvYlJlcXVlc3QSPwoEbmFtZRgBIAEoCUIx4kEBArpIKnIoMiZedHJhaW5pbmdKb2JzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBIfCg5hZnRlcl9zZXF1ZW5jZRgCIAEoA0IHukgEIgIoACKxAQoYV2F0Y2hUcmFpbmluZ0pvYlJlc3BvbnNlEiwKCHNuYXBzaG90GAEgASgLMhguZmxhcmUubWwudjEuVHJhaW5pbmdKb2JIABIrCgVldmVudBgCIAEoCzIaLmZsYXJlLm1sLnYxLlRyYWluaW5nRXZlbnRIABIvCgloZWFydGJlYXQYAyABKAsyGi5mbGFyZS5jb21tb24udjEuSGVhcnRiZWF0SABCCQoHbWVzc2FnZSKcAQocTGlzdFRyYWluaW5nSm9iRXZlbnRzUmVxdWVzdBI/CgRuYW1lGAEgASgJQjHiQQECukgqcigyJl50cmFpbmluZ0pvYnMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEh8KDmFmdGVyX3NlcXVlbmNlGAIgASgDQge6SAQiAigAEhoKCXBhZ2Vfc2l6ZRgDIAEoBUIHukgEGgIoACJgCh1MaXN0VHJhaW5pbmdKb2JFdmVudHNSZXNwb25zZRIqCgZldmVudHMYASADKAsyGi5mbGFyZS5tbC52MS5UcmFpbmluZ0V2ZW50EhMKC2lzX2NvbXBsZXRlGAIgASgIMogHCg9UcmFpbmluZ1NlcnZpY2USaAoRQ3JlYXRlVHJhaW5pbmdKb2ISJS5mbGFyZS5tbC52MS5DcmVhdGVUcmFpbmluZ0pvYlJlcXVlc3QaGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYiISqtQYDnRyYWluaW5nLndyaXRlEmEKDkdldFRyYWluaW5nSm9iEiIuZmxhcmUubWwudjEuR2V0VHJhaW5pbmdKb2JSZXF1ZXN0GhguZmxhcmUubWwudjEuVHJhaW5pbmdKb2IiEarUGA10cmFpbmluZy5yZWFkEnIKEExpc3RUcmFpbmluZ0pvYnMSJC5mbGFyZS5tbC52MS5MaXN0VHJhaW5pbmdKb2JzUmVxdWVzdBolLmZsYXJlLm1sLnYxLkxpc3RUcmFpbmluZ0pvYnNSZXNwb25zZSIRqtQYDXRyYWluaW5nLnJlYWQSaAoRQ2FuY2VsVHJhaW5pbmdKb2ISJS5mbGFyZS5tbC52MS5DYW5jZWxUcmFpbmluZ0pvYlJlcXVlc3QaGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYiISqtQYDnRyYWluaW5nLndyaXRlEmYKEFBhdXNlVHJhaW5pbmdKb2ISJC5mbGFyZS5tbC52MS5QYXVzZVRyYWluaW5nSm9iUmVxdWVzdBoYLmZsYXJlLm1sLnYxLlRyYWluaW5nSm9iIhKq1BgOdHJhaW5pbmcud3JpdGUSaAoRUmVzdW1lVHJhaW5pbmdKb2ISJS5mbGFyZS5tbC52MS5SZXN1bWVUcmFpbmluZ0pvYlJlcXVlc3QaGC5mbGFyZS5tbC52MS5UcmFpbmluZ0pvYiISqtQYDnRyYWluaW5nLndyaXRlEnQKEFdhdGNoVHJhaW5pbmdKb2ISJC5mbGFyZS5tbC52MS5XYXRjaFRyYWluaW5nSm9iUmVxdWVzdBolLmZsYXJlLm1sLnYxLldhdGNoVHJhaW5pbmdKb2JSZXNwb25zZSIRqtQYDXRyYWluaW5nLnJlYWQwARKBAQoVTGlzdFRyYWluaW5nSm9iRXZlbnRzEikuZmxhcmUubWwudjEuTGlzdFRyYWluaW5nSm9iRXZlbnRzUmVxdWVzdBoqLmZsYXJlLm1sLnYxLkxpc3RUcmFpbmluZ0pvYkV2ZW50c1Jlc3BvbnNlIhGq1BgNdHJhaW5pbmcucmVhZGIGcHJvdG8z", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_common_v1_job, file_flare_ml_v1_training_job, file_google_api_field_behavior]);
 
 /**
  * Asks to train a model.
@@ -143,6 +143,13 @@ export type CancelTrainingJobRequest = Message<"flare.ml.v1.CancelTrainingJobReq
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Make a version of the best epoch so far, if one has ended. Only the first request to cancel a job decides.
+   *
+   * @generated from field: bool keep_best = 2;
+   */
+  keepBest: boolean;
 };
 
 /**
@@ -151,6 +158,48 @@ export type CancelTrainingJobRequest = Message<"flare.ml.v1.CancelTrainingJobReq
  */
 export const CancelTrainingJobRequestSchema: GenMessage<CancelTrainingJobRequest> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_training_service, 4);
+
+/**
+ * Asks a training job to pause.
+ *
+ * @generated from message flare.ml.v1.PauseTrainingJobRequest
+ */
+export type PauseTrainingJobRequest = Message<"flare.ml.v1.PauseTrainingJobRequest"> & {
+  /**
+   * `trainingJobs/{training_job}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.PauseTrainingJobRequest.
+ * Use `create(PauseTrainingJobRequestSchema)` to create a new message.
+ */
+export const PauseTrainingJobRequestSchema: GenMessage<PauseTrainingJobRequest> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_service, 5);
+
+/**
+ * Asks a paused training job to go on.
+ *
+ * @generated from message flare.ml.v1.ResumeTrainingJobRequest
+ */
+export type ResumeTrainingJobRequest = Message<"flare.ml.v1.ResumeTrainingJobRequest"> & {
+  /**
+   * `trainingJobs/{training_job}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.ResumeTrainingJobRequest.
+ * Use `create(ResumeTrainingJobRequestSchema)` to create a new message.
+ */
+export const ResumeTrainingJobRequestSchema: GenMessage<ResumeTrainingJobRequest> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_service, 6);
 
 /**
  * Asks to follow a training job.
@@ -178,7 +227,7 @@ export type WatchTrainingJobRequest = Message<"flare.ml.v1.WatchTrainingJobReque
  * Use `create(WatchTrainingJobRequestSchema)` to create a new message.
  */
 export const WatchTrainingJobRequestSchema: GenMessage<WatchTrainingJobRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_service, 5);
+  messageDesc(file_flare_ml_v1_training_service, 7);
 
 /**
  * A message of a watch.
@@ -223,7 +272,7 @@ export type WatchTrainingJobResponse = Message<"flare.ml.v1.WatchTrainingJobResp
  * Use `create(WatchTrainingJobResponseSchema)` to create a new message.
  */
 export const WatchTrainingJobResponseSchema: GenMessage<WatchTrainingJobResponse> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_service, 6);
+  messageDesc(file_flare_ml_v1_training_service, 8);
 
 /**
  * Asks for a page of a training job's events.
@@ -258,7 +307,7 @@ export type ListTrainingJobEventsRequest = Message<"flare.ml.v1.ListTrainingJobE
  * Use `create(ListTrainingJobEventsRequestSchema)` to create a new message.
  */
 export const ListTrainingJobEventsRequestSchema: GenMessage<ListTrainingJobEventsRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_service, 7);
+  messageDesc(file_flare_ml_v1_training_service, 9);
 
 /**
  * A page of events. For the next one, pass the last event's sequence.
@@ -286,7 +335,7 @@ export type ListTrainingJobEventsResponse = Message<"flare.ml.v1.ListTrainingJob
  * Use `create(ListTrainingJobEventsResponseSchema)` to create a new message.
  */
 export const ListTrainingJobEventsResponseSchema: GenMessage<ListTrainingJobEventsResponse> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_service, 8);
+  messageDesc(file_flare_ml_v1_training_service, 10);
 
 /**
  * Trains models and tells how it goes.
@@ -328,7 +377,8 @@ export const TrainingService: GenService<{
     output: typeof ListTrainingJobsResponseSchema;
   },
   /**
-   * Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way.
+   * Asks a training job to stop, and returns the job as it is then. The loop ends after the step under way. With
+   * `keep_best` the best epoch so far becomes a version all the same.
    * Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended otherwise.
    *
    * @generated from rpc flare.ml.v1.TrainingService.CancelTrainingJob
@@ -336,6 +386,30 @@ export const TrainingService: GenService<{
   cancelTrainingJob: {
     methodKind: "unary";
     input: typeof CancelTrainingJobRequestSchema;
+    output: typeof TrainingJobSchema;
+  },
+  /**
+   * Asks a training job to pause, and returns the job as it is then. It saves a checkpoint after the step under way, and
+   * leaves its place to others until it is resumed. Asking twice changes nothing.
+   * Returns FAILED_PRECONDITION (JOB_ENDED) if it has ended or is being cancelled.
+   *
+   * @generated from rpc flare.ml.v1.TrainingService.PauseTrainingJob
+   */
+  pauseTrainingJob: {
+    methodKind: "unary";
+    input: typeof PauseTrainingJobRequestSchema;
+    output: typeof TrainingJobSchema;
+  },
+  /**
+   * Puts a paused training job back into the queue; it goes on with the step after its last one.
+   * Returns FAILED_PRECONDITION with JOB_NOT_PAUSED if it does not pause, or has not confirmed yet that it does; with
+   * JOB_ENDED if it has ended.
+   *
+   * @generated from rpc flare.ml.v1.TrainingService.ResumeTrainingJob
+   */
+  resumeTrainingJob: {
+    methodKind: "unary";
+    input: typeof ResumeTrainingJobRequestSchema;
     output: typeof TrainingJobSchema;
   },
   /**
