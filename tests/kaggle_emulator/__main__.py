@@ -1,7 +1,7 @@
 """Runs the emulator by hand: `python -m tests.kaggle_emulator [--port N] [FILE ...]`.
 
-Offers the data set `flare/iris` and, for each file named, `flare/<its name>`. Credentials: none, or account `flare`
-with key `emulated-key`, or the access token `emulated-token`.
+Offers the data set `flare/iris`, the private one `flare/diary` and, for each file named, `flare/<its name>`.
+Credentials: none, or account `flare` with key `emulated-key`, or the access token `emulated-token`.
 """
 
 import argparse
@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, help="files to offer, each as a data set of its own")
     arguments = parser.parse_args()
     iris = EmulatedDataset("flare/iris", "Iris flowers", [EmulatedFile("iris.csv", IRIS)], tags=["biology"])
-    asyncio.run(_serve(Catalogue([iris, *map(_dataset_of, arguments.files)]), arguments.port))
+    diary = EmulatedDataset("flare/diary", "Diary", [EmulatedFile("diary.csv", IRIS)], private_to="flare")
+    asyncio.run(_serve(Catalogue([iris, diary, *map(_dataset_of, arguments.files)]), arguments.port))
 
 
 def _dataset_of(file: Path) -> EmulatedDataset:

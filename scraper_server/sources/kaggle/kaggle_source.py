@@ -28,7 +28,7 @@ from scraper_server.sources.source import (
     SourceFile,
     SourceKind,
 )
-from servicekit.errors import InvalidArgument, NotFound, Reason
+from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
 
 T = TypeVar("T")
 
@@ -58,7 +58,10 @@ class KaggleSource:
 
     async def is_open_to(self, owner: str) -> bool:
         """To those with credentials: Kaggle shows others little, so who wants that little asks for it by name."""
-        return not (await self._accounts.of(owner)).is_anonymous
+        try:
+            return not (await self._accounts.of(owner)).is_anonymous
+        except FailedPrecondition:  # they have set some; the search itself says what is wrong with them
+            return True
 
     async def search(self, owner: str, search: Search, limit: int, cursor: str) -> SearchPage:
         """See `Source.search`."""

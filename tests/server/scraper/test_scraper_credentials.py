@@ -301,6 +301,12 @@ async def test_keys_are_changed_without_losing_what_they_sealed(
             refusal = await diary_refused(server.caller("accounts/ann"), "carl/shared")
             assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CREDENTIALS_NOT_KEPT")
             assert await files_of(server.caller("accounts/bob"), "carl/shared") == ["table.csv"]
+            everything = pb.SearchDatasetsRequest(query="iris")
+            page = await server.caller("accounts/ann").call("SearchDatasets", everything)
+            assert [each.ref for each in page.datasets] == ["iris"]
+            everything.page_token = page.next_page_token
+            refusal = await server.caller("accounts/ann").refused("SearchDatasets", everything)
+            assert refusal.reason == "CREDENTIALS_NOT_KEPT"
     assert {request.credentials for request in kaggle.requests} == {""}
     async with serving(kaggle, token_issuer, tmp_path, "") as server:
         ann = server.caller("accounts/ann")

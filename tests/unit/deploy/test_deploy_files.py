@@ -126,6 +126,15 @@ def test_data_outlives_the_container(compose: dict[str, Any], service: str) -> N
     assert f"FLARE_{service.upper()}_DATA_DIRECTORY=/data" in " ".join(stages()[service])
 
 
+def test_keys_lie_apart_from_the_data_that_they_protect(compose: dict[str, Any]) -> None:
+    scraper = compose["services"]["scraper"]
+    mounts = {mount["target"]: mount["source"] for mount in scraper["volumes"]}
+    file = Path(scraper["environment"]["FLARE_SCRAPER_CREDENTIALS_KEYS_FILE"])
+    assert mounts[str(file.parent)] == "scraper-secrets"
+    others = [mount["source"] for name in ("auth", "ml") for mount in compose["services"][name]["volumes"]]
+    assert "scraper-secrets" not in others
+
+
 def test_services_start_after_those_they_need(compose: dict[str, Any]) -> None:
     needs = {
         name: {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()}

@@ -109,7 +109,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FILE_PART_NOT_FOUND: _ErrorReason.ValueType  # 219
     """INVALID_ARGUMENT: the file has no sheet, table or member of this name; the message lists those that it has."""
     ERROR_REASON_CREDENTIALS_NOT_KEPT: _ErrorReason.ValueType  # 220
-    """FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none."""
+    """FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none; or it lacks the key that
+    the caller's own were encrypted with, so they are to be set again, or deleted.
+    """
     ERROR_REASON_TOO_MANY_ROWS: _ErrorReason.ValueType  # 221
     """RESOURCE_EXHAUSTED: the table has more rows than this server takes."""
     ERROR_REASON_TOO_MANY_COLUMNS: _ErrorReason.ValueType  # 222
@@ -254,7 +256,9 @@ ERROR_REASON_ARCHIVE_UNSAFE: ErrorReason.ValueType  # 218
 ERROR_REASON_FILE_PART_NOT_FOUND: ErrorReason.ValueType  # 219
 """INVALID_ARGUMENT: the file has no sheet, table or member of this name; the message lists those that it has."""
 ERROR_REASON_CREDENTIALS_NOT_KEPT: ErrorReason.ValueType  # 220
-"""FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none."""
+"""FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none; or it lacks the key that
+the caller's own were encrypted with, so they are to be set again, or deleted.
+"""
 ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 221
 """RESOURCE_EXHAUSTED: the table has more rows than this server takes."""
 ERROR_REASON_TOO_MANY_COLUMNS: ErrorReason.ValueType  # 222

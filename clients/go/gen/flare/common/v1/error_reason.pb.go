@@ -114,7 +114,8 @@ const (
 	ErrorReason_ERROR_REASON_ARCHIVE_UNSAFE ErrorReason = 218
 	// INVALID_ARGUMENT: the file has no sheet, table or member of this name; the message lists those that it has.
 	ErrorReason_ERROR_REASON_FILE_PART_NOT_FOUND ErrorReason = 219
-	// FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none.
+	// FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none; or it lacks the key that
+	// the caller's own were encrypted with, so they are to be set again, or deleted.
 	ErrorReason_ERROR_REASON_CREDENTIALS_NOT_KEPT ErrorReason = 220
 	// RESOURCE_EXHAUSTED: the table has more rows than this server takes.
 	ErrorReason_ERROR_REASON_TOO_MANY_ROWS ErrorReason = 221

@@ -323,7 +323,8 @@ export enum ErrorReason {
   FILE_PART_NOT_FOUND = 219,
 
   /**
-   * FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none.
+   * FAILED_PRECONDITION: this server has no key to encrypt credentials with, and so keeps none; or it lacks the key that
+   * the caller's own were encrypted with, so they are to be set again, or deleted.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIALS_NOT_KEPT = 220;
    */
