@@ -5,8 +5,8 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -98,24 +98,17 @@ def _file_of_part(directory: Path) -> Path:
 
 async def _speed(figure: str, sizes: Sizes, layout: "pb.ViewLayout.ValueType") -> Figure:
     async with _viewed(sizes) as viewed:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve_flight, args=(theirs, viewed.file), daemon=True)
-        process.start()
-        address = await asyncio.to_thread(ours.recv)
-        rates: tuple[list[float], list[float]] = ([], [])
-        expected = await viewed.read(COLUMNS)
-        if not expected.equals(_read_flight(address)):
-            raise RuntimeError("the two sides stream different rows")
-        for _ in range(sizes.runs):
-            start = time.perf_counter()
-            table = await viewed.read(layout)
-            rates[0].append(table.nbytes / 1e9 / (time.perf_counter() - start))
-            start = time.perf_counter()
-            table = await asyncio.to_thread(_read_flight, address)
-            rates[1].append(table.nbytes / 1e9 / (time.perf_counter() - start))
-        process.kill()
-        process.join()
+        with _flight_server(viewed.file) as address:
+            if not (await viewed.read(COLUMNS)).equals(_read_flight(address)):
+                raise RuntimeError("the two sides stream different rows")
+            rates: tuple[list[float], list[float]] = ([], [])
+            for _ in range(sizes.runs):
+                start = time.perf_counter()
+                table = await viewed.read(layout)
+                rates[0].append(table.nbytes / 1e9 / (time.perf_counter() - start))
+                start = time.perf_counter()
+                table = await asyncio.to_thread(_read_flight, address)
+                rates[1].append(table.nbytes / 1e9 / (time.perf_counter() - start))
     value, reference = (statistics.median(each) for each in rates)
     return Figure.of_rate(figure, value, "GB/s", "Arrow Flight DoGet of the same rows", reference)
 
@@ -133,6 +126,21 @@ def _read_flight(address: str) -> pa.Table:
     with flight.connect(address) as client:
         table: pa.Table = client.do_get(flight.Ticket(b"")).read_all()
         return table
+
+
+@contextmanager
+def _flight_server(file: Path) -> Iterator[str]:
+    """The address of a process that serves the batches of a file."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve_flight, args=(theirs, file), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield ours.recv()
+    finally:
+        process.kill()
+        process.join()
 
 
 def _serve_flight(started: Connection, file: Path) -> None:
