@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import signal
 import time
 import traceback
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any, TypeVar
 
+import pyarrow as pa
 import structlog
 
 from scraper_server.disk import full_disk_told
@@ -25,6 +27,10 @@ Report = Callable[..., None]
 # threads, which a fork would break. What a process needs and is not here, each process would import for itself.
 PRELOADED = ["scraper_server.processes", "scraper_server.tables.conversion", "scraper_server.views.making"]
 REPORTS_A_SECOND = 20
+# The server goes first wherever both want a processor.
+NICENESS = 10
+# Arrow would take a thread for each processor, in each process.
+ARROW_THREADS = 4
 
 
 class Processes:
@@ -115,6 +121,8 @@ def _nothing() -> None:
 def _work(connection: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], reports: bool) -> None:
     """What the process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the server, which ends this process itself
+    os.nice(NICENESS)
+    pa.set_cpu_count(min(ARROW_THREADS, pa.cpu_count()))
     last = 0.0
 
     def report(*values: Any) -> None:

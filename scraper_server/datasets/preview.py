@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scraper_server.tables.arrow import plain
+from scraper_server.tables.arrow import kernels, plain
 from scraper_server.tables.cells import as_text
 from scraper_server.tables.schema import Column
 from scraper_server.views.resolution import find_column
@@ -86,10 +86,11 @@ def _rows(file: pq.ParquetFile, start: int, count: int, positions: list[int]) ->
 def _cells(table: pa.Table, column: Column) -> list[Cell]:
     if column.image is not None:
         return [_image_cell(pixels, column.image) for pixels in table[column.name].to_pylist()]
-    texts = as_text(plain(table[column.name])).to_pylist()
+    # Cut before they become Python's: a cell may have megabytes.
+    begun = kernels.utf8_slice_codeunits(as_text(plain(table[column.name])), 0, CELL_CHARACTERS + 1)
+    texts = (None if text is None else str(text) for text in begun.to_pylist())
     return [
-        Cell(None) if text is None else Cell(str(text)[:CELL_CHARACTERS], len(str(text)) > CELL_CHARACTERS)
-        for text in texts
+        Cell(None) if text is None else Cell(text[:CELL_CHARACTERS], len(text) > CELL_CHARACTERS) for text in texts
     ]
 
 

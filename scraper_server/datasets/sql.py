@@ -1,10 +1,12 @@
 """The store of data sets on SQL. Each method is one transaction."""
 
+import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Row, String, and_, delete, func, insert, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,7 +31,7 @@ from servicekit.idempotency import RequestKey, remember, remembered
 
 _ORIGIN: TypeAdapter[Origin] = TypeAdapter(Origin)
 _COLUMNS = TypeAdapter(tuple[Column, ...])
-_STATISTICS = TypeAdapter(tuple[ColumnStatistics | None, ...])
+_STATISTICS: TypeAdapter[ColumnStatistics | None] = TypeAdapter(ColumnStatistics | None)
 _FORMAT = TypeAdapter(FileFormat)
 _WARNINGS = TypeAdapter(tuple[TableWarning, ...])
 _SPEC = TypeAdapter(ViewSpec)
@@ -64,17 +66,22 @@ class SqlDatasetStore:
 
     async def get(self, owner: str, dataset_id: str) -> Dataset:
         """As DatasetStore says."""
+        # The statistics of thousands of columns are megabytes: they are decoded by a thread, and not by the driver.
+        encoded = type_coerce(datasets.c.statistics, String).label("statistics")
+        row = await self._row(owner, dataset_id, *_LISTED, encoded)
+        return await asyncio.to_thread(_described, _dataset(row), row.statistics)
+
+    async def find(self, owner: str, dataset_id: str) -> Dataset:
+        """As DatasetStore says."""
+        return _dataset(await self._row(owner, dataset_id, *_LISTED))
+
+    async def _row(self, owner: str, dataset_id: str, *columns: ColumnElement[Any]) -> Row[Any]:
         async with self._database.read() as connection:
-            found = await connection.execute(select(datasets).where(_named(owner, dataset_id)))
+            found = await connection.execute(select(*columns).where(_named(owner, dataset_id)))
         row = found.one_or_none()
         if row is None:
             raise no_such_dataset(dataset_id)
-        dataset = _dataset(row)
-        statistics = _STATISTICS.validate_python(row.statistics)
-        columns = tuple(
-            replace(column, statistics=known) for column, known in zip(dataset.columns, statistics, strict=True)
-        )
-        return replace(dataset, table=replace(dataset.table, columns=columns))
+        return row
 
     async def exists(self, owner: str, dataset_id: str) -> bool:
         """As DatasetStore says."""
@@ -200,7 +207,7 @@ def _dataset_row(dataset: Dataset) -> dict[str, Any]:
         "row_count": table.row_count,
         "size_bytes": table.size_bytes,
         "columns": _COLUMNS.dump_python(plain, mode="json"),
-        "statistics": _STATISTICS.dump_python(tuple(column.statistics for column in table.columns), mode="json"),
+        "statistics": [_STATISTICS.dump_python(column.statistics, mode="json") for column in table.columns],
         "format": _FORMAT.dump_python(table.format, mode="json"),
         "warnings": _WARNINGS.dump_python(table.warnings, mode="json"),
         "import_job": dataset.import_job,
@@ -226,6 +233,13 @@ def _dataset(row: Row[Any]) -> Dataset:
         create_time=row.create_time,
         import_job=row.import_job,
     )
+
+
+def _described(dataset: Dataset, encoded: str) -> Dataset:
+    """The data set with the statistics that belong to its columns."""
+    known = (_STATISTICS.validate_python(each) for each in json.loads(encoded))  # one by one: others want to run too
+    columns = tuple(replace(column, statistics=each) for column, each in zip(dataset.columns, known, strict=True))
+    return replace(dataset, table=replace(dataset.table, columns=columns))
 
 
 def _view_row(view: DatasetView) -> dict[str, Any]:

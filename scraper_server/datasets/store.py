@@ -34,7 +34,11 @@ class DatasetStore(Protocol):
         ...
 
     async def get(self, owner: str, dataset_id: str) -> Dataset:
-        """An owner's data set. Raises NotFound."""
+        """An owner's data set with its statistics. Raises NotFound."""
+        ...
+
+    async def find(self, owner: str, dataset_id: str) -> Dataset:
+        """An owner's data set, its columns without statistics. Raises NotFound."""
         ...
 
     async def exists(self, owner: str, dataset_id: str) -> bool:

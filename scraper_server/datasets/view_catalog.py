@@ -78,16 +78,17 @@ class Views:
         known = None if validate_only else await self._store.remembered(request)
         if known is not None:
             return await self._store.get_view(new.owner, *known.split("/"))
-        dataset = await self._datasets.get(new.owner, new.dataset_id)
+        dataset = await self._datasets.find(new.owner, new.dataset_id)
         if new.id and await self._store.view_exists(new.owner, new.dataset_id, new.id):
             raise view_name_taken(new.dataset_id, new.id)
         table = await self._datasets.table_file(dataset)
-        columns = tuple(column.without_statistics() for column in dataset.columns)
         directory = self._directory / uuid.uuid4().hex
         await asyncio.to_thread(directory.mkdir)
         try:
             target = None if validate_only else directory
-            resolved = await self._processes.run(make_view, table, dataset.table.digest, columns, new.spec, target)
+            resolved = await self._processes.run(
+                make_view, table, dataset.table.digest, dataset.columns, new.spec, target
+            )
             view = DatasetView(
                 owner=new.owner,
                 dataset_id=new.dataset_id,

@@ -158,7 +158,7 @@ class ImportWork:
         if run.attempt == 1:
             return None
         try:
-            dataset = await self._datasets.get(run.job.owner, ImportSpec.from_json(run.job.spec).dataset_id)
+            dataset = await self._datasets.find(run.job.owner, ImportSpec.from_json(run.job.spec).dataset_id)
         except NotFound:
             return None
         return dataset if dataset.import_job == run.job.id else None

@@ -22,6 +22,7 @@ from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
 from scraper_server.rpc import dataset_messages, import_messages, source_messages, view_messages, view_stream
+from scraper_server.rpc.dataset_cache import DatasetCache
 from scraper_server.rpc.enums import LAYOUT_OF, PART_OF, SOURCE_KIND_OF
 from scraper_server.rpc.format_messages import file_format
 from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
@@ -53,6 +54,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         self._credentials = credentials
         self._imports = imports
         self._datasets = datasets
+        self._described = DatasetCache(datasets)
         self._uploads = uploads
         self._views = views
 
@@ -148,7 +150,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         return dataset_messages.dataset_message(dataset)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
-        return dataset_messages.dataset_message(await self._datasets.get(_owner(), dataset_id(request.name)))
+        return await self._described.message(_owner(), dataset_id(request.name))
 
     async def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
         listing = f"ListDatasets {_owner()}"

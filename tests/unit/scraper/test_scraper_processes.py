@@ -12,7 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from scraper_server.processes import Processes
+from scraper_server.processes import NICENESS, Processes
 from servicekit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, Unavailable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -20,6 +20,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def doubled(number: int) -> int:
     return 2 * number
+
+
+def niceness() -> int:
+    return os.nice(0)
 
 
 def reporting(steps: int, report: Callable[..., None]) -> int:
@@ -61,6 +65,10 @@ async def processes() -> AsyncIterator[Processes]:
 
 async def test_results_come_back_and_work_goes_side_by_side(processes: Processes) -> None:
     assert await asyncio.gather(*(processes.run(doubled, number) for number in range(5))) == [0, 2, 4, 6, 8]
+
+
+async def test_work_leaves_the_processor_to_the_server(processes: Processes) -> None:
+    assert await processes.run(niceness) == min(os.nice(0) + NICENESS, 19)
 
 
 async def test_reports_arrive_in_order_and_thinned_out(processes: Processes) -> None:
