@@ -35,12 +35,14 @@ check: $(READY) ## Style, types, contracts, generated code
 	$(BIN)/python tools/make_protos.py --check
 	$(BIN)/python tools/make_sync_client.py --check
 	$(BIN)/python -m tools.settings_page --check
+	$(BIN)/python -m tools.limits_page --check
 	@echo "all checks passed"
 
 protos: $(READY) ## Remake all that is generated: code, synchronous client, reference, settings page
 	$(BIN)/python tools/make_protos.py
 	$(BIN)/python tools/make_sync_client.py
 	$(BIN)/python -m tools.settings_page
+	$(BIN)/python -m tools.limits_page
 
 lock: ## Resolve the newest versions that pyproject.toml allows into requirements.lock
 	$(PYTHON) tools/make_lock.py

@@ -50,12 +50,13 @@ def page() -> str:
 def _table(settings: type[ServerSettings], names: list[str]) -> str:
     meanings = _meanings(settings)
     rows = [
-        f"| `{name.upper()}` | {_default(name, settings.model_fields[name])} | {meanings[name]} |" for name in names
+        f"| `{name.upper()}` | {default_text(name, settings.model_fields[name])} | {meanings[name]} |" for name in names
     ]
     return "\n".join(["| setting | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
 
 
-def _default(name: str, field: FieldInfo) -> str:
+def default_text(name: str, field: FieldInfo) -> str:
+    """The default of a setting, as tables show it."""
     if field.default_factory is not None:
         return MADE_AT_START[name]
     value: Any = field.default
@@ -98,18 +99,17 @@ def _texts_below_fields(definition: ast.ClassDef) -> dict[str, str]:
     return found
 
 
-def main() -> int:
-    """Returns 1 if the page is not up to date and was only to be checked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def written(page_file: Path, wanted: str, tool: str, description: str | None) -> int:
+    """Writes a page, or with `--check` returns 1 if it is not up to date."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true", help="write nothing")
-    wanted = page()
     if not parser.parse_args().check:
-        PAGE.write_text(wanted)
-    elif not PAGE.exists() or PAGE.read_text() != wanted:
-        print(f"{PAGE} is not up to date: run `python -m tools.settings_page`", file=sys.stderr)
+        page_file.write_text(wanted)
+    elif not page_file.exists() or page_file.read_text() != wanted:
+        print(f"{page_file} is not up to date: run `python -m tools.{tool}`", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(written(PAGE, page(), "settings_page", __doc__))

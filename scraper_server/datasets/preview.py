@@ -89,9 +89,7 @@ def _cells(table: pa.Table, column: Column) -> list[Cell]:
     # Cut before they become Python's: a cell may have megabytes.
     begun = kernels.utf8_slice_codeunits(as_text(plain(table[column.name])), 0, CELL_CHARACTERS + 1)
     texts = (None if text is None else str(text) for text in begun.to_pylist())
-    return [
-        Cell(None) if text is None else Cell(text[:CELL_CHARACTERS], len(text) > CELL_CHARACTERS) for text in texts
-    ]
+    return [Cell(None) if text is None else Cell(text[:CELL_CHARACTERS], len(text) > CELL_CHARACTERS) for text in texts]
 
 
 def _image_cell(pixels: bytes | None, shape: ImageShape) -> Cell:

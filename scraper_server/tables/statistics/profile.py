@@ -9,7 +9,7 @@ import pyarrow as pa
 from scraper_server.tables.schema import Column, TableWarning
 from scraper_server.tables.statistics.capacity import Capacity
 from scraper_server.tables.statistics.columns import BooleanValues, ColumnValues, NumberValues, TextValues
-from scraper_server.tables.statistics.warnings import column_warnings
+from scraper_server.tables.statistics.warnings import column_warnings, summarized
 
 
 class TableProfile:
@@ -48,7 +48,7 @@ class TableProfile:
                 found.append(column)
                 warnings += said
                 done(len(found))
-        return tuple(found), tuple(warnings)
+        return tuple(found), summarized(warnings)
 
 
 class _Part:

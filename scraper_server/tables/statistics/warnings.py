@@ -1,5 +1,7 @@
 """What the statistics of a column say that its user should know."""
 
+import itertools
+
 from scraper_server.tables.schema import Column, ColumnStatistics, ColumnType, TableWarning, WarningKind
 from scraper_server.tables.statistics.columns import ColumnValues
 
@@ -7,6 +9,8 @@ from scraper_server.tables.statistics.columns import ColumnValues
 FEWEST_VALUES = 20
 # A split has three parts, and what is in training only once can't be told from noise: 3 + 1 + 1.
 RARE_BELOW = 5
+# Columns of a wide table that are alike.
+SHOWN_ALIKE = 100
 # Estimates of different values are within about 2 percent.
 NEARLY_ALL = 0.98
 
@@ -36,6 +40,19 @@ def column_warnings(column: Column, values: ColumnValues) -> tuple[TableWarning,
             )
             return (TableWarning(WarningKind.CLASS_RARE, column.name, message, count, examples),)
     return ()
+
+
+def summarized(warnings: list[TableWarning]) -> tuple[TableWarning, ...]:
+    """The first of each kind, and one more that counts the columns of the rest: they must fit into one message."""
+    found: list[TableWarning] = []
+    for kind, group in itertools.groupby(sorted(warnings, key=lambda each: each.kind), lambda each: each.kind):
+        alike = list(group)
+        found += alike[:SHOWN_ALIKE]
+        rest = len(alike) - SHOWN_ALIKE
+        if rest > 0:
+            message = f"{rest} more columns as this one: {alike[0].message}"
+            found.append(TableWarning(kind, "", message, rest))
+    return tuple(found)
 
 
 def _is_id_like(kind: ColumnType, known: ColumnStatistics, values: ColumnValues) -> bool:

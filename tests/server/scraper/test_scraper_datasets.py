@@ -36,6 +36,20 @@ async def test_a_page_token_belongs_to_one_owners_list(ann: Caller, bob: Caller)
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
 
 
+async def test_a_name_that_is_used_again_tells_of_its_new_data_set(ann: Caller, bob: Caller) -> None:
+    request = pb.GetDatasetRequest(name="datasets/again")
+    await ann.uploaded("a,b\n1,2\n", dataset_id="again")
+    first = await ann.call("GetDataset", request)
+    assert first == await ann.call("GetDataset", request)
+    await ann.call("DeleteDataset", pb.DeleteDatasetRequest(name=first.name))
+    for caller in (ann, bob):
+        assert (await caller.refused("GetDataset", request)).reason == "NOT_FOUND"
+    made = await ann.uploaded("a,c\n3,4\n", dataset_id="again")
+    second = await ann.call("GetDataset", request)
+    assert second == made
+    assert [column.statistics.numeric.mean for column in second.columns] == [3, 4]
+
+
 async def test_a_preview_shows_cells_as_text(ann: Caller) -> None:
     long = "x" * 201
     dataset = await ann.uploaded(f"n,t,day,flag\n1,{long},2024-01-31,true\n2.5,,,\n")

@@ -249,3 +249,15 @@ def test_few_whole_numbers_are_classes() -> None:
     assert rated.class_balance is not None
     assert (rated.class_balance.class_count, rated.class_balance.largest_share) == (3, 5 / 8)
     assert statistics(ColumnType.INTEGER, list(range(100))).class_balance is None
+
+
+def test_columns_that_are_alike_are_named_up_to_a_hundred() -> None:
+    columns = tuple(Column(f"c{at}", ColumnType.FLOAT) for at in range(130))
+    profile = TableProfile(pa.schema([(column.name, pa.float64()) for column in columns]), parts=2)
+    rows = pa.record_batch([pa.array([None], pa.float64())] * 130, names=[column.name for column in columns])
+    for step in profile.steps:
+        step(rows)
+    _, warnings = profile.described(columns, lambda _: None)
+    assert [each.column for each in warnings] == [*(f"c{at}" for at in range(100)), ""]
+    assert warnings[-1].count == 30
+    assert warnings[-1].message == "30 more columns as this one: column 'c0' has no value in any row"
