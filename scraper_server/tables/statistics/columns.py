@@ -116,7 +116,7 @@ class NumberValues(ColumnValues):
         run = np.concatenate(self._waiting)
         self._waiting, self._waiting_count, self._room = [], 0, self._capacity.values // 4
         run.sort()
-        self._moments.add(run.astype(np.float64, copy=False))
+        self._moments.add(run)
         low, high = self._range or (run[0], run[-1])
         self._range = min(low, run[0]), max(high, run[-1])
         new = NumberCounts.of_sorted(run)

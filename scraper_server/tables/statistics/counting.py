@@ -22,15 +22,18 @@ class NumberCounts:
     @classmethod
     def of_sorted(cls, run: npt.NDArray[Any]) -> "NumberCounts":
         """Those of a sorted array."""
-        starts = np.flatnonzero(np.concatenate(([True], run[1:] != run[:-1])))
-        return cls(run[starts], np.diff(starts, append=len(run)))
+        starts = _starts(run)
+        counts = np.empty_like(starts)
+        np.subtract(starts[1:], starts[:-1], out=counts[:-1])
+        counts[-1] = len(run) - starts[-1]
+        return cls(run[starts], counts)
 
     def merged(self, other: "NumberCounts") -> "NumberCounts":
         """Those of both."""
         values = np.concatenate((self.values, other.values))
         order = np.argsort(values, kind="stable")
         values = values[order]
-        starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+        starts = _starts(values)
         return NumberCounts(values[starts], np.add.reduceat(np.concatenate((self.counts, other.counts))[order], starts))
 
     def most(self, limit: int) -> "NumberCounts":
@@ -99,6 +102,14 @@ class TextCounts:
         chosen = kernels.select_k_unstable(ranked, k=limit, sort_keys=order)
         at = chosen.to_numpy()
         return TextCounts(kernels.take(self.values, chosen), self.counts[at], self.rows[at])
+
+
+def _starts(ordered: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each value of a sorted array, which has at least one, comes first."""
+    is_first = np.empty(len(ordered), np.bool_)
+    is_first[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
 
 
 def lowered(counts: Counts, limit: int) -> tuple[npt.NDArray[np.intp], Counts]:

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 # Squares of numbers with exponents of two beyond these overflow, or vanish.
 _EVERYDAY_EXPONENT = 400
+# As many numbers as stay in a processor's cache through all steps.
+_CACHED = 16_384
 
 
 class Moments:
@@ -21,15 +23,20 @@ class Moments:
         self._squares = 0.0  # sum of squared deviations from the mean
         self._exponent: int | None = None  # mean is in units of 2 ** exponent, squares in those squared
 
-    def add(self, numbers: npt.NDArray[np.float64]) -> None:
-        """Takes a run of finite numbers, at least one."""
-        self._use_units_for(float(max(-numbers.min(), numbers.max())))
-        scaled = np.ldexp(numbers, -self._exponent) if self._exponent else numbers
+    def add(self, run: npt.NDArray[np.float64] | npt.NDArray[np.int64]) -> None:
+        """Takes a run of finite numbers in ascending order, at least one."""
+        self._use_units_for(max(-float(run[0]), float(run[-1])))
+        for start in range(0, len(run), _CACHED):
+            part = run[start : start + _CACHED].astype(np.float64, copy=False)
+            self._add(np.ldexp(part, -self._exponent) if self._exponent else part)
+
+    def _add(self, scaled: npt.NDArray[np.float64]) -> None:
         count, mean = len(scaled), float(scaled.mean())
         deviations = scaled - mean
+        squares = float(np.square(deviations, out=deviations).sum())  # a dot product would start BLAS's threads
         apart = mean - self._mean
         total = self.count + count
-        self._squares += float(deviations @ deviations) + apart * apart * (self.count * count / total)
+        self._squares += squares + apart * apart * (self.count * count / total)
         self._mean += apart * (count / total)
         self.count = total
 
