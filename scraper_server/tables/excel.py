@@ -42,6 +42,10 @@ def excel_table(
         raise not_a_table(name, "its workbook is encrypted: save it without a password") from error
     except CalamineError as error:
         raise not_a_table(name, f"its workbook is damaged or not whole ({error})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what Rust raises where it met what it never expected
+            raise
+        raise not_a_table(name, f"its workbook is damaged ({error})") from error
     spool.finish()
     columns = [(at, header[at]) for at in range(len(header)) if header[at] or spool.is_filled(at)]
     found = FileFormat(

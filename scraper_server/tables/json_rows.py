@@ -8,12 +8,11 @@ from typing import IO, Any
 
 import ijson
 
+from scraper_server.tables.json_depth import MOST_LEVELS, ShallowJson, TooDeep
 from scraper_server.tables.reader import BytesDone
 from scraper_server.tables.refusals import not_a_table
 
 Row = Mapping[str, object]
-# Deeper than any table, and less deep than Python's own limit.
-MOST_LEVELS = 100
 LINE_BYTES = 64 << 20
 TOLD_ROWS = 1000
 READ_BYTES = 1 << 20
@@ -31,7 +30,7 @@ class Shape(Enum):
 
 
 def json_rows(path: Path, name: str, done: BytesDone) -> Iterator[Row]:
-    """The rows of a JSON file in UTF-8, or of the one list of objects in it.
+    """The rows of a JSON file in UTF-8, or of the one list of objects in it, flat: without objects and lists in them.
 
     Taken are a list of objects; an object that holds just one such list; and what pandas writes of a table: by column
     (lists, or objects by index), or split into names and lists of cells.
@@ -44,16 +43,18 @@ def json_rows(path: Path, name: str, done: BytesDone) -> Iterator[Row]:
             for number, row in enumerate(_rows(file, name)):
                 if number % TOLD_ROWS == 0:
                     done(file.tell())
-                yield row
+                yield dict(_flattened(row))
+        except TooDeep as error:
+            raise not_a_table(name, f"its JSON is nested more than {MOST_LEVELS} levels deep") from error
         except (ijson.JSONError, UnicodeDecodeError) as error:
             why = " ".join(str(error).split())
             raise not_a_table(name, f"its JSON is damaged or not whole at about byte {file.tell()}: {why}") from error
-        except (RecursionError, OverflowError, ValueError) as error:
+        except (OverflowError, ValueError) as error:
             raise not_a_table(name, f"its JSON can't be read: {error}") from error
 
 
 def json_line_rows(path: Path, name: str, done: BytesDone) -> Iterator[Row]:
-    """The rows of a file with a JSON object a line, in UTF-8. Empty lines are passed over.
+    """The rows of a file with a JSON object a line, in UTF-8, flat as those of `json_rows`. Empty lines are no rows.
 
     Raises:
         InvalidArgument: FILE_NOT_A_TABLE, with the line that is none.
@@ -69,16 +70,17 @@ def json_line_rows(path: Path, name: str, done: BytesDone) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(text)
+                if not isinstance(row, dict):
+                    raise not_a_table(name, f"line {number} is not a JSON object but {_told(row)}")
+                flat = dict(_flattened(row))
             except (ValueError, RecursionError) as error:
                 raise not_a_table(name, f"line {number} is not a JSON object: {error}") from error
-            if not isinstance(row, dict):
-                raise not_a_table(name, f"line {number} is not a JSON object but {_told(row)}")
             if number % TOLD_ROWS == 1:
                 done(file.tell())
-            yield row
+            yield flat
 
 
-def flattened(row: Row) -> Iterator[tuple[str, object]]:
+def _flattened(row: Row) -> Iterator[tuple[str, object]]:
     """The values of a row, with those of objects in it under names like `a.b`. Lists become their JSON text."""
     for key, value in row.items():
         yield from _flat(key, value, 1)
@@ -89,13 +91,13 @@ def _flat(name: str, value: object, level: int) -> Iterator[tuple[str, object]]:
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner, level + 1)
     elif isinstance(value, dict | list):
-        yield name, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        yield name, json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=float)
     else:
         yield name, value
 
 
 def _rows(file: IO[bytes], name: str) -> Iterator[Row]:
-    shapes = _top_shapes(file, name)
+    shapes = _top_shapes(file)
     if isinstance(shapes, Shape):
         if shapes is not Shape.ROWS and shapes is not Shape.EMPTY:
             raise not_a_table(name, f"its JSON is {shapes.value}, and a table is a list of objects")
@@ -118,9 +120,9 @@ def _rows(file: IO[bytes], name: str) -> Iterator[Row]:
         yield from _items(file, "", name)  # one object, one row
 
 
-def _top_shapes(file: IO[bytes], name: str) -> Shape | dict[str, Shape]:
+def _top_shapes(file: IO[bytes]) -> Shape | dict[str, Shape]:
     """The shape of the JSON value, or those of the values in it if it is an object."""
-    events = ijson.basic_parse(file, use_float=True, buf_size=READ_BYTES)
+    events = ijson.basic_parse(_whole(file), buf_size=READ_BYTES)
     event, _ = next(events)
     if event != "start_map":
         return _item_shape(next(events)[0]) if event == "start_array" else Shape.SCALAR
@@ -137,8 +139,6 @@ def _top_shapes(file: IO[bytes], name: str) -> Shape | dict[str, Shape]:
             shapes[key] = _item_shape(event)
         if event in ("start_map", "start_array"):
             depth += 1
-            if depth > MOST_LEVELS:
-                raise not_a_table(name, f"its JSON is nested more than {MOST_LEVELS} levels deep")
         elif event in ("end_map", "end_array"):
             depth -= 1
         previous = event
@@ -151,27 +151,29 @@ def _item_shape(event: str) -> Shape:
     return known.get(event, Shape.LIST)
 
 
-def _items(file: IO[bytes], prefix: str, name: str) -> Iterator[Row]:
+def _whole(file: IO[bytes]) -> ShallowJson:
+    """The file from its beginning."""
     file.seek(0)
-    for number, row in enumerate(ijson.items(file, prefix, use_float=True, buf_size=READ_BYTES)):
+    return ShallowJson(file)
+
+
+def _items(file: IO[bytes], prefix: str, name: str) -> Iterator[Row]:
+    for number, row in enumerate(ijson.items(_whole(file), prefix, buf_size=READ_BYTES)):
         if not isinstance(row, dict):
             raise not_a_table(name, f"item {number} of its list is not an object but {_told(row)}")
         yield row
 
 
 def _split_rows(file: IO[bytes], name: str) -> Iterator[Row]:
-    file.seek(0)
-    columns = [str(each) for each in ijson.items(file, "columns.item")]
-    file.seek(0)
-    for number, cells in enumerate(ijson.items(file, "data.item", use_float=True, buf_size=READ_BYTES)):
+    columns = [str(each) for each in ijson.items(_whole(file), "columns.item")]
+    for number, cells in enumerate(ijson.items(_whole(file), "data.item", buf_size=READ_BYTES)):
         if not isinstance(cells, list) or len(cells) != len(columns):
             raise not_a_table(name, f"item {number} of 'data' is not a list of {len(columns)} cells")
         yield dict(zip(columns, cells, strict=True))
 
 
 def _members(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    file.seek(0)
-    yield from ijson.kvitems(file, "", use_float=True, buf_size=READ_BYTES)
+    yield from ijson.kvitems(_whole(file), "", buf_size=READ_BYTES)
 
 
 def _is_by_column(file: IO[bytes]) -> bool:

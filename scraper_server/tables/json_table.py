@@ -6,7 +6,7 @@ from pathlib import Path
 from scraper_server.limits import TableLimits
 from scraper_server.tables.encodings import as_utf8, detect_encoding
 from scraper_server.tables.formats import FileFormat, FormatKind
-from scraper_server.tables.json_rows import flattened, json_line_rows, json_rows
+from scraper_server.tables.json_rows import json_line_rows, json_rows
 from scraper_server.tables.reader import BytesDone
 from scraper_server.tables.spool import Spool, cell_text
 from scraper_server.tables.text_table import TextTable
@@ -29,7 +29,7 @@ def json_table(
     rows = json_line_rows if wanted.kind is FormatKind.JSON_LINES else json_rows
     spool = Spool(directory / "spool", name, limits)
     for row in rows(text, name, done):
-        spool.add({key: cell_text(value) for key, value in flattened(row)})
+        spool.add({key: cell_text(value) for key, value in row.items()})
     spool.finish()
     found = FileFormat(wanted.kind, encoding=encoding, column_types=wanted.column_types)
     return TextTable(spool, list(_columns(spool)), found, name, text.stat().st_size)

@@ -98,7 +98,7 @@ def _kind(file: Unwrapped, wanted: FileFormat) -> FormatKind:
 def _reader(file: Unwrapped, wanted: FileFormat, limits: Limits, directory: Path, stages: Stages) -> TableReader:
     match wanted.kind:
         case FormatKind.PARQUET:
-            return ParquetFile(file.path, file.name)
+            return ParquetFile(file.path, file.name, limits.table)
         case FormatKind.JSON | FormatKind.JSON_LINES:
             done = stages.next(0.5, file.path.stat().st_size)
             return json_table(file.path, file.name, wanted, limits.table, directory, done)

@@ -1,22 +1,24 @@
 """Reads Parquet files of others, and writes ours."""
 
+import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scraper_server.tables.arrow import Array, Field, kernels
+from scraper_server.limits import TableLimits
+from scraper_server.tables.arrow import Array, Field, kernels, reductions
 from scraper_server.tables.cells import finite
 from scraper_server.tables.formats import FileFormat, FormatKind
 from scraper_server.tables.inference import StringKind
 from scraper_server.tables.names import unique_names
-from scraper_server.tables.reader import BytesDone, plain_schema
-from scraper_server.tables.refusals import empty, not_a_table
-from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType
+from scraper_server.tables.reader import BytesDone, Misread, plain_schema
+from scraper_server.tables.refusals import cell_too_large, empty, not_a_table
+from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType, TableWarning, WarningKind
 
 BATCH_ROWS = 16_384
 # Where a file of ours says whether its strings are categories or text, which Arrow's own types do not.
@@ -24,66 +26,136 @@ TYPES_KEY = "flare.types"
 
 
 class ParquetFile:
-    """Somebody's Parquet file, whose columns become one of the six types."""
+    """Somebody's Parquet file, whose columns become one of the six types. Nested columns are left out."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, limits: TableLimits) -> None:
         """Reads the footer of the file at `path`; `name` is what messages call it.
 
         Raises:
-            InvalidArgument: FILE_NOT_A_TABLE if it is damaged, or a column holds lists, structures or bytes;
-                FILE_EMPTY if it has no rows.
+            InvalidArgument: FILE_NOT_A_TABLE if it is damaged, or no column can be taken; FILE_EMPTY without rows.
         """
         self._name = name
+        self._limits = limits
         self._size = path.stat().st_size
         try:
             self._file = pq.ParquetFile(path)
-        except (pa.ArrowException, OSError) as error:
+            fields = list(self._file.schema_arrow)
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise not_a_table(name, f"its Parquet footer can't be read; is it whole? ({error})") from error
-        fields = list(self._file.schema_arrow)
         if not fields or not self._file.metadata.num_rows:
             raise empty(name, "its Parquet footer counts none")
-        names, self.warnings = unique_names([field.name for field in fields])
-        self.columns = tuple(Column(name, self._column_type(field)) for name, field in zip(names, fields, strict=True))
+        names, renamed = unique_names([field.name for field in fields])
+        self._columns = [
+            _Column(field.type, leaf, name, found)
+            for field, leaf, name in zip(fields, _first_leaves(fields), names, strict=True)
+            if (found := _column_type(field.type)) is not None
+        ]
+        taken = {column.name for column in self._columns}
+        self._left_out = [
+            _left_out(name, f"holds values of type {field.type}")
+            for name, field in zip(names, fields, strict=True)
+            if name not in taken
+        ]
+        self._renamed = [warning for warning in renamed if warning.column in taken]
+        self._check_some_left()
         self.format = FileFormat(FormatKind.PARQUET)
+        self.columns = self._described()
+
+    @property
+    def warnings(self) -> tuple[TableWarning, ...]:
+        """See `TableReader.warnings`."""
+        return (*self._renamed, *self._left_out)
 
     def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         """The rows. Which strings are categories is found out on the way.
 
         Raises:
+            Misread: A value does not fit what its column promised: it is text instead, or is left out.
             InvalidArgument: FILE_NOT_A_TABLE if a page is damaged, or a value does not fit its type.
+            ResourceExhausted: CELL_TOO_LARGE.
         """
+        self.columns = self._described()
         schema = plain_schema(self.columns)
         kinds = {at: StringKind() for at, column in enumerate(self.columns) if column.type.is_string}
+        first_row = 0
         for batch in self._batches(done):
-            arrays = []
-            for column, array in zip(self.columns, batch.columns, strict=True):
-                try:
-                    arrays.append(_converted(array, column.type))
-                except pa.ArrowInvalid as error:
-                    raise not_a_table(self._name, f"column '{column.name}': {error}") from error
+            arrays = [self._read(column, array) for column, array in zip(self._columns, batch.columns, strict=True)]
             for at, kind in kinds.items():
+                self._check_cells(self._columns[at], arrays[at], first_row)
                 kind.see(arrays[at])
+            first_row += len(batch)
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         self.columns = tuple(
             replace(column, type=kinds[at].type) if at in kinds else column for at, column in enumerate(self.columns)
         )
 
+    def _described(self) -> tuple[Column, ...]:
+        return tuple(Column(column.name, column.type) for column in self._columns)
+
     def _batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         rows = 0
+        leaves = [column.leaf for column in self._columns]  # by position: Parquet reads the dots of a name as a path
+        groups = list(range(self._file.metadata.num_row_groups))
         try:
-            for batch in self._file.iter_batches(BATCH_ROWS):
+            for batch in self._file.reader.iter_batches(BATCH_ROWS, groups, column_indices=leaves):
                 rows += len(batch)
                 done(self._size * rows // self._file.metadata.num_rows)
                 yield batch
         except (pa.ArrowException, OSError) as error:
             raise not_a_table(self._name, f"after row {rows}: {error}") from error
 
-    def _column_type(self, field: Field) -> ColumnType:
-        found = _column_type(field.type)
-        if found is None:
-            why = f"column '{field.name}' holds values of type {field.type}; leave it out or make plain columns of it"
-            raise not_a_table(self._name, why)
-        return found
+    def _read(self, column: "_Column", array: Array) -> Array:
+        try:
+            return _converted(array, column.type)
+        except pa.ArrowInvalid as error:
+            if pa.types.is_uint64(array.type) and column.type is ColumnType.INTEGER:
+                column.type = ColumnType.TEXT  # numbers beyond 64 bits with a sign are identifiers
+                raise Misread from error
+            if _is_binary(array.type):
+                self._columns.remove(column)
+                self._left_out.append(_left_out(column.name, "holds bytes that are no text"))
+                self._check_some_left()
+                raise Misread from error
+            raise not_a_table(self._name, f"column '{column.name}': {error}") from error
+
+    def _check_cells(self, column: "_Column", strings: Array, first_row: int) -> None:
+        sizes = kernels.binary_length(strings)
+        if (reductions.max(sizes).as_py() or 0) > self._limits.max_cell_bytes:
+            row = first_row + int(reductions.index(kernels.greater(sizes, self._limits.max_cell_bytes), True).as_py())
+            raise cell_too_large(self._name, column.name, row, self._limits.max_cell_bytes)
+
+    def _check_some_left(self) -> None:
+        if not self._columns:
+            why = "; ".join(warning.message for warning in self._left_out[:5])
+            raise not_a_table(self._name, f"no column is left: {why}")
+
+
+@dataclass
+class _Column:
+    """A column that is taken: its type in the file, the position of its values there, and what it becomes."""
+
+    arrow_type: pa.DataType
+    leaf: int
+    name: str
+    type: ColumnType
+
+
+def _first_leaves(fields: Sequence[Field]) -> Sequence[int]:
+    """Where the values of each field begin among all plain columns that Parquet makes of nested ones."""
+    ends = list(itertools.accumulate(_leaf_count(field.type) for field in fields))
+    return [0, *ends[:-1]]
+
+
+def _leaf_count(arrow_type: pa.DataType) -> int:
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return _leaf_count(arrow_type.storage_type)
+    if pa.types.is_dictionary(arrow_type) or not arrow_type.num_fields:
+        return 1
+    return sum(_leaf_count(arrow_type.field(at).type) for at in range(arrow_type.num_fields))
+
+
+def _left_out(column: str, why: str) -> TableWarning:
+    return TableWarning(WarningKind.COLUMN_LEFT_OUT, column, f"column '{column}' {why} and was left out")
 
 
 class TableWriter:
@@ -114,25 +186,41 @@ class TableWriter:
 
 
 def _column_type(arrow_type: pa.DataType) -> ColumnType | None:
+    """What a column of an Arrow type becomes; None if it is left out."""
     kinds = pa.types
+    if isinstance(arrow_type, pa.BaseExtensionType):
+        return _column_type(arrow_type.storage_type)
     if kinds.is_dictionary(arrow_type):
         return _column_type(arrow_type.value_type)
     if kinds.is_boolean(arrow_type):
         return ColumnType.BOOLEAN
     if kinds.is_integer(arrow_type):
         return ColumnType.INTEGER
-    if kinds.is_floating(arrow_type) or kinds.is_decimal(arrow_type):
+    if kinds.is_floating(arrow_type) or kinds.is_decimal(arrow_type) or kinds.is_duration(arrow_type):
         return ColumnType.FLOAT
     if kinds.is_timestamp(arrow_type) or kinds.is_date(arrow_type):
         return ColumnType.DATETIME
-    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_null)
+    # Some writers do not mark their strings as such, and they look like bytes.
+    is_text = (kinds.is_string, kinds.is_large_string, kinds.is_string_view, kinds.is_null, kinds.is_time, _is_binary)
     return ColumnType.TEXT if any(check(arrow_type) for check in is_text) else None
+
+
+def _is_binary(arrow_type: pa.DataType) -> bool:
+    kinds = pa.types
+    return kinds.is_binary(arrow_type) or kinds.is_large_binary(arrow_type) or kinds.is_binary_view(arrow_type)
 
 
 def _converted(array: Array, wanted: ColumnType) -> Array:
     """The values in one of the six types. Raises ArrowInvalid for one that does not fit."""
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
     if pa.types.is_dictionary(array.type):
         array = kernels.cast(array, array.type.value_type)
+    if pa.types.is_time(array.type):
+        return kernels.replace_substring_regex(kernels.cast(array, pa.string()), r"\.0+$", "")
+    if pa.types.is_duration(array.type):
+        seconds = kernels.cast(kernels.cast(array, pa.duration("us"), safe=False), pa.int64())
+        return kernels.divide(kernels.cast(seconds, pa.float64(), safe=False), 1e6)
     if wanted is ColumnType.FLOAT:
         return finite(kernels.cast(array, pa.float64(), safe=False))
     if wanted is ColumnType.DATETIME and array.type != ARROW_TYPES[wanted]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -239,13 +238,6 @@ def test_parquet_of_others_becomes_the_six_types(converted: Convert, tmp_path: P
     assert values["half"] == [0.5, None, None]
     assert values["day"][:2] == [datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)]
     assert table.format == FileFormat(FormatKind.PARQUET, compression=Compression.NONE)
-
-
-def test_parquet_with_nested_columns_is_refused_by_name(converted: Convert, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"a": [1], "tags": [["x", "y"]]}), tmp_path / "in.parquet")
-    error = refusal(lambda: converted((tmp_path / "in.parquet").read_bytes(), "in.parquet"))
-    assert error.reason is Reason.FILE_NOT_A_TABLE
-    assert "column 'tags' holds values of type list" in error.message
 
 
 def test_equal_tables_have_equal_digests_whatever_file_they_came_from(converted: Convert, tmp_path: Path) -> None:
