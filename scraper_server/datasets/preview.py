@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from scraper_server.tables.arrow import kernels, plain
 from scraper_server.tables.cells import as_text
+from scraper_server.tables.lookup import find_column
 from scraper_server.tables.schema import Column
-from scraper_server.views.resolution import find_column
 from servicekit.images.encoding import thumbnail_png
 from servicekit.images.shape import ImageShape
 

@@ -7,6 +7,8 @@ the kernels do not.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
@@ -37,6 +39,16 @@ reductions = cast(_Reductions, pyarrow.compute)
 def plain(values: "pa.ChunkedArray[Any]") -> Array:
     """A chunked array as the kernels see it: they take either kind."""
     return cast(Array, values)
+
+
+def whole(values: Array) -> Array:
+    """A chunked array, or one that is whole already, in one piece."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+def taken(values: Array, positions: npt.NDArray[np.int64]) -> Array:
+    """The values at these positions."""
+    return kernels.take(values, pa.array(positions))
 
 
 def concatenated(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

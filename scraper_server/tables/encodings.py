@@ -1,12 +1,14 @@
-"""Finds out the character encoding of a text file, and makes it UTF-8."""
+"""Finds out the character encoding of a text file."""
 
 import codecs
+from collections.abc import Iterator
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
 from scraper_server.tables.formats import SAMPLE_BYTES, usual_name
 from scraper_server.tables.refusals import not_a_table
+from servicekit.errors import InvalidArgument
 
 UTF8 = "utf-8"
 CHUNK = 1 << 20
@@ -14,22 +16,80 @@ CHUNK = 1 << 20
 _CANDIDATES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "euc_jp", "euc_kr", "gb18030", "big5"]
 
 
+class Undecodable(Exception):  # a guess that a later byte refutes is no fault
+    """A byte does not fit the encoding of its file."""
+
+    def __init__(self, position: int, encoding: str) -> None:
+        super().__init__(f"byte {position} is not {encoding}")
+
+
 def detect_encoding(path: Path, name: str) -> str:
-    """The encoding of a text file: its byte order mark's, UTF-8 if every byte fits, else the likeliest.
+    """The encoding of a text file, from all of it.
 
     Raises:
         InvalidArgument: FILE_NOT_A_TABLE if it is text in no encoding.
     """
+    guessed = guessed_encoding(path, name)
+    if guessed != UTF8:
+        return guessed
+    try:
+        for _ in _decoded(path, UTF8):
+            pass
+    except Undecodable:
+        return likely_encoding(path, name)
+    return UTF8
+
+
+def as_utf8(path: Path, encoding: str, name: str, directory: Path) -> Path:
+    """The file itself if it is UTF-8, else a copy in `directory` that is.
+
+    Raises:
+        InvalidArgument: FILE_NOT_A_TABLE, with the position of the first byte that does not fit the encoding.
+    """
+    copy = directory / "utf8"
+    try:
+        if encoding == UTF8:
+            for _ in _decoded(path, encoding):
+                pass
+            return path
+        with copy.open("wb") as target:
+            for at, text in enumerate(_decoded(path, encoding)):
+                target.write((text if at else text.removeprefix("\ufeff")).encode())
+    except Undecodable as error:
+        raise undecodable(name, error) from error
+    return copy
+
+
+def undecodable(name: str, error: Undecodable) -> InvalidArgument:
+    """The error for a file that is not in the encoding which its owner named."""
+    return not_a_table(name, f"{error}; leave format.encoding out to have the encoding detected")
+
+
+def guessed_encoding(path: Path, name: str) -> str:
+    """The encoding that the beginning of a text file shows; `likely_encoding` if that is not UTF-8."""
     with path.open("rb") as file:
         head = file.read(SAMPLE_BYTES)
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if head[1::2].count(0) > len(head) // 4:
         return "utf-16-le"
     if head[0::2].count(0) > len(head) // 4:
         return "utf-16-be"
-    if _decodes(path, UTF8):
-        return UTF8
+    try:
+        codecs.utf_8_decode(head, "strict", len(head) < SAMPLE_BYTES)
+    except UnicodeDecodeError:
+        return likely_encoding(path, name)
+    return UTF8
+
+
+def likely_encoding(path: Path, name: str) -> str:
+    """The likeliest encoding of a file that is not UTF-8, from all of its lines that tell.
+
+    Raises:
+        InvalidArgument: FILE_NOT_A_TABLE if it is text in no encoding.
+    """
     found = from_bytes(_telling_lines(path), cp_isolation=_CANDIDATES)
     best = found.best()
     if best is None:
@@ -41,55 +101,27 @@ def detect_encoding(path: Path, name: str) -> str:
     return usual_name(best.encoding)
 
 
-def as_utf8(path: Path, encoding: str, name: str, directory: Path) -> Path:
-    """The file itself if it is UTF-8, else a copy in `directory` that is.
-
-    Raises:
-        InvalidArgument: FILE_NOT_A_TABLE, with the position of the first byte that does not fit the encoding.
-    """
-    if encoding == UTF8:
-        if (failure := _failure(path, UTF8)) is not None:
-            raise _misfit(name, encoding, failure)
-        return path
-    copy = directory / "utf8"
-    decoder = codecs.getincrementaldecoder(encoding)()
-    done = 0
-    with path.open("rb") as source, copy.open("wb") as target:
-        while True:
-            chunk = source.read(CHUNK)
-            try:
-                target.write(decoder.decode(chunk, final=not chunk).removeprefix("\ufeff" if not done else "").encode())
-            except UnicodeDecodeError as error:
-                raise _misfit(name, encoding, done + error.start) from error
-            done += len(chunk)
-            if not chunk:
-                return copy
+def sample_text(path: Path, encoding: str) -> str:
+    """The first characters of a file; what can't be read stands as a question mark."""
+    with path.open("rb") as file:
+        head = file.read(SAMPLE_BYTES)
+    return head.decode(encoding, "replace").removeprefix("\ufeff")
 
 
-def _misfit(name: str, encoding: str, position: int) -> Exception:
-    return not_a_table(
-        name, f"byte {position} is not {encoding}; leave format.encoding out to have the encoding detected"
-    )
-
-
-def _decodes(path: Path, encoding: str) -> bool:
-    return _failure(path, encoding) is None
-
-
-def _failure(path: Path, encoding: str) -> int | None:
-    """Where the first byte stands that does not fit, about; None if all do."""
+def _decoded(path: Path, encoding: str) -> Iterator[str]:
+    """The text of a file, piece by piece. Raises Undecodable."""
     decoder = codecs.getincrementaldecoder(encoding)()
     done = 0
     with path.open("rb") as file:
-        while True:
+        is_last = False
+        while not is_last:
             chunk = file.read(CHUNK)
+            is_last = not chunk
             try:
-                decoder.decode(chunk, final=not chunk)
+                yield decoder.decode(chunk, final=is_last)
             except UnicodeDecodeError as error:
-                return done + error.start
+                raise Undecodable(done + error.start, encoding) from error
             done += len(chunk)
-            if not chunk:
-                return None
 
 
 def _telling_lines(path: Path) -> bytes:

@@ -9,6 +9,8 @@ from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
 
 SAMPLE_BYTES = 256 * 1024
+DECIMALS = ("", ".", ",")
+THOUSANDS = ("", ",", ".", " ", "'")
 
 
 class FormatKind(StrEnum):
@@ -88,22 +90,43 @@ def checked(wanted: FileFormat) -> FileFormat:
     """The format as asked for, with its encoding's usual name.
 
     Raises:
-        InvalidArgument: INVALID_FIELD, if the delimiter can't be one or no such encoding is known.
+        InvalidArgument: INVALID_FIELD, if no such encoding is known, or a delimiter, quote, comment or separator can't
+            be one, or is the same as another.
     """
-    if len(wanted.delimiter) > 1 or wanted.delimiter in ('"', "\n", "\r"):
-        message = f"format.delimiter {wanted.delimiter!r} is not one character that can separate cells"
-        raise InvalidArgument(Reason.INVALID_FIELD, message, field="format.delimiter")
-    if wanted.delimiter and not wanted.delimiter.isascii():
-        message = f"format.delimiter {wanted.delimiter!r} is not an ASCII character"
-        raise InvalidArgument(Reason.INVALID_FIELD, message, field="format.delimiter")
+    _check_marks(wanted)
     if not wanted.encoding:
         return wanted
     try:
+        "".encode(wanted.encoding)  # unlike a look-up, not for base64 and the like
         encoding = usual_name(codecs.lookup(wanted.encoding).name)
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:
         message = f"format.encoding '{wanted.encoding}' is no known character encoding: try utf-8 or windows-1252"
         raise InvalidArgument(Reason.INVALID_FIELD, message, field="format.encoding") from error
     return replace(wanted, encoding=encoding)
+
+
+def _check_marks(wanted: FileFormat) -> None:
+    marks = {"delimiter": wanted.delimiter, "quote": wanted.quote, "comment": wanted.comment}
+    for field, mark in marks.items():
+        if mark and (len(mark) > 1 or not mark.isascii() or mark in "\r\n\x00"):
+            raise _refused(field, f"{mark!r} is not one ASCII character that can be a {field}")
+    for field, other in (("quote", "delimiter"), ("comment", "delimiter"), ("comment", "quote")):
+        if marks[field] and marks[field] == (marks[other] or {"quote": '"'}.get(other)):
+            raise _refused(field, f"{marks[field]!r} is the {other} too")
+    if marks["delimiter"] == '"' and not marks["quote"]:
+        raise _refused("delimiter", "'\"' is what stands around cells, unless format.quote says otherwise")
+    decimal, thousands = wanted.decimal_separator, wanted.thousands_separator
+    if decimal not in DECIMALS:
+        raise _refused("decimal_separator", f"{decimal!r} is neither '.' nor ','")
+    if thousands not in THOUSANDS:
+        raise _refused("thousands_separator", f"{thousands!r} is none of {', '.join(map(repr, THOUSANDS[1:]))}")
+    if thousands and thousands == decimal:
+        raise _refused("thousands_separator", f"{thousands!r} is the decimal separator too")
+
+
+def _refused(field: str, why: str) -> InvalidArgument:
+    path = f"format.{field}"
+    return InvalidArgument(Reason.INVALID_FIELD, f"{path} {why}", field=path)
 
 
 def usual_name(codec: str) -> str:

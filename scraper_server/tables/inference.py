@@ -1,14 +1,54 @@
-"""Finds out what type a column of text has, from all of its cells, chunk by chunk."""
+"""Finds out how the cells of a column of text are to be read.
+
+A column is read as its first cells suggest, and is looked at more closely only where a later one does not fit; what
+comes out is what a look at every cell by every reading would give.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from scraper_server.tables.arrow import Array, kernels
-from scraper_server.tables.cells import AMBIGUOUS, READINGS, Reading
+from scraper_server.tables.cells import cleaned, flags, trimmed_only
+from scraper_server.tables.formats import FileFormat
+from scraper_server.tables.insisting import insisted
+from scraper_server.tables.numbers import BOOLEAN, FLOAT, GROUPED_INTEGERS, INTEGER, STYLED_FLOATS
+from scraper_server.tables.readings import STRING, Family, Mask, Reading
 from scraper_server.tables.schema import ColumnType
+from scraper_server.tables.times import TIMES
+
+# In the order of preference, for columns that several fit.
+READINGS = (INTEGER, FLOAT, BOOLEAN, *TIMES, *GROUPED_INTEGERS, *STYLED_FLOATS)
 
 # A column of strings is categorical with at most so many distinct ones ...
 MOST_CATEGORIES = 1000
 # ... that repeat: twice on average, or at all when there are only so many.
 FEW_CATEGORIES = 20
-FIRST_CELLS = 64
+# A reading is in question for a column of text if it fits this share of the first cells.
+LIKELY_SHARE = 0.5
+EXAMPLES = 5
+EXAMPLE_CHARACTERS = 200
+# No cell that begins otherwise fits any reading but that of strings.
+_TELLING = r"^(?i:[+\-.,]?[0-9.,]|[+\-]?(?:inf|nan)|true|false|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_NUMBERS = tuple(reading for reading in READINGS if reading.type.is_numeric)
+
+
+def allowed_readings(wanted: FileFormat) -> tuple[Reading, ...]:
+    """The readings that agree with the separators which the caller names."""
+    decimal, thousands = wanted.decimal_separator, wanted.thousands_separator
+    if thousands in (",", ".") and not decimal:
+        decimal = "." if thousands == "," else ","
+    family = {"": None, ".": Family.POINT, ",": Family.COMMA}[decimal]
+
+    def agrees(reading: Reading) -> bool:
+        if not reading.type.is_numeric:
+            return True
+        if thousands and reading.thousands not in ("", thousands):
+            return False
+        return family is None or reading.family in (None, family)
+
+    return tuple(filter(agrees, READINGS))
 
 
 class StringKind:
@@ -18,12 +58,21 @@ class StringKind:
         self._distinct: set[str] | None = set()  # None once there are too many
         self._count = 0
 
+    @property
+    def is_open(self) -> bool:
+        """False once the strings are known to be text."""
+        return self._distinct is not None
+
     def see(self, strings: Array) -> None:
         """Takes the next cells."""
-        self._count += len(strings) - strings.null_count
+        self.add(len(strings) - strings.null_count, distinct_strings(strings) if self.is_open else ())
+
+    def add(self, count: int, distinct: Iterable[str]) -> None:
+        """Takes the next cells, so many with a value, by what is distinct among them."""
+        self._count += count
         if self._distinct is None:
             return
-        self._distinct.update(map(str, kernels.unique(kernels.drop_null(strings)).to_pylist()))
+        self._distinct.update(distinct)
         if len(self._distinct) > MOST_CATEGORIES:
             self._distinct = None
 
@@ -37,29 +86,115 @@ class StringKind:
         return ColumnType.CATEGORICAL if self._count and repeats else ColumnType.TEXT
 
 
-class ColumnInference:
-    """Keeps the readings that fit every cell of one column so far."""
+def distinct_strings(strings: Array) -> tuple[str, ...]:
+    """The different strings, without null."""
+    return tuple(map(str, kernels.drop_null(kernels.unique(strings)).to_pylist()))
 
-    def __init__(self) -> None:
-        self._fitting: tuple[Reading, ...] = READINGS
-        self._strings = StringKind()
-        self._count = 0
 
-    def see(self, strings: Array) -> None:
-        """Takes the next cells, cleaned."""
-        self._count += len(strings) - strings.null_count
-        # Most readings fail at the first few cells: trying those alone first spares the rest.
-        first = tuple(reading for reading in self._fitting if reading.fits(strings[:FIRST_CELLS]))
-        self._fitting = tuple(reading for reading in first if reading.fits(strings))
-        self._strings.see(strings)
+@dataclass(frozen=True)
+class Plan:
+    """How a column is read until its cells show otherwise.
+
+    `watched` are readings whose misfits are counted cell by cell. A chosen type is read whatever the cells are.
+    """
+
+    reading: Reading
+    watched: tuple[Reading, ...] = ()
+    chosen: ColumnType | None = None
 
     @property
-    def reading(self) -> Reading:
-        """How to read the column, now that all its cells were seen."""
-        fitting = self._fitting if self._count else ()
-        names = {reading.name for reading in fitting}
-        ambiguous = {name for pair in AMBIGUOUS if pair <= names for name in pair}
-        chosen = [reading for reading in fitting if reading.name not in ambiguous]
-        if chosen:
-            return chosen[0]
-        return Reading("string", self._strings.type, lambda strings: strings)
+    def type(self) -> ColumnType:
+        """The type that its values get; a TEXT may turn CATEGORICAL."""
+        return self.chosen or self.reading.type
+
+
+@dataclass(frozen=True)
+class Misfits:
+    """How many cells of a block do not fit a reading; the first ones by position and text."""
+
+    count: int = 0
+    first: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ColumnPart:
+    """A column of one block, read. `values` is None if it does not fit the plan; then `fitting` says what it fits."""
+
+    values: Array | None
+    count: int
+    watched: tuple[Misfits, ...] = ()
+    chosen: Misfits = field(default_factory=Misfits)
+    distinct: tuple[str, ...] = ()
+    fitting: frozenset[Reading] = frozenset()
+
+
+def read_column(strings: Array, plan: Plan, allowed: tuple[Reading, ...], seeks_distinct: bool) -> ColumnPart:
+    """Reads the cells of a block as planned. They are as in the file, and null where they are just a missing mark."""
+    reading = plan.reading
+    if plan.chosen is None and not plan.watched and reading is not STRING:
+        values = reading.quick(strings)
+        if values is not None:
+            return ColumnPart(values, len(values) - values.null_count)
+        strings = cleaned(strings)
+        cells = reading.read(strings)
+        if cells.fit:
+            return ColumnPart(cells.values, len(strings) - strings.null_count)
+        return _misread(strings, allowed)
+    strings = trimmed_only(strings)
+    count = len(strings) - strings.null_count
+    watched = tuple(_misfits(strings, each.read(strings).misfits) for each in plan.watched)
+    if plan.type.is_string:
+        distinct = distinct_strings(strings) if seeks_distinct else ()
+        return ColumnPart(strings, count, watched, distinct=distinct)
+    if plan.chosen is not None:
+        cells = insisted(strings, plan.chosen, reading)
+        return ColumnPart(cells.values, count, watched, _misfits(strings, cells.misfits))
+    cells = reading.read(strings)
+    return (
+        ColumnPart(cells.values, count, watched) if cells.fit else replace(_misread(strings, allowed), watched=watched)
+    )
+
+
+def _misread(strings: Array, allowed: tuple[Reading, ...]) -> ColumnPart:
+    count = len(strings) - strings.null_count
+    return ColumnPart(None, count, fitting=frozenset(fitting_readings(strings, allowed)))
+
+
+def fitting_readings(strings: Array, allowed: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """The readings that fit every one of these cells, which are cleaned."""
+    if INTEGER in allowed and INTEGER.quick(strings) is not None:
+        return tuple(each for each in allowed if each in _NUMBERS)  # plain digits are all of them
+    return tuple(each for each in allowed if each.read(strings).fit)
+
+
+def closest_readings(strings: Array, allowed: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """The readings that fit most of these cells, which are cleaned."""
+    misfits = [int(np.count_nonzero(each.read(strings).misfits)) for each in allowed]
+    least = min(misfits, default=0)
+    return tuple(each for each, count in zip(allowed, misfits, strict=True) if count == least)
+
+
+def likely_readings(strings: Array, allowed: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """The readings that fit at least LIKELY_SHARE of these cells, which are cleaned; all if none has a value."""
+    count = len(strings) - strings.null_count
+    least = count * LIKELY_SHARE
+    telling = kernels.match_substring_regex(strings, _TELLING)
+    if np.count_nonzero(flags(telling)) < least:
+        return ()
+    return tuple(each for each in allowed if count - np.count_nonzero(each.read(strings).misfits) >= least)
+
+
+def first_readings(sample: Array, allowed: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """The readings of a column that its first cells, cleaned, let expect; none if there is no value among them."""
+    if sample.null_count == len(sample):
+        return ()
+    if FLOAT in allowed and FLOAT.quick(sample) is not None and not INTEGER.read(sample).fit:
+        # The other styles of floats matter only where a later cell is not plain.
+        return (FLOAT, *(each for each in GROUPED_INTEGERS if each in allowed and each.read(sample).fit))
+    return fitting_readings(sample, allowed)
+
+
+def _misfits(strings: Array, misfits: Mask) -> Misfits:
+    positions = np.flatnonzero(misfits)
+    shown = (int(at) for at in positions[:EXAMPLES])
+    return Misfits(len(positions), tuple((at, str(strings[at].as_py())[:EXAMPLE_CHARACTERS]) for at in shown))

@@ -5,9 +5,7 @@ from pathlib import Path
 
 from scraper_server.limits import Limits
 from scraper_server.tables.delimited import DelimitedFile
-from scraper_server.tables.delimiters import detect_delimiter
 from scraper_server.tables.detection import detect_kind
-from scraper_server.tables.encodings import as_utf8, detect_encoding
 from scraper_server.tables.excel import excel_table
 from scraper_server.tables.formats import Compression, FileFormat, FormatKind
 from scraper_server.tables.images.reader import open_images
@@ -109,7 +107,4 @@ def _reader(file: Unwrapped, wanted: FileFormat, limits: Limits, directory: Path
             done = stages.next(0.5, file.path.stat().st_size)
             return sqlite_table(file.path, file.name, wanted, limits.table, directory, done)
         case _:
-            encoding = wanted.encoding or detect_encoding(file.path, file.name)
-            text = as_utf8(file.path, encoding, file.name, directory)
-            found = FileFormat(FormatKind.DELIMITED, wanted.delimiter or detect_delimiter(text), encoding)
-            return DelimitedFile(text, found, file.name)
+            return DelimitedFile(file.path, wanted, file.name, limits.table)

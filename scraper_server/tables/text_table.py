@@ -1,18 +1,17 @@
 """A table of spooled text cells, whose types are found out as those of delimited text are."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import pyarrow as pa
 
-from scraper_server.tables.arrow import Array
-from scraper_server.tables.cells import Reading, cleaned
+from scraper_server.tables.cells import cleaned
 from scraper_server.tables.formats import FileFormat
-from scraper_server.tables.inference import ColumnInference
 from scraper_server.tables.names import unique_names
-from scraper_server.tables.reader import BytesDone, plain_schema
+from scraper_server.tables.reader import BytesDone
 from scraper_server.tables.refusals import empty
-from scraper_server.tables.schema import Column, ColumnType, TableWarning
+from scraper_server.tables.schema import TableWarning
 from scraper_server.tables.spool import Spool
+from scraper_server.tables.typed_columns import TypedColumns
 
 
 class TextTable:
@@ -30,7 +29,8 @@ class TextTable:
         """Takes the columns with these keys, called so by the file, of `size_bytes`, which messages call `name`.
 
         Raises:
-            InvalidArgument: FILE_EMPTY if there is no row or no column.
+            InvalidArgument: FILE_EMPTY if there is no row or no column; COLUMN_NOT_FOUND if the format names the type
+                of a column that is not there.
         """
         if not spool.row_count or not columns:
             raise empty(name, "there is none with a value" if spool.row_count else "there is none")
@@ -38,27 +38,31 @@ class TextTable:
         self._size_bytes = size_bytes
         self._keys = [key for key, _ in columns]
         self.format = found
-        self._names, renamed = unique_names([column for _, column in columns])
-        self.warnings = (*renamed, *warnings)
-        self.columns = tuple(Column(name, ColumnType.TEXT) for name in self._names)
+        names, renamed = unique_names([column for _, column in columns])
+        self._columns = TypedColumns(names, found, name)
+        self._other_warnings = (*renamed, *warnings)
+        self.warnings = self._other_warnings
+        self.columns = self._columns.columns
 
     def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
-        """See `TableReader.batches`. The spool is read twice, to find out types and then to read by them."""
-        half = self._size_bytes // 2
-        readings = self._readings(lambda share: done(int(share * half)))
-        self.columns = tuple(Column(name, reading.type) for name, reading in zip(self._names, readings, strict=True))
-        schema = plain_schema(self.columns)
-        for block in self._cleaned(lambda share: done(int((1 + share) * half))):
-            arrays = [reading.parse(cells) for reading, cells in zip(readings, block, strict=True)]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        """See `TableReader.batches`."""
+        columns = self._columns
+        row_count = 0
+        for block in self._spool.blocks(self._keys, lambda share: done(int(share * self._size_bytes))):
+            cells = [cleaned(each) for each in block]
+            if not columns.is_learned:
+                columns.learn(cells)
+            if not row_count:
+                columns.begin()
+            batch = columns.take(columns.read(cells), row_count, _no_line)
+            row_count += len(cells[0])
+            if batch:
+                yield batch
+        columns.end()
+        self.columns = columns.columns
+        self.warnings = (*self._other_warnings, *columns.warnings)
 
-    def _readings(self, told: Callable[[float], None]) -> tuple[Reading, ...]:
-        columns = [ColumnInference() for _ in self._names]
-        for block in self._cleaned(told):
-            for inference, cells in zip(columns, block, strict=True):
-                inference.see(cells)
-        return tuple(column.reading for column in columns)
 
-    def _cleaned(self, told: Callable[[float], None]) -> Iterator[list[Array]]:
-        for block in self._spool.blocks(self._keys, told):
-            yield [cleaned(cells) for cells in block]
+def _no_line(_position: int) -> int:
+    """What is spooled had no lines."""
+    return 0

@@ -6,8 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from scraper_server.tables.arrow import Array, kernels
-from scraper_server.tables.cells import AMBIGUOUS, READINGS, as_text, parsed
+from scraper_server.tables.arrow import Array, kernels, whole
+from scraper_server.tables.cells import as_text
+from scraper_server.tables.inference import READINGS
+from scraper_server.tables.insisting import insisted
+from scraper_server.tables.readings import Family, Reading
 from scraper_server.tables.schema import ARROW_TYPES, ColumnType
 from scraper_server.views.resolution import PlannedColumn
 from servicekit.errors import InvalidArgument, Reason
@@ -20,7 +23,8 @@ _PLURALS = {
     ColumnType.BOOLEAN: "true or false",
     ColumnType.DATETIME: "dates or times in ISO 8601",
 }
-_AMBIGUOUS_NAMES = {name for pair in AMBIGUOUS for name in pair}
+# Of two ways to write that can't be told apart, a view takes neither of these without being asked.
+_UNASKED = (Family.COMMA, Family.MONTH_FIRST, Family.DAY_FIRST)
 SHOWN_CHARACTERS = 60
 
 
@@ -38,7 +42,7 @@ def cast_for(planned: PlannedColumn, values: Array) -> Cast:
     if wanted.is_string:
         return as_text
     if source.is_string:
-        return _reading_for(planned, values)
+        return _reading_for(planned, whole(values))
     if ColumnType.DATETIME in (source, wanted):
         name = planned.column.source_column
         message = f"column '{name}' is {source.value}, which can't become {wanted.value}: leave out its cast"
@@ -51,13 +55,15 @@ def cast_for(planned: PlannedColumn, values: Array) -> Cast:
 
 def _reading_for(planned: PlannedColumn, strings: Array) -> Cast:
     wanted = planned.column.type
-    for reading in READINGS:
-        if reading.type is wanted and reading.name not in _AMBIGUOUS_NAMES and reading.fits(strings):
-            return reading.parse
-    _, unfit = parsed(strings, wanted)
-    if unfit.any():
-        raise _failed(planned, strings, unfit)
-    return lambda part: parsed(part, wanted)[0]
+    usual = next((each for each in READINGS if _reads_all(each, wanted, strings)), None)
+    cells = insisted(strings, wanted, usual)
+    if not cells.fit:
+        raise _failed(planned, strings, cells.misfits)
+    return lambda part: insisted(whole(part), wanted, usual).values
+
+
+def _reads_all(reading: Reading, wanted: ColumnType, strings: Array) -> bool:
+    return reading.type is wanted and reading.family not in _UNASKED and reading.read(strings).fit
 
 
 def _unfit_numbers(values: Array, wanted: ColumnType) -> npt.NDArray[np.bool_]:

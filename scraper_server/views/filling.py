@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from scraper_server.tables.arrow import Array, Scalar, kernels, plain, reductions
-from scraper_server.tables.cells import as_text, parsed
+from scraper_server.tables.cells import as_text
+from scraper_server.tables.insisting import insisted
 from scraper_server.tables.schema import ARROW_TYPES, ColumnType
 from scraper_server.views.resolution import PlannedColumn
 from scraper_server.views.spec import MissingPolicy
@@ -23,12 +24,12 @@ def given_fill(planned: PlannedColumn) -> Scalar | None:
     if column.type.is_string:
         given: Scalar = pa.scalar(planned.given_fill)
         return given
-    values, unfit = parsed(pa.array([planned.given_fill]), column.type)
-    if unfit[0]:
+    cells = insisted(pa.array([planned.given_fill]), column.type)
+    if not cells.fit:
         message = f"column '{column.source_column}': fill_value '{planned.given_fill}' is not {_article(column.type)}"
         field = f"{planned.field}.fill_value"
         raise InvalidArgument(Reason.CAST_FAILED, message, field=field, column=column.source_column)
-    read: Scalar = values[0]
+    read: Scalar = cells.values[0]
     return read
 
 

@@ -1,14 +1,13 @@
 """Answers what a view's description leaves open, from the names and types of the columns alone."""
 
-import difflib
 from dataclasses import dataclass, replace
 
+from scraper_server.tables.lookup import find_column
 from scraper_server.tables.schema import Column, ColumnType
 from scraper_server.views.spec import ColumnRole, ColumnSelection, MissingPolicy, SplitMethod, ViewColumn, ViewSpec
 from servicekit.errors import InvalidArgument, Reason
 
 DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
-SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -60,21 +59,6 @@ def split_column(spec: ViewSpec, columns: tuple[Column, ...]) -> Column | None:
 def split_field(spec: ViewSpec) -> str:
     """The path of the field that names the split's column."""
     return f"view.split.{spec.split.method.value}.column"
-
-
-def find_column(columns: tuple[Column, ...], name: str, field: str) -> Column:
-    """The column of a name; the error for an unknown one, at `field`, shows the nearest names."""
-    for column in columns:
-        if column.name == name:
-            return column
-    names = [column.name for column in columns]
-    folded = {known.casefold(): known for known in names}
-    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, SHOWN_NAMES)]
-    shown = near or names[:SHOWN_NAMES]
-    more = f" and {len(names) - len(shown)} more" if not near and len(names) > len(shown) else ""
-    hint = ("did you mean " if near else "it has ") + ", ".join(f"'{each}'" for each in shown) + more
-    message = f"the data set has no column '{name}': {hint}" + ("?" if near else "")
-    raise InvalidArgument(Reason.COLUMN_NOT_FOUND, message, field=field, column=name)
 
 
 def _by_column(spec: ViewSpec, columns: tuple[Column, ...]) -> dict[str, tuple[str, ColumnSelection]]:

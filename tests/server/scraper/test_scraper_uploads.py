@@ -41,6 +41,8 @@ async def test_a_file_becomes_a_typed_data_set(ann: Caller) -> None:
         kind=dataset_pb2.FileFormat.KIND_DELIMITED,
         delimiter=",",
         encoding="utf-8",
+        quote='"',
+        decimal_separator=".",
         compression=dataset_pb2.COMPRESSION_NONE,
     )
     assert {column.name: column.type for column in dataset.columns} == {

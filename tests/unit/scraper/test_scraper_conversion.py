@@ -132,7 +132,7 @@ def test_numbers_that_are_not_finite_are_missing(converted: Convert) -> None:
 def test_the_encoding_is_found(converted: Convert, content: bytes, encoding: str) -> None:
     table, values = converted(content)
     assert values == {"name": ["José"], "city": ["München"]}
-    assert table.format == FileFormat(FormatKind.DELIMITED, ";", encoding, compression=Compression.NONE)
+    assert table.format == FileFormat(FormatKind.DELIMITED, ";", encoding, '"', ".", compression=Compression.NONE)
 
 
 def test_cyrillic_text_is_not_taken_for_western(converted: Convert) -> None:
@@ -154,7 +154,7 @@ def test_the_delimiter_is_found_though_cells_hold_others(converted: Convert, del
 def test_what_the_caller_says_of_the_format_is_not_detected(converted: Convert) -> None:
     wanted = checked(FileFormat(None, "|", "ISO-8859-1"))
     table, values = converted("a;b|c\n1;2|é\n".encode("latin-1"), wanted=wanted)
-    assert table.format == FileFormat(FormatKind.DELIMITED, "|", "iso-8859-1", compression=Compression.NONE)
+    assert table.format == FileFormat(FormatKind.DELIMITED, "|", "iso-8859-1", '"', ".", compression=Compression.NONE)
     assert values == {"a;b": ["1;2"], "c": ["é"]}
 
 
