@@ -17,10 +17,39 @@ def cleaned(strings: Array) -> Array:
     return kernels.if_else(missing, pa.scalar(None, pa.string()), trimmed)
 
 
-def trimmed_only(strings: Array) -> Array:
-    """The same for cells that are null already where they are just a mark: most need no second look."""
+def quickly_cleaned(strings: Array) -> Array:
+    """The same for cells of which the empty ones are null already: where no other can be a mark, none is looked up."""
     trimmed = kernels.utf8_trim_whitespace(strings)
-    return cleaned(trimmed) if _size(trimmed) != _size(strings) else trimmed
+    return cleaned(trimmed) if _size(trimmed) != _size(strings) or _may_be_marks(trimmed) else trimmed
+
+
+class CellBytes:
+    """The bytes of the cells of a string array, for looks that a kernel would make a pass of its own for."""
+
+    def __init__(self, strings: Array) -> None:
+        _, offsets, data = strings.buffers()
+        ends = np.frombuffer(memoryview(offsets), np.int32) if offsets else np.zeros(len(strings) + 1, np.int32)
+        self.ends = ends[strings.offset : strings.offset + len(strings) + 1]
+        self.data = np.frombuffer(memoryview(data), np.uint8) if data else np.zeros(0, np.uint8)
+
+    def at(self, positions: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+        """The bytes at these places of the data, or the last one for places behind it."""
+        if not self.data.size:
+            return np.zeros(len(positions), np.uint8)
+        return self.data.take(positions, mode="clip")
+
+
+_FIRST_OF_MARKS = np.zeros(256, np.bool_)
+_FIRST_OF_MARKS[[ord(mark[0]) for mark in MISSING_MARKS if mark]] = True
+_LONGEST_MARK = max(map(len, MISSING_MARKS))
+
+
+def _may_be_marks(strings: Array) -> bool:
+    cells = CellBytes(strings)
+    starts = cells.ends[:-1]
+    likely = np.flatnonzero(_FIRST_OF_MARKS[cells.at(starts)])
+    lengths = cells.ends[likely + 1] - starts[likely]
+    return bool(np.any((lengths > 1) & (lengths <= _LONGEST_MARK)))
 
 
 def as_text(values: Array) -> Array:

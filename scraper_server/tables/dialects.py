@@ -87,8 +87,9 @@ class Dialect:
         opening, closing = quotes[0::2], quotes[1::2]
         before = np.where(opening > 0, bytes_of[np.maximum(opening - 1, 0)], ord("\n"))
         after = np.where(closing + 1 < len(text), bytes_of[np.minimum(closing + 1, len(text) - 1)], ord("\n"))
-        marks = np.array([ord(self.delimiter), ord("\n"), ord("\r"), quote], np.uint8)
-        if self.comment or not np.isin(before, marks).all() or not np.isin(after, marks).all():
+        edges = np.zeros(256, np.bool_)
+        edges[[ord(self.delimiter), ord("\n"), ord("\r"), quote]] = True
+        if self.comment or not edges[before].all() or not edges[after].all():
             return None
         doubled = before == quote
         # A quote before an opening one must be the closing one of a pair that stands for a quote.

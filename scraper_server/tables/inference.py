@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scraper_server.tables.arrow import Array, kernels
-from scraper_server.tables.cells import cleaned, flags, trimmed_only
+from scraper_server.tables.cells import cleaned, flags, quickly_cleaned
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.insisting import insisted
 from scraper_server.tables.numbers import BOOLEAN, FLOAT, GROUPED_INTEGERS, INTEGER, STYLED_FLOATS
@@ -129,7 +129,7 @@ class ColumnPart:
 
 
 def read_column(strings: Array, plan: Plan, allowed: tuple[Reading, ...], seeks_distinct: bool) -> ColumnPart:
-    """Reads the cells of a block as planned. They are as in the file, and null where they are just a missing mark."""
+    """Reads the cells of a block as planned. They are as in the file, and null where they are empty."""
     reading = plan.reading
     if plan.chosen is None and not plan.watched and reading is not STRING:
         values = reading.quick(strings)
@@ -140,7 +140,7 @@ def read_column(strings: Array, plan: Plan, allowed: tuple[Reading, ...], seeks_
         if cells.fit:
             return ColumnPart(cells.values, len(strings) - strings.null_count)
         return _misread(strings, allowed)
-    strings = trimmed_only(strings)
+    strings = quickly_cleaned(strings)
     count = len(strings) - strings.null_count
     watched = tuple(_misfits(strings, each.read(strings).misfits) for each in plan.watched)
     if plan.type.is_string:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from scraper_server.tables.arrow import Array, kernels, reductions
-from scraper_server.tables.cells import finite, flags
+from scraper_server.tables.cells import CellBytes, finite, flags
 from scraper_server.tables.readings import Cells, Family, Reading
 from scraper_server.tables.schema import ColumnType
 
@@ -111,6 +112,10 @@ def _too_long(strings: Array, shaped: Array) -> Array:
 
 def _within(values: Array, bound: int) -> bool:
     """True if all numbers are finite and nearer to zero than the bound."""
+    if not values.null_count:
+        numbers = values.to_numpy()
+        # What is not a number is neither above nor below, and hence not within.
+        return not len(numbers) or bool(-bound < numbers.min() and numbers.max() < bound)
     extremes = reductions.min_max(values).as_py()
     lowest, highest = extremes["min"], extremes["max"]
     if lowest is None:
@@ -121,20 +126,22 @@ def _within(values: Array, bound: int) -> bool:
 
 
 def _leading_zeros(strings: Array) -> bool:
-    """True if some cell may begin with a zero before another digit or letter: 0123, -05, 0x1F. Looks at bytes alone."""
-    _, offsets, data = strings.buffers()
-    if offsets is None or data is None or not data.size:
-        return False
-    ends = np.frombuffer(memoryview(offsets), np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    text = np.frombuffer(memoryview(data), np.uint8)
-    lengths = np.diff(ends)
-    starts = ends[:-1][lengths > 1]
-    first, second = text[starts], text[starts + 1]
-    if np.any((first == ord("0")) & (second != ord(".")) & (second | 0x20 != ord("e"))):
-        return True
-    signed = starts[((first == ord("-")) | (first == ord("+"))) & (second == ord("0"))]
-    third = text[np.minimum(signed + 2, len(text) - 1)]
-    return bool(np.any((third >= ord("0")) & (third <= ord("9")) | (third | 0x20 == ord("x"))))
+    """True if a cell may begin with a zero before another digit or letter: 0123, -05, 0x1F. Looks at bytes alone."""
+    cells = CellBytes(strings)
+    starts, ends = cells.ends[:-1], cells.ends[1:]
+    first = cells.at(starts)
+    zeros = np.flatnonzero(first == ord("0"))
+    signed = np.flatnonzero((first == ord("-")) | (first == ord("+")))
+    inner = starts[signed] + 1
+    is_zero = cells.at(inner) == ord("0")
+    return _is_followed(cells, starts[zeros], ends[zeros]) or _is_followed(cells, inner[is_zero], ends[signed][is_zero])
+
+
+def _is_followed(cells: CellBytes, zeros: npt.NDArray[np.int32], ends: npt.NDArray[np.int32]) -> bool:
+    """True if what follows a zero within its cell is neither a point nor an exponent."""
+    within = zeros + 1 < ends
+    following = cells.at(zeros[within] + 1)
+    return bool(np.any((following != ord(".")) & (following | 0x20 != ord("e"))))
 
 
 INTEGER = Reading("integer", ColumnType.INTEGER, _integers, _quick_integers)

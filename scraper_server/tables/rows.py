@@ -11,7 +11,6 @@ import pyarrow.csv as pa_csv
 
 from scraper_server.tables.arrow import Array, plain, taken, whole
 from scraper_server.tables.blocks import Block
-from scraper_server.tables.cells import MISSING_MARKS
 from scraper_server.tables.dialects import Dialect
 
 
@@ -26,7 +25,7 @@ class RaggedRow:
 
 @dataclass(frozen=True)
 class BlockRows:
-    """The rows of a block as columns of text, null where a mark says that a cell is missing.
+    """The rows of a block as columns of text, null where a cell is empty.
 
     `left_out` are the rows that are not among them, by their places in the block, in order.
     """
@@ -57,7 +56,7 @@ class RowParser:
         self._names = [str(position) for position in range(width)]
         self._convert = pa_csv.ConvertOptions(
             column_types=dict.fromkeys(self._names, pa.string()),
-            null_values=list(MISSING_MARKS),
+            null_values=[""],
             strings_can_be_null=True,
             check_utf8=False,  # blocks are UTF-8
         )
@@ -100,7 +99,7 @@ class RowParser:
         """Ragged rows as columns."""
         width = self._width
         cut = [(next(self._dialect.rows(row)) + [""] * width)[:width] for row in rows]
-        cells = ([None if cell in MISSING_MARKS else cell for cell in column] for column in zip(*cut, strict=True))
+        cells = ([cell or None for cell in column] for column in zip(*cut, strict=True))
         return [pa.array(column, pa.string()) for column in cells]
 
 

@@ -67,7 +67,7 @@ async def test_a_file_becomes_a_typed_data_set(ann: Caller) -> None:
         (b"a,b\n1,2\n", 7, {}, "UPLOAD_INCOMPLETE", "more than the announced 7 bytes"),
         (b"a,b\n1,2\n", None, {"sha256": "0" * 64}, "UPLOAD_INCOMPLETE", "its sha256 is"),
         (b"\x00\x01\x02\x03" * 100, None, {}, "FILE_NOT_A_TABLE", "it is binary"),
-        (b"a,b\n1,2\n3\n", None, {}, "FILE_NOT_A_TABLE", "line 3 has 1 cells where the header has 2"),
+        (b"a,b\n1,2\n3\n", None, {}, "FILE_NOT_A_TABLE", "line 3 has 1 cell where the header has 2"),
         (b"", None, {}, "FILE_EMPTY", "it has no bytes"),
         (b"a,b\n", None, {}, "FILE_EMPTY", "nothing below its header"),
     ],
