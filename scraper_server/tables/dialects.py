@@ -121,7 +121,8 @@ def detect_dialect(sample: str, wanted: Dialect, is_tabbed: bool) -> Dialect:
     `sample` are whole rows, but for the last one. With `is_tabbed` tabs are preferred.
     """
     lines = sample if len(sample) < SAMPLE_CHARACTERS else sample[: sample.rfind("\n") + 1] or sample
-    lines = wanted.without_comments(lines.encode()).decode() if wanted.comment else lines
+    if wanted.comment:
+        lines = re.sub(rf"(?m)^{re.escape(wanted.comment)}.*$", "", lines)
     delimiters = (wanted.delimiter,) if wanted.delimiter else ("\t", *CANDIDATES) if is_tabbed else CANDIDATES
     best = Dialect(wanted.delimiter or ",", wanted.quote or '"', wanted.comment)
     best_score = (0.0, 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from scraper_server.tables.arrow import Array, kernels
+from scraper_server.tables.arrow import Array, kernels, reductions
 from scraper_server.tables.cells import cleaned, flags, quickly_cleaned
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.insisting import insisted
@@ -31,6 +31,7 @@ EXAMPLES = 5
 EXAMPLE_CHARACTERS = 200
 # No cell that begins otherwise fits any reading but that of strings.
 _TELLING = r"^(?i:[+\-.,]?[0-9.,]|[+\-]?(?:inf|nan)|true|false|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_GROUPED_BY_POINTS = next(reading for reading in GROUPED_INTEGERS if reading.thousands == ".")
 _NUMBERS = tuple(reading for reading in READINGS if reading.type.is_numeric)
 
 
@@ -188,10 +189,18 @@ def first_readings(sample: Array, allowed: tuple[Reading, ...]) -> tuple[Reading
     """The readings of a column that its first cells, cleaned, let expect; none if there is no value among them."""
     if sample.null_count == len(sample):
         return ()
-    if FLOAT in allowed and FLOAT.quick(sample) is not None and not INTEGER.read(sample).fit:
-        # The other styles of floats matter only where a later cell is not plain.
-        return (FLOAT, *(each for each in GROUPED_INTEGERS if each in allowed and each.read(sample).fit))
-    return fitting_readings(sample, allowed)
+    floats = FLOAT.quick(sample) if FLOAT in allowed else None
+    if floats is None or _are_whole(floats):
+        return fitting_readings(sample, allowed)
+    # The other styles of floats matter only where a later cell is not plain.
+    may_be_grouped = _GROUPED_BY_POINTS in allowed and _are_whole(kernels.multiply(floats, 1000.0))
+    return (FLOAT, _GROUPED_BY_POINTS) if may_be_grouped and _GROUPED_BY_POINTS.read(sample).fit else (FLOAT,)
+
+
+def _are_whole(floats: Array) -> bool:
+    """True if all numbers are whole, but for what counting in twos costs."""
+    rests = kernels.abs(kernels.subtract(floats, kernels.round(floats)))
+    return bool(reductions.all(kernels.less(rests, 1e-6)).as_py())
 
 
 def _misfits(strings: Array, misfits: Mask) -> Misfits:
