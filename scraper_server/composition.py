@@ -18,6 +18,7 @@ from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.sql import SqlDatasetStore
 from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import Views
+from scraper_server.imports.downloads import Downloads
 from scraper_server.imports.imports import Imports
 from scraper_server.imports.work import ImportWork
 from scraper_server.processes import Processes
@@ -27,7 +28,6 @@ from scraper_server.settings import Settings
 from scraper_server.sources.catalog import Sources
 from scraper_server.sources.kaggle.credentials import Credentials, chosen_credentials, found_credentials
 from scraper_server.sources.kaggle.kaggle_source import KaggleSource
-from scraper_server.sources.kaggle.options import KaggleOptions
 from scraper_server.sources.samples import SamplesSource
 from scraper_server.sources.source import SourceKind
 from scraper_server.sql_tables import jobs as job_tables
@@ -66,13 +66,14 @@ class ScraperService:
         limits = settings.limits()
         vault = CredentialsVault(SqlCredentialsStore(self._database), _sealer(settings))
         accounts = PersonalAccounts(vault, _kaggle_credentials(settings))
-        kaggle = KaggleSource(KaggleOptions(endpoint=settings.kaggle_endpoint), accounts)
+        kaggle = KaggleSource(settings.kaggle_options(), accounts)
         sources = Sources({SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle})
         datasets = Datasets(store, artifacts)
         uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
         quota = Quota(limits.quota_bytes, [store.used_bytes])
         views = Views(datasets, store, artifacts, processes, work_directory / "views", quota)
-        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits, quota)
+        downloads = Downloads(work_directory / "downloads", settings.download_cache_bytes)
+        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits, quota, downloads)
         runner = JobRunner(
             jobs,
             wakeups,

@@ -4,10 +4,13 @@ import os
 import socket
 from pathlib import Path
 
-from pydantic import Field, PositiveInt, SecretStr
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from scraper_server.limits import ArchiveLimits, ImageLimits, Limits, TableLimits
+from scraper_server.limits import GIBIBYTE, ArchiveLimits, ImageLimits, Limits, TableLimits
+from scraper_server.sources.kaggle.options import KaggleOptions
+from scraper_server.sources.kaggle.pace import LeastPace
+from scraper_server.sources.kaggle.retries import RetryPolicy
 from servicekit.settings import ServerSettings
 
 
@@ -56,6 +59,40 @@ class Settings(ServerSettings):
     decrypt. `openssl rand -base64 32` prints one. Without any, people can set no credentials."""
     credentials_keys_file: Path | None = None
     """A file with more such keys, one a line, after those above; made, with one key, if it is not there."""
+    kaggle_connect_timeout_seconds: PositiveFloat = KaggleOptions.connect_timeout_seconds
+    """How long a connection to Kaggle may take to be made. A network that takes longer is down."""
+    kaggle_read_timeout_seconds: PositiveFloat = KaggleOptions.read_timeout_seconds
+    """How long nothing at all may come from Kaggle. A connection that is silent for longer is given up."""
+    kaggle_call_timeout_seconds: PositiveFloat = KaggleOptions.call_timeout_seconds
+    """How long an answer of Kaggle's API may take to arrive whole, so that a trickle of bytes ends."""
+    kaggle_import_tries: PositiveInt = 6
+    """How often in a row an import asks Kaggle for the same thing; a download that gets on has its tries back."""
+    kaggle_import_first_wait_seconds: PositiveFloat = 1
+    """How long an import waits after its first try, half of it by chance; twice as long after each further one."""
+    kaggle_longest_asked_wait_seconds: PositiveFloat = 300
+    """An import waits as long as Kaggle asks for, up to this; beyond it fails and says how long to wait."""
+    kaggle_least_bytes_per_second: NonNegativeFloat = LeastPace.bytes_per_second
+    """A connection that brings less is given up. A tenth of a telephone line: a megabyte would take an hour."""
+    kaggle_least_pace_window_seconds: PositiveFloat = LeastPace.window_seconds
+    """For so long a connection may be slower, as while the network stumbles."""
+    download_cache_bytes: NonNegativeInt = 10 * GIBIBYTE
+    """What public files may take that are kept for whoever imports them next. 0 keeps none."""
+
+    def kaggle_options(self) -> KaggleOptions:
+        """How to reach Kaggle, and how much to take."""
+        return KaggleOptions(
+            endpoint=self.kaggle_endpoint,
+            connect_timeout_seconds=self.kaggle_connect_timeout_seconds,
+            read_timeout_seconds=self.kaggle_read_timeout_seconds,
+            call_timeout_seconds=self.kaggle_call_timeout_seconds,
+            import_retries=RetryPolicy(
+                tries=self.kaggle_import_tries,
+                first_wait_seconds=self.kaggle_import_first_wait_seconds,
+                longest_asked_wait_seconds=self.kaggle_longest_asked_wait_seconds,
+            ),
+            least_pace=LeastPace(self.kaggle_least_bytes_per_second, self.kaggle_least_pace_window_seconds),
+            max_file_bytes=self.max_file_bytes,
+        )
 
     def limits(self) -> Limits:
         """What this server takes of a file, an archive, a table and a person."""

@@ -11,7 +11,7 @@ class PersonalAccounts:
 
     def __init__(self, vault: CredentialsVault, operator: Credentials) -> None:
         self._vault = vault
-        self._operator = Account(operator)
+        self.operator = Account(operator)
 
     async def of(self, owner: str) -> Account:
         """Looked up at each call: credentials that were just set, changed or deleted count at once.
@@ -21,4 +21,4 @@ class PersonalAccounts:
                 then asks as nobody else: what is found would be another account's.
         """
         own = await self._vault.credentials(owner, SourceKind.KAGGLE)
-        return self._operator if own is None else Account(own, Whose.OWN)
+        return self.operator if own is None else Account(own, Whose.OWN)

@@ -11,8 +11,9 @@ from scraper_server.imports.spec import PROGRESS, ImportPhase, ImportProgress
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.values import ClaimLost, EventDraft
 
-# Between two commits that tell of progress.
-EVENT_SECONDS = 0.2
+# Between two commits that tell of progress. In any second there are then at most 6 of them (3 in their turn, the last
+# of each of two phases that ended meanwhile, and the last of all), and with the 4 of the job's life no more than 10.
+EVENT_SECONDS = 0.4
 # The rate is that of so many last seconds.
 WINDOW_SECONDS = 5.0
 
@@ -27,17 +28,24 @@ class Meter:
         self._told: ImportProgress | None = None
         self.progress = ImportProgress(ImportPhase.RESOLVING)
 
-    def update(self, phase: ImportPhase, done_bytes: int = 0, total_bytes: int = 0) -> None:
-        """Takes the bytes of a phase that are done, and in all (0 if not known)."""
-        now = self._clock()
+    def begin(self, phase: ImportPhase) -> None:
+        """A phase begins, which may go on where an earlier attempt was: its rate is that from its first update on."""
         if phase is not self.progress.phase:
             self._seen.clear()
             self._ended.append(self.progress)
+            self.progress = ImportProgress(phase)
+
+    def update(self, phase: ImportPhase, done_bytes: int = 0, total_bytes: int = 0) -> None:
+        """Takes the bytes of a phase that are done, and in all (0 if not known)."""
+        now = self._clock()
+        self.begin(phase)
+        if self._seen and done_bytes < self._seen[-1][1]:  # it had to start anew
+            self._seen.clear()
         self._seen.append((now, done_bytes))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_SECONDS:
             self._seen.popleft()
         began, done_then = self._seen[0]
-        rate = max(done_bytes - done_then, 0) / (now - began) if now > began else 0.0
+        rate = (done_bytes - done_then) / (now - began) if now > began else 0.0
         left = max(total_bytes - done_bytes, 0)
         remaining = left / rate if rate > 0 and total_bytes else None
         self.progress = ImportProgress(phase, done_bytes, total_bytes, rate, remaining)

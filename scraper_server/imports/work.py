@@ -6,13 +6,17 @@ import shutil
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.quota import Quota, Reservation
 from scraper_server.datasets.values import Dataset, SourceOrigin
 from scraper_server.disk import full_disk_told
+from scraper_server.imports.cached_file import Claim
+from scraper_server.imports.downloads import Downloads
 from scraper_server.imports.meter import Meter, reported
 from scraper_server.imports.spec import DATASET_CREATED, ImportPhase, ImportResult, ImportSpec
+from scraper_server.imports.threads import settled
 from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.sources.catalog import Sources
@@ -21,7 +25,9 @@ from scraper_server.tables.conversion import ConversionPhase, ConvertedTable, co
 from servicekit.errors import NotFound, Unavailable
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.store import JobStore
-from servicekit.jobs.values import EventDraft, JobState, LostAttempt
+from servicekit.jobs.values import EventDraft, Job, JobState, LostAttempt
+
+T = TypeVar("T")
 
 # An attempt that is repeated because its job could not be ended has told of its data set among the last few events.
 LATEST_EVENTS = 10
@@ -41,6 +47,7 @@ class ImportWork:
         directory: Path,
         limits: Limits,
         quota: Quota,
+        downloads: Downloads,
     ) -> None:
         """`directory` has a folder for each job that is under way; nobody else uses it."""
         self._sources = sources
@@ -50,6 +57,7 @@ class ImportWork:
         self._directory = directory
         self._limits = limits
         self._quota = quota
+        self._downloads = downloads
 
     async def start(self) -> None:
         """Removes the folders of jobs that were cancelled while no server ran."""
@@ -57,6 +65,7 @@ class ImportWork:
         for owner_file in self._directory.glob(f"*/{OWNER_FILE}"):
             if await self._is_over(owner_file.read_text(), owner_file.parent.name):
                 shutil.rmtree(owner_file.parent, ignore_errors=True)
+        await self._downloads.start(self._is_over)
 
     async def drain(self) -> None:
         """Nothing to do: the runner ends the work."""
@@ -74,13 +83,18 @@ class ImportWork:
                 result = await (self._make(run, directory) if dataset is None else self._told(run, dataset))
         except asyncio.CancelledError:
             if await self._is_over(run.job.owner, run.job.id):
-                shutil.rmtree(directory, ignore_errors=True)
+                await _unbroken(self._clean(run.job.id))
             raise
         except Exception:
-            shutil.rmtree(directory, ignore_errors=True)
+            await _unbroken(self._clean(run.job.id))
             raise
-        shutil.rmtree(directory, ignore_errors=True)
+        await _unbroken(self._clean(run.job.id))
         return result.to_json()
+
+    async def _clean(self, job_id: str) -> None:
+        """Removes what a job had in its work."""
+        await settled(shutil.rmtree, self._directory / job_id, ignore_errors=True)
+        await self._downloads.release(job_id)
 
     async def _make(self, run: JobRun, directory: Path) -> ImportResult:
         spec = ImportSpec.from_json(run.job.spec)
@@ -92,7 +106,7 @@ class ImportWork:
                 file = await source.resolve(
                     run.job.owner, FileRequest(wanted.ref, wanted.version, wanted.path, wanted.members)
                 )
-                path = await self._downloaded(run.job.owner, source, file, directory, meter, reservation)
+                path = await self._downloaded(run.job, source, file, directory, meter, reservation)
                 # A process of a killed server may still write into the folder of its attempt.
                 table_directory = directory / f"table-{run.attempt}"
                 table = await self._converted(path, file, spec, table_directory, meter)
@@ -113,24 +127,17 @@ class ImportWork:
         return result
 
     async def _downloaded(
-        self,
-        owner: str,
-        source: Source,
-        file: ResolvedFile,
-        directory: Path,
-        meter: Meter,
-        reservation: Reservation,
+        self, job: Job, source: Source, file: ResolvedFile, directory: Path, meter: Meter, reservation: Reservation
     ) -> Path:
         async def progress(done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase.DOWNLOADING, done_bytes, total_bytes or file.size_bytes)
             await reservation.hold(max(done_bytes, total_bytes))
 
-        meter.update(ImportPhase.DOWNLOADING)
+        meter.begin(ImportPhase.DOWNLOADING)
         await reservation.hold(file.size_bytes)
-        target = directory / "download"
-        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
-        await asyncio.to_thread((directory / OWNER_FILE).write_text, owner)
-        path = await source.download(owner, file, target, progress)
+        await settled(_owned, directory, job.owner)
+        claim = Claim(job.id, job.owner)
+        path = await self._downloads.taken(claim, source, file, directory / "download", progress)
         await reservation.hold((await asyncio.to_thread(path.stat)).st_size)
         return path
 
@@ -140,9 +147,8 @@ class ImportWork:
         def progress(phase: ConversionPhase, done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase(phase.value), done_bytes, total_bytes)
 
-        meter.update(ImportPhase.CONVERTING)
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-        await asyncio.to_thread(directory.mkdir)
+        meter.begin(ImportPhase.CONVERTING)
+        await settled(_emptied, directory)
         try:
             work = partial(convert, members=file.members)
             table = await self._processes.run(
@@ -172,10 +178,22 @@ class ImportWork:
         return job.state is JobState.CANCELLING or job.state.is_final
 
 
-async def _unbroken(steps: Coroutine[None, None, ImportResult]) -> ImportResult:
+def _owned(directory: Path, owner: str) -> None:
+    """Makes a job's folder, with whose it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / OWNER_FILE).write_text(owner)
+
+
+def _emptied(directory: Path) -> None:
+    """Makes a folder with nothing in it."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+
+
+async def _unbroken(steps: Coroutine[None, None, T]) -> T:
     """Goes through the last steps to their end even if the job is cancelled meanwhile: it came too late.
 
-    Otherwise a cancelled job could leave a data set behind.
+    Otherwise a cancelled job could leave a data set or files behind.
     """
     task = asyncio.create_task(steps)
     while not task.done():

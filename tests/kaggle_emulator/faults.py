@@ -39,10 +39,14 @@ class Fault:
     """Change the byte at this position."""
     chunked: bool = False
     """Announce no length."""
+    unframed: bool = False
+    """Announce no length, and let the end of the connection be that of the body."""
     without_hash: bool = False
     """Announce no checksum."""
+    chunk_bytes: int = 64 * 1024
+    """Send so many bytes at a time."""
     pause_seconds: float = 0
-    """Wait so long before each 64 KiB."""
+    """Wait so long before each chunk."""
 
     @staticmethod
     def rate_limited(retry_after: str | None = None) -> "Fault":

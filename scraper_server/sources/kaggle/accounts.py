@@ -58,6 +58,11 @@ class Account:
 class Accounts(Protocol):
     """Finds the account with which to ask Kaggle for somebody."""
 
+    @property
+    def operator(self) -> Account:
+        """The operator's."""
+        ...
+
     async def of(self, owner: str) -> Account:
         """The owner's own account if they have set one, else the operator's."""
         ...
@@ -67,8 +72,8 @@ class OperatorAccount:
     """Everybody asks with the operator's account."""
 
     def __init__(self, credentials: Credentials = None) -> None:
-        self._account = Account(credentials)
+        self.operator = Account(credentials)
 
     async def of(self, owner: str) -> Account:
         """The one that there is."""
-        return self._account
+        return self.operator

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -36,6 +37,10 @@ LICENSES = {
     LicenseFamily.OPEN_DATABASE: "odb",
     LicenseFamily.OTHER: "other",
 }
+
+# No answer of the API is near this.
+READ_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 _importing = threading.Lock()
 
@@ -217,8 +222,9 @@ class _ApiSession(requests.Session):
 class _TimeLimits(HTTPAdapter):
     """Gives every request the time limits that the package does not."""
 
-    def __init__(self, connect_seconds: float, read_seconds: float) -> None:
-        self._limits = (connect_seconds, read_seconds)
+    def __init__(self, options: KaggleOptions) -> None:
+        self._limits = (options.connect_timeout_seconds, options.read_timeout_seconds)
+        self._answer_seconds = options.call_timeout_seconds
         super().__init__()
 
     def send(
@@ -230,7 +236,21 @@ class _TimeLimits(HTTPAdapter):
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        return super().send(request, stream, timeout or self._limits, verify, cert, proxies)
+        response = super().send(request, stream, timeout or self._limits, verify, cert, proxies)
+        if not stream:
+            _read_whole(response, self._answer_seconds)
+        return response
+
+
+def _read_whole(response: requests.Response, seconds: float) -> None:
+    """Reads the body, which requests would wait for as long as a byte comes now and then."""
+    until, body = time.monotonic() + seconds, bytearray()
+    while chunk := response.raw.read1(READ_BYTES, decode_content=True):
+        body += chunk
+        if time.monotonic() > until or len(body) > MAX_ANSWER_BYTES:
+            response.close()
+            raise requests.ReadTimeout(f"the answer is not whole after {seconds} s and {len(body)} bytes")
+    response._content = bytes(body)  # where requests itself keeps it
 
 
 def _api_session(options: KaggleOptions, credentials: Credentials) -> requests.Session:
@@ -247,7 +267,7 @@ def _api_session(options: KaggleOptions, credentials: Credentials) -> requests.S
 
 def _mount_time_limits(session: requests.Session, options: KaggleOptions) -> None:
     for prefix in ("https://", "http://"):
-        session.mount(prefix, _TimeLimits(options.connect_timeout_seconds, options.read_timeout_seconds))
+        session.mount(prefix, _TimeLimits(options))
 
 
 def _no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scraper_server.sources.kaggle.accounts import Account, Accounts
+from scraper_server.sources.kaggle.accounts import Account, Accounts, Whose
 from scraper_server.sources.kaggle.client import KaggleClient
 from scraper_server.sources.kaggle.credentials import AccessToken, ApiKey
 from scraper_server.sources.kaggle.download import Download
@@ -28,7 +28,7 @@ from scraper_server.sources.source import (
     SourceFile,
     SourceKind,
 )
-from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
+from servicekit.errors import FailedPrecondition, FlareError, InvalidArgument, NotFound, Reason
 
 T = TypeVar("T")
 
@@ -120,11 +120,23 @@ class KaggleSource:
         find = partial(self._client.dataset, account, request.ref)
         dataset = retried(self._options.import_retries, stop, find)
         version = request.version or dataset.current_version_number or 0
-        title, is_public = dataset.title or request.ref, not dataset.is_private
+        title, is_public = dataset.title or request.ref, self._is_public(stop, account, request.ref, dataset)
         if request.members:
             return ResolvedFile(request.ref, title, "", version, 0, is_public, request.members)
         file = chosen_file(request, self._all_files(stop, account, request.ref, version))
         return ResolvedFile(request.ref, title, file.path, version, file.size_bytes, is_public)
+
+    def _is_public(self, stop: Stop, account: Account, ref: str, dataset: Any) -> bool:
+        """Whether everybody may see it: what is seen with credentials of one's own, the operator has to see too."""
+        if account.whose is Whose.OPERATOR or dataset.is_private:
+            return not dataset.is_private
+        try:
+            seen = retried(
+                self._options.call_retries, stop, partial(self._client.dataset, self._accounts.operator, ref)
+            )
+        except FlareError:
+            return False
+        return not seen.is_private
 
     def _all_files(self, stop: Stop, account: Account, ref: str, version: int) -> list[SourceFile]:
         files: list[SourceFile] = []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from scraper_server.sources.kaggle.pace import LeastPace
 from scraper_server.sources.kaggle.retries import RetryPolicy
 
 GIBIBYTE = 1024**3
@@ -16,6 +17,8 @@ class KaggleOptions:
     connect_timeout_seconds: float = 10
     read_timeout_seconds: float = 30
     """How long nothing at all may arrive."""
+    call_timeout_seconds: float = 120
+    """How long an answer of the API may take to arrive whole."""
     call_retries: RetryPolicy = field(
         default=RetryPolicy(tries=3, first_wait_seconds=0.3, longest_asked_wait_seconds=5)
     )
@@ -23,11 +26,12 @@ class KaggleOptions:
     import_retries: RetryPolicy = field(
         default=RetryPolicy(tries=6, first_wait_seconds=1, longest_asked_wait_seconds=300)
     )
-    """For what an import job asks. Tries of a download start over once it has got further."""
+    """For what an import job asks. A download that gets on has its tries back."""
+    least_pace: LeastPace = field(default_factory=LeastPace)
     concurrent_calls: int = 8
     concurrent_downloads: int = 4
     max_file_bytes: int = 20 * GIBIBYTE
-    """The largest file to take, as it comes."""
+    """FILE_TOO_LARGE; the largest file to take, as it comes."""
 
     def __post_init__(self) -> None:
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):

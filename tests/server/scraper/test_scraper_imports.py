@@ -53,7 +53,9 @@ async def kaggle_server(
     kaggle: KaggleEmulator, issuer: "TokenIssuer", directory: Path
 ) -> AsyncIterator[tuple[Caller, ScraperService]]:
     """A server of its own that takes the emulator for Kaggle."""
-    settings = Settings(listen_address="127.0.0.1:0", data_directory=directory, kaggle_endpoint=kaggle.endpoint)
+    settings = Settings(
+        listen_address="127.0.0.1:0", data_directory=directory, kaggle_endpoint=kaggle.endpoint, download_cache_bytes=0
+    )
     service = ScraperService(settings, issuer.verifier, CollectorRegistry())
     await service.prepare()
     port = await service.rpc.start()

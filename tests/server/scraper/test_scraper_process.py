@@ -74,7 +74,7 @@ async def caller_at(port: int, issuer: "TokenIssuer", directory: Path) -> AsyncI
 async def test_an_import_and_its_watch_outlive_a_killed_server(token_issuer: "TokenIssuer", tmp_path: Path) -> None:
     catalogue = Catalogue([EmulatedDataset("ann/numbers", "Numbers", [EmulatedFile("numbers.csv", NUMBERS)])])
     async with KaggleEmulator(catalogue) as kaggle, key_set(token_issuer) as keys:
-        settings = {"JWKS_URL": keys, "KAGGLE_ENDPOINT": kaggle.endpoint}
+        settings = {"JWKS_URL": keys, "KAGGLE_ENDPOINT": kaggle.endpoint, "DOWNLOAD_CACHE_BYTES": "0"}
         kaggle.inject(RequestKind.STORAGE, Fault(stall_after=100_000))
         process, port = await started(tmp_path, **settings)
         seen: list[import_job_pb2.ImportEvent] = []

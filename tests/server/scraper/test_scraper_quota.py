@@ -29,7 +29,11 @@ NUMBERS = b"number,square\n" + b"".join(b"%d,%d\n" % (number, number**2) for num
 @asynccontextmanager
 async def serving(kaggle: KaggleEmulator, issuer: "TokenIssuer", directory: Path, **more: Any) -> AsyncIterator[Caller]:
     settings = Settings(
-        listen_address="127.0.0.1:0", data_directory=directory, kaggle_endpoint=kaggle.endpoint, processes=1, **more
+        listen_address="127.0.0.1:0",
+        data_directory=directory,
+        kaggle_endpoint=kaggle.endpoint,
+        download_cache_bytes=0,
+        **more,
     )
     service = ScraperService(settings, issuer.verifier, CollectorRegistry())
     await service.prepare()

@@ -39,17 +39,17 @@ def test_the_package_giving_up_does_not_end_the_server() -> None:
 
 def test_the_checksum_is_found_among_others() -> None:
     headers = {"X_Goog_Hash": "crc32c=AAAAAA==, md5=XrY7u+Ae7tCTyyK7j1rNww==", "Content_Length": "11"}
-    assert Announced.by(answer(**headers, ETag='"a"'), 0) == Announced('"a"', 11, "XrY7u+Ae7tCTyyK7j1rNww==")
+    assert Announced.by(answer(**headers, ETag='"a"')) == Announced('"a"', 11, "XrY7u+Ae7tCTyyK7j1rNww==")
 
 
 def test_a_weak_validator_is_not_gone_on_with() -> None:
-    assert Announced.by(answer(ETag='W/"a"'), 0).validator == ""
-    assert Announced.by(answer(ETag='W/"a"', Last_Modified="date"), 0).validator == "date"
+    assert Announced.by(answer(ETag='W/"a"')).validator == ""
+    assert Announced.by(answer(ETag='W/"a"', Last_Modified="date")).validator == "date"
 
 
-def test_a_body_without_any_end_has_the_listed_size() -> None:
-    assert Announced.by(answer(), 42).total_bytes == 42
-    assert Announced.by(answer(Transfer_Encoding="chunked"), 42).total_bytes == 0
+def test_a_body_in_chunks_has_an_end_though_no_length() -> None:
+    assert Announced.by(answer()) == Announced("", 0, "")
+    assert Announced.by(answer(Transfer_Encoding="chunked")) == Announced("", 0, "", has_end_mark=True)
 
 
 def test_an_endpoint_without_scheme_is_refused() -> None:
