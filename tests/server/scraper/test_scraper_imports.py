@@ -54,7 +54,11 @@ async def kaggle_server(
 ) -> AsyncIterator[tuple[Caller, ScraperService]]:
     """A server of its own that takes the emulator for Kaggle."""
     settings = Settings(
-        listen_address="127.0.0.1:0", data_directory=directory, kaggle_endpoint=kaggle.endpoint, download_cache_bytes=0
+        listen_address="127.0.0.1:0",
+        data_directory=directory,
+        kaggle_endpoint=kaggle.endpoint,
+        kaggle_read_timeout_seconds=1,
+        download_cache_bytes=0,
     )
     service = ScraperService(settings, issuer.verifier, CollectorRegistry())
     await service.prepare()
