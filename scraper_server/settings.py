@@ -91,6 +91,8 @@ class Settings(ServerSettings):
                 longest_asked_wait_seconds=self.kaggle_longest_asked_wait_seconds,
             ),
             least_pace=LeastPace(self.kaggle_least_bytes_per_second, self.kaggle_least_pace_window_seconds),
+            concurrent_calls=KaggleOptions.concurrent_calls + self.concurrent_imports,
+            concurrent_downloads=KaggleOptions.concurrent_downloads + self.concurrent_imports,
             max_file_bytes=self.max_file_bytes,
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.kaggle_emulator import searching
-from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset, EmulatedFile, zip_of
+from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset, EmulatedFile
 from tests.kaggle_emulator.faults import RequestKind
 from tests.kaggle_emulator.storage import Storage
 
@@ -81,12 +81,13 @@ class DatasetApi:
         number = body.get("datasetVersionNumber") or len(dataset.versions)
         folder = f"kaggle-data-sets/{dataset.ref}/{number}"
         if not body.get("fileName"):
-            return Redirect(self._storage.put(f"{folder}/bundle/archive.zip", zip_of(files), "application/zip"))
+            bundle = dataset.archive_of(number)
+            return Redirect(self._storage.put(f"{folder}/bundle/archive.zip", bundle, "application/zip"))
         for file in files:
             if file.path == body["fileName"]:
                 path = f"{folder}/{file.path.removesuffix(file.path.rsplit('/', 1)[-1])}{file.stored_name()}"
                 content_type = "application/zip" if file.zipped else file.content_type
-                return Redirect(self._storage.put(path, file.stored_content(), content_type))
+                return Redirect(self._storage.put(path, file.stored_content, content_type, file.stored_as))
         raise ApiError(404, "Not found")
 
     def _dataset(self, body: dict[str, Any], account: str | None) -> EmulatedDataset:

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 CREATED = datetime(2024, 3, 1, 8, 30, 15, 250_000, tzinfo=UTC)
@@ -20,12 +21,15 @@ class EmulatedFile:
     content_type: str = "text/csv"
     listed_bytes: int | None = None
     """The size that lists say, if that is not the truth."""
+    stored_as: str | None = None
+    """The last segment of its address in storage, percent-encoded, if that is not its name."""
 
     def stored_name(self) -> str:
         """The last segment of its address in storage."""
         name = self.path.rsplit("/", 1)[-1]
         return f"{name}.zip" if self.zipped else name
 
+    @cached_property
     def stored_content(self) -> bytes:
         """Its bytes on the wire."""
         return zip_of([self]) if self.zipped else self.content
@@ -55,10 +59,13 @@ class EmulatedDataset:
     votes: int = 0
     downloads: int = 0
     private_to: str | None = None
+    archive: bytes | None = None
+    """What comes for the archive of all files, if that is not one."""
     versions: list[Sequence[EmulatedFile]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.versions = [*self.versions, self.files]
+        self._archives: dict[int, bytes] = {}
 
     @property
     def owner(self) -> str:
@@ -85,6 +92,14 @@ class EmulatedDataset:
         if number is None:
             return self.versions[-1]
         return self.versions[number - 1] if 1 <= number <= len(self.versions) else None
+
+    def archive_of(self, number: int) -> bytes:
+        """The archive of all files of a version, as Kaggle makes it."""
+        if self.archive is not None:
+            return self.archive
+        if number not in self._archives:
+            self._archives[number] = zip_of(sorted(self.versions[number - 1], key=lambda file: file.path))
+        return self._archives[number]
 
     def described(self) -> dict[str, Any]:
         """The API's `ApiDataset`."""

@@ -1,5 +1,6 @@
 """What can be made to go wrong, for a kind of request and a number of times."""
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,23 +56,52 @@ class Fault:
         return Fault(429, headers, b'{"code": 429, "message": "Too Many Requests"}')
 
     @staticmethod
+    def drip(chunk_bytes: int = 1, pause_seconds: float = 0.02) -> "Fault":
+        """A few bytes now and then, and no end in sight."""
+        return Fault(chunk_bytes=chunk_bytes, pause_seconds=pause_seconds)
+
+    @staticmethod
+    def no_json() -> "Fault":
+        """200, and JSON that ends too early."""
+        return Fault(200, body=b'{"ref": "ann/num')
+
+    @staticmethod
+    def error_in_json(code: int) -> "Fault":
+        """200, and an error in the body."""
+        return Fault(200, body=json.dumps({"code": code, "message": "only the body says so"}).encode())
+
+    @staticmethod
     def html(status: int = 200) -> "Fault":
         """A page where data was asked for."""
         page = b"<!DOCTYPE html><html><body>We are down for maintenance.</body></html>"
         return Fault(status, {"Content-Type": "text/html; charset=utf-8"}, page)
 
 
+FOREVER = None
+
+
 class FaultPlan:
-    """The faults still to come, in order, for each kind of request."""
+    """The faults still to come, in order, for each kind of request, and of any data set or of one."""
 
     def __init__(self) -> None:
-        self._queues: dict[RequestKind, deque[Fault]] = defaultdict(deque)
+        self._queues: dict[tuple[RequestKind, str], deque[Fault]] = defaultdict(deque)
+        self._lasting: dict[tuple[RequestKind, str], Fault] = {}
 
-    def add(self, kind: RequestKind, fault: Fault, times: int) -> None:
-        """Spoils the next `times` requests of this kind, after those that are spoilt already."""
-        self._queues[kind].extend([fault] * times)
+    def add(self, kind: RequestKind, fault: Fault, times: int | None, ref: str) -> None:
+        """Spoils the next `times` requests of this kind, after those that are spoilt already; FOREVER: all of them.
 
-    def take(self, kind: RequestKind) -> Fault:
-        """What is wrong with the request at hand: nothing, in an empty `Fault`, if nothing is planned."""
-        queue = self._queues[kind]
-        return queue.popleft() if queue else Fault()
+        With a `ref` only those for this data set.
+        """
+        if times is FOREVER:
+            self._lasting[kind, ref] = fault
+        else:
+            self._queues[kind, ref].extend([fault] * times)
+
+    def take(self, kind: RequestKind, ref: str) -> Fault:
+        """What is wrong with a request for a data set: nothing, in an empty `Fault`, if nothing is planned."""
+        for place in ((kind, ref), (kind, "")):
+            if queue := self._queues[place]:
+                return queue.popleft()
+            if place in self._lasting:
+                return self._lasting[place]
+        return Fault()

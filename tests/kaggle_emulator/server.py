@@ -14,7 +14,7 @@ from tests.kaggle_emulator.answers import send
 from tests.kaggle_emulator.api import ApiError, DatasetApi, Redirect
 from tests.kaggle_emulator.catalogue import Catalogue
 from tests.kaggle_emulator.faults import Fault, FaultPlan, RequestKind
-from tests.kaggle_emulator.storage import Storage
+from tests.kaggle_emulator.storage import Storage, ref_in
 
 DATASETS, OAUTH = "/v1/datasets.DatasetApiService", "/v1/security.OAuthService"
 KINDS = {
@@ -32,6 +32,8 @@ class RecordedRequest:
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+    ref: str = ""
+    """The data set that it is about."""
 
     @property
     def credentials(self) -> str:
@@ -69,18 +71,18 @@ class KaggleEmulator:
         self._storage_endpoint = ""
         self._runners: list[web.AppRunner] = []
 
-    def inject(self, kind: RequestKind, fault: Fault, times: int = 1) -> None:
-        """Spoils the next `times` requests of this kind."""
-        self._faults.add(kind, fault, times)
+    def inject(self, kind: RequestKind, fault: Fault, times: int | None = 1, ref: str = "") -> None:
+        """Spoils the next `times` requests of this kind (None: all), of any data set or of the one named."""
+        self._faults.add(kind, fault, times, ref)
 
-    def count(self, kind: RequestKind | None = None) -> int:
-        """How many requests arrived, of one kind or of all."""
-        return sum(kind in (None, request.kind) for request in self.requests)
+    def count(self, kind: RequestKind | None = None, ref: str = "") -> int:
+        """How many requests arrived, of one kind or of all, for any data set or for one."""
+        return sum(kind in (None, request.kind) and ref in ("", request.ref) for request in self.requests)
 
-    async def arrived(self, kind: RequestKind) -> None:
-        """Waits until a request of this kind has arrived since the start."""
+    async def arrived(self, kind: RequestKind, ref: str = "", count: int = 1) -> None:
+        """Waits until so many requests of this kind have arrived since the start."""
         async with self._arrival:
-            await self._arrival.wait_for(lambda: self.count(kind) > 0)
+            await self._arrival.wait_for(lambda: self.count(kind, ref) >= count)
 
     async def start(self) -> None:
         """Listens from now on."""
@@ -115,8 +117,9 @@ class KaggleEmulator:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         kind = KINDS.get(request.path, RequestKind.OTHER) if request.method == "POST" else RequestKind.OTHER
         body = await request.json() if request.can_read_body else {}
-        await self._record(RecordedRequest(kind, request.path, dict(request.headers), body))
-        fault = self._faults.take(kind)
+        ref = f"{body.get('ownerSlug', '')}/{body.get('datasetSlug', '')}" if "datasetSlug" in body else ""
+        await self._record(RecordedRequest(kind, request.path, dict(request.headers), body, ref))
+        fault = self._faults.take(kind, ref)
         try:
             answer = self._api.answer(kind, body, self._account(request))
         except ApiError as error:
@@ -148,8 +151,9 @@ class KaggleEmulator:
             self._arrival.notify_all()
 
     async def _record_storage(self, kind: RequestKind, request: web.Request) -> Fault:
-        await self._record(RecordedRequest(kind, request.path, dict(request.headers), {}))
-        return self._faults.take(kind)
+        ref = ref_in(request.match_info["path"])
+        await self._record(RecordedRequest(kind, request.path, dict(request.headers), {}, ref))
+        return self._faults.take(kind, ref)
 
 
 def _error_body(error: ApiError) -> bytes:

@@ -95,7 +95,10 @@ class KaggleClient:
 
             request = dataset_api_service.ApiGetDatasetRequest()
             request.owner_slug, request.dataset_slug = ref.split("/")
-            return kaggle.datasets.dataset_api_client.get_dataset(request)
+            found = kaggle.datasets.dataset_api_client.get_dataset(request)
+            if not found.ref:
+                raise ValueError("the answer says nothing of a data set")
+            return found
 
     def files(self, account: Account, ref: str, version: int, size: int, token: str) -> Any:
         """A page of files, the package's `ApiListDatasetFilesResponse`. `version` 0: the latest. Raises FlareError."""
@@ -213,6 +216,8 @@ class _ApiSession(requests.Session):
         if response.status_code >= 400:  # the package parses the body first, and fails at one that is not JSON
             _ = response.content  # read while there is a connection
             raise requests.HTTPError(response=response)
+        if response.status_code == 200 and not response.content.lstrip().startswith(b"{"):
+            raise ValueError("the answer is no JSON object")  # of which the package would make one without content
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:

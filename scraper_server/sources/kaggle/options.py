@@ -30,6 +30,7 @@ class KaggleOptions:
     least_pace: LeastPace = field(default_factory=LeastPace)
     concurrent_calls: int = 8
     concurrent_downloads: int = 4
+    """Some more than there are imports at a time: the thread of one that was cancelled may take a while to end."""
     max_file_bytes: int = 20 * GIBIBYTE
     """FILE_TOO_LARGE; the largest file to take, as it comes."""
 
