@@ -111,7 +111,7 @@ def in_storage(*, on_resume: bool = False) -> Iterator[Wrong]:
     short, unseen = Fault(length_delta=-10), Fault(length_delta=-10, without_hash=True)
     yield Wrong("10 bytes less", short, CORRUPT | UNAVAILABLE, DAMAGE, may_succeed=on_resume)
     yield Wrong("10 bytes less and no hash", unseen, CORRUPT | UNAVAILABLE, DAMAGE, may_succeed=on_resume)
-    yield Wrong("10 bytes too many announced", Fault(length_delta=10), UNAVAILABLE)
+    yield Wrong("10 bytes too many announced", Fault(length_delta=10), UNAVAILABLE, may_succeed=on_resume)
     yield Wrong("in chunks", Fault(chunked=True), UNAVAILABLE, ALWAYS)
     yield Wrong("without frame", Fault(unframed=True), UNAVAILABLE, ALWAYS)
     yield Wrong("a page", Fault.html(), REJECTED, AT_ONCE)
@@ -120,14 +120,14 @@ def in_storage(*, on_resume: bool = False) -> Iterator[Wrong]:
         yield Wrong(f"{status}", Fault(status), UNAVAILABLE)
 
 
-def in_the_body(at: int) -> Iterator[Wrong]:
+def in_the_body(at: int, *, on_resume: bool = False) -> Iterator[Wrong]:
     """What may happen at a byte."""
     gets_on = at > 100
     yield Wrong(f"cut at {at}", Fault(cut_after=at), UNAVAILABLE, may_succeed=gets_on)
     yield Wrong(f"stalled at {at}", Fault(stall_after=at), UNAVAILABLE, may_succeed=gets_on)
     yield Wrong(f"cut at {at} in chunks", Fault(cut_after=at, chunked=True), UNAVAILABLE, may_succeed=gets_on)
-    without = Fault(cut_after=at, unframed=True, without_hash=True)
-    yield Wrong(f"cut at {at} without frame or hash", without, CORRUPT | UNAVAILABLE, DAMAGE, may_succeed=gets_on)
+    unseen, reasons = Fault(cut_after=at, unframed=True, without_hash=True), CORRUPT | UNAVAILABLE
+    yield Wrong(f"cut at {at} without frame or hash", unseen, reasons, DAMAGE, may_succeed=gets_on or on_resume)
     yield Wrong(f"corrupt at {at}", Fault(flip_at=at), CORRUPT, DAMAGE)
 
 
@@ -147,7 +147,7 @@ def cases_in_storage(at: int) -> list[Case]:
 
 def cases_on_resume() -> list[Case]:
     """Every fault of the answer that brings the rest."""
-    wrongs = [*in_storage(on_resume=True), *in_the_body(1), *in_the_body(SIZE // 4)]
+    wrongs = [*in_storage(on_resume=True), *in_the_body(1, on_resume=True), *in_the_body(SIZE // 4, on_resume=True)]
     return [
         Case(RequestKind.STORAGE, wrong, times, on_resume=True) for wrong, times in itertools.product(wrongs, TIMES)
     ]
