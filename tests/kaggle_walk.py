@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from flare.common.v1 import job_pb2
+from flare.scraper.v1 import import_job_pb2, source_pb2
 from flare.scraper.v1 import scraper_service_pb2 as pb
-from flare.scraper.v1 import source_pb2
 from google.rpc import error_details_pb2
 from prometheus_client import CollectorRegistry
 
@@ -153,6 +153,34 @@ def cases_on_resume() -> list[Case]:
     ]
 
 
+@dataclass(frozen=True)
+class Stuck:
+    """An import that does not get on."""
+
+    ref: str
+    job: Any
+
+
+DOWNLOADING, CONVERTING = import_job_pb2.IMPORT_PHASE_DOWNLOADING, import_job_pb2.IMPORT_PHASE_CONVERTING
+# Takes seconds to convert.
+LARGE = b"number,text\n" + b"".join(b"%d,some text of row %d\n" % (number, number) for number in range(1_000_000))
+STEPS: dict[str, tuple[RequestKind, Fault | None]] = {
+    "asking for the data set": (RequestKind.GET_DATASET, Fault(stall_after=0)),
+    "asking for its files": (RequestKind.LIST_FILES, Fault(stall_after=0)),
+    "asking where the file is": (RequestKind.DOWNLOAD, Fault(stall_after=0)),
+    "before the first byte": (RequestKind.STORAGE, Fault(stall_after=0)),
+    "in the middle": (RequestKind.STORAGE, Fault(stall_after=SIZE // 2)),
+    "waiting as asked": (RequestKind.STORAGE, Fault.rate_limited("60")),
+    "converting": (RequestKind.STORAGE, None),
+}
+PATIENT: dict[str, Any] = IMPATIENT | {
+    "kaggle_read_timeout_seconds": 15,
+    "kaggle_call_timeout_seconds": 15,
+    "kaggle_longest_asked_wait_seconds": 60,
+    "kaggle_least_pace_window_seconds": 60,
+}
+
+
 @dataclass
 class Walk:
     """A server with an emulator in Kaggle's place, where every case has a data set of its own."""
@@ -160,7 +188,6 @@ class Walk:
     kaggle: KaggleEmulator
     caller: Caller
     directory: Path
-    service: ScraperService
     digest: str = ""
     _names: Iterator[int] = field(default_factory=itertools.count)
 
@@ -236,7 +263,31 @@ class Walk:
         work = self.directory / "scraper-work"
         whole = {file for done in work.glob("downloads/*/done.json") for file in (done, done.parent / "content/whole")}
         files = [path for path in work.rglob("*") if path.is_file() and path not in whole]
-        return [f"left: {path.relative_to(work)}" for path in files]
+        return [f"left: {path.relative_to(work)}" for path in [*files, *work.glob("imports/*")]]
+
+    async def stuck(self) -> dict[str, Stuck]:
+        """A job that is stuck in each step of an import, once: whoever asks again is answered."""
+        found = {}
+        for step, (kind, fault) in STEPS.items():
+            ref = self.offered(LARGE if fault is None else NUMBERS)
+            if fault is not None:
+                self.kaggle.inject(kind, fault, ref=ref)
+            job = await self.begun(ref)
+            async with asyncio.timeout(BOUND_SECONDS):
+                await self.kaggle.arrived(kind, ref)
+            if fault is None or fault.stall_after:
+                await self._reached(job, CONVERTING if fault is None else DOWNLOADING)
+            found[step] = Stuck(ref, job)
+        return found
+
+    async def _reached(self, job: Any, phase: int) -> None:
+        """Waits until the job told of bytes of a phase."""
+        request = pb.WatchImportJobRequest(name=job.name)
+        stream = self.caller.stub.WatchImportJob(request, metadata=self.caller.metadata, timeout=BOUND_SECONDS)
+        async for message in stream:
+            if message.event.progress.phase == phase and message.event.progress.done_bytes:
+                stream.cancel()
+                return
 
 
 def reason_of(job: Any) -> str:
@@ -274,7 +325,7 @@ async def served(
     port = await service.rpc.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Walk(kaggle, Server(channel, issuer, directory).caller("accounts/ann"), directory, service)
+            yield Walk(kaggle, Server(channel, issuer, directory).caller("accounts/ann"), directory)
     finally:
         await service.rpc.drain()
         await service.close()
