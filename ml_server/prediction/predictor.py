@@ -18,6 +18,8 @@ from servicekit.images.decoding import ImageDecoder
 # Below so many multiplications the network runs where it is asked for: a hand-over to a thread costs more than that.
 INLINE_OPERATIONS = 2_000_000
 BATCH_ROWS = 8_192
+# A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
+BATCH_FEATURES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def compute(bundle: Bundle, raw: Mapping[str, RawColumn], images: ImageDecoder, 
     """The answers of a version for raw columns. Raises as `Predictor.predict`; `name` stands in the text."""
     columns = columns_of(bundle.features, raw, images, _described(bundle, name))
     features = torch.from_numpy(bundle.features.transform(columns))
-    outputs = torch.cat([bundle.model(part) for part in torch.split(features, BATCH_ROWS)])
+    size = max(1, min(BATCH_ROWS, BATCH_FEATURES // max(features.shape[1], 1)))
+    outputs = torch.cat([bundle.model(part) for part in torch.split(features, size)])
     return answers_of(bundle.targets, outputs)
 
 

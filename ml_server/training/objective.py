@@ -20,6 +20,8 @@ from ml_server.training.plans import TrainingPlan
 from ml_server.training.rows import Rows
 
 EVALUATION_ROWS = 8_192
+# A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
+EVALUATION_FEATURES = 4_000_000
 
 Measurement = tuple[float | None, tuple[Metric, ...]]
 """The loss, None if no row has one, and the metrics."""
@@ -76,7 +78,8 @@ class Objective:
         model.eval()
         parts = []
         try:
-            for batch in rows.batches(EVALUATION_ROWS):
+            size = max(1, min(EVALUATION_ROWS, EVALUATION_FEATURES // max(rows.features.shape[1], 1)))
+            for batch in rows.batches(size):
                 with torch.no_grad():
                     parts.append(model(batch.features))
                 yield

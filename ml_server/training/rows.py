@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 # Shuffled rows are gathered so many at a time and then cut into batches: one large gather costs far less than many
-# small ones, and the copies stay small beside the data.
+# small ones, and the copies stay small beside the data. Of wide rows, such as images, fewer.
 GATHERED_ROWS = 65_536
+GATHERED_FEATURES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Rows:
         )
 
     def batches(self, size: int) -> Iterator["Rows"]:
-        """All rows in order, `size` at a time."""
+        """All rows in order, `size` (at least 1) at a time."""
         for start in range(0, len(self), size):
             yield self._part(slice(start, start + size))
 
@@ -44,7 +45,8 @@ class Rows:
         A single row that is left at the end is left out, another one each time: batch normalisation can't train on it.
         """
         order = torch.randperm(len(self), generator=generator).to(self.features.device)
-        gathered = max(size, GATHERED_ROWS // size * size)
+        most = min(GATHERED_ROWS, GATHERED_FEATURES // max(self.features.shape[1], 1))
+        gathered = max(size, most // size * size)
         for start in range(skipped * size, len(self), gathered):
             for batch in self._part(order[start : start + gathered]).batches(size):
                 if len(batch) > 1 or len(self) == 1 or size == 1:
