@@ -109,10 +109,11 @@ def _in_mode(image: Image.Image, mode: ImageMode) -> Image.Image:
     elif image.mode in ("I", "F"):
         raise BrokenImage("its pixels are 32-bit numbers, of which nobody says what is black and what white")
     if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", image.size, BACKGROUND)
-        image.alpha_composite(layer)
-    return image.convert("RGB" if mode is ImageMode.RGB else "L")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")
+        image = Image.new("RGB", layer.size, BACKGROUND)
+        image.paste(layer, mask=layer)
+    wanted = "RGB" if mode is ImageMode.RGB else "L"
+    return image if image.mode == wanted else image.convert(wanted)  # which would copy it
 
 
 def _fitted(image: Image.Image, shape: ImageShape) -> Image.Image:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Some ten bytes a pixel for the steps of a decoding: below 400 MiB in all, unless one image alone takes more.
+# At most eight bytes a pixel for the steps of a decoding: 256 MiB in all, unless one image alone takes more.
 PIXELS_AT_A_TIME = 32 << 20
 
 
