@@ -23,6 +23,8 @@ from servicekit.errors import InvalidArgument, Reason
 # A table of paths is held in memory, unlike one of values.
 MAX_TABLE_BYTES = 128 << 20
 SAMPLE_ROWS = 1000
+# Where there are more, they tell of single images; one of them can still be asked for.
+MOST_TABLES = 20
 # A column names the images if so many of its cells do.
 NAMING_SHARE = 0.5
 DISTINCT_SHARE = 0.9
@@ -77,17 +79,32 @@ class TablesOfImages:
         if self._wanted.member:
             table = self._read(self._archive.find(self._wanted.member))
             return self._listing(table, self._required(table))
-        candidates = [self._read(member) for member in self._tables]
+        candidates, refusal = self._candidates()
         fitting = [table for table in candidates if table.path_column is not None]
         if len(fitting) == 1:
             return self._listing(fitting[0], self._required(fitting[0]))
         if self._options.path_column and not fitting:
-            raise self._no_such_column(candidates)
-        if len(fitting) > 1 and not has_classes:
+            raise refusal or self._no_such_column(candidates)
+        if has_classes:
+            return None
+        if refusal is not None:
+            raise refusal
+        if fitting:
             tables = listed([table.member for table in fitting])
-            raise not_a_table(self._archive.name, f"several of its tables name images: {tables}; say which in "
-                              "format.member")  # fmt: skip
+            why = f"several of its tables name images: {tables}; say which in format.member"
+            raise not_a_table(self._archive.name, why)
         return None
+
+    def _candidates(self) -> tuple[list[_Table], InvalidArgument | None]:
+        """The tables that may be meant; and why one of them can't be read, which says nothing against the others."""
+        read: list[_Table] = []
+        refusal = None
+        for member in self._tables if len(self._tables) <= MOST_TABLES else ():
+            try:
+                read.append(self._read(member))
+            except InvalidArgument as error:
+                refusal = error
+        return read, refusal
 
     def _read(self, member: Member) -> _Table:
         file = self._directory / "paths"
@@ -152,8 +169,8 @@ class TablesOfImages:
         columns = list(table.reader.columns)
         paths = _texts(table.rows.column(path_column))
         columns[path_column] = replace(columns[path_column], type=ColumnType.TEXT, type_fits=())
-        arrays = [pa.chunked_array([pa.array(paths, pa.string())]) if at == path_column else plain(column)
-                  for at, column in enumerate(table.rows.columns)]  # fmt: skip
+        arrays = [plain(column) for column in table.rows.columns]
+        arrays[path_column] = pa.array(paths, pa.string())
         asked = columns[path_column].name
         columns, image_name, warnings = _named(columns, path_column)
         rows = pa.Table.from_arrays(arrays, schema=plain_schema(tuple(columns)))

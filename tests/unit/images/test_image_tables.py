@@ -185,6 +185,25 @@ def test_a_table_that_names_no_image_is_none_of_them(tmp_path: Path) -> None:
     assert got["label"] == ["cat", "cat", "dog"]
 
 
+def test_a_table_that_can_not_be_read_counts_where_folders_are_no_classes(tmp_path: Path) -> None:
+    ragged = {"prices.csv": b"pet,price\nrex\n"}
+
+    def open_ragged(path: Path, name: str) -> CommaTable:
+        raise InvalidArgument(Reason.FILE_NOT_A_TABLE, f"{name} is ragged")
+
+    path = packed(tmp_path / "pets.zip", {**PETS, **ragged})
+    assert read(open_images(path, "pets.zip", FileFormat(), (), LIMITS, open_ragged, tmp_path))["label"][0] == "cat"
+    path = packed(tmp_path / "pets.zip", {"all/1.png": png(), "all/2.png": png(), **ragged})
+    with pytest.raises(InvalidArgument, match=r"prices\.csv is ragged"):
+        open_images(path, "pets.zip", FileFormat(), (), LIMITS, open_ragged, tmp_path)
+
+
+def test_many_small_tables_are_no_lists_of_images(tmp_path: Path) -> None:
+    members = {f"{kind}/{number}.png": png() for kind in "ab" for number in range(30)}
+    notes = {f"notes/{number}.csv": f"file\n{number}.png\n".encode() for number in range(21)}
+    assert read(opened(tmp_path, {**members, **notes}))["label"] == ["a"] * 30 + ["b"] * 30
+
+
 def test_of_several_tables_one_is_chosen_by_name(tmp_path: Path) -> None:
     members = {"a/1.png": png(), "a/2.png": png(), "one.csv": b"file\n1.png\n", "two.csv": b"file,sex\n2.png,f\n"}
     message = "several of its tables name images: 'one.csv', 'two.csv'; say which in format.member"
