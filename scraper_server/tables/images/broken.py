@@ -11,9 +11,10 @@ TEXT_CHARACTERS = 200
 class BrokenImages:
     """The broken ones of `total` images, of which the share `allowed` may be broken."""
 
-    def __init__(self, file: str, total: int, allowed: float) -> None:
-        """`file` is what messages call the archive."""
+    def __init__(self, file: str, column: str, total: int, allowed: float) -> None:
+        """`file` is what messages call the archive, `column` the one that the images go into."""
         self._file = file
+        self._column = column
         self._total = total
         self._allowed = allowed
         self._count = 0
@@ -41,7 +42,7 @@ class BrokenImages:
         if not self._count:
             return ()
         message = f"{self._count} of {self._total} images are broken and were left out, first {self._examples[0].value}"
-        return (TableWarning(WarningKind.IMAGES_BROKEN, "image", message, self._count, tuple(self._examples)),)
+        return (TableWarning(WarningKind.IMAGES_BROKEN, self._column, message, self._count, tuple(self._examples)),)
 
     def _refusal(self, what: str) -> InvalidArgument:
         shown = "; ".join(f"'{example.value}'" for example in self._examples[:SHOWN])

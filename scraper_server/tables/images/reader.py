@@ -55,7 +55,7 @@ class ImageTable:
         )
         self._listing = _listing(archive, members, asked, self._options, open_table, directory)
         total = sum(each is not None for each in self._listing.wanted)
-        self._broken = BrokenImages(archive.name, total, self._options.max_broken_share)
+        self._broken = BrokenImages(archive.name, self._listing.image_name, total, self._options.max_broken_share)
         self._seen = SeenImages(self._options.shape)
         self._schema = plain_schema(self.columns)
 
