@@ -66,10 +66,11 @@ def test_floats_are_described_as_numpy_does(cells: list[float | None], pieces: i
     assert (numeric.minimum, numeric.maximum) == (present.min(), present.max())
     scale = float(np.abs(present).max()) or 1.0  # numpy itself overflows near the ends of the range
     shrunk = present / scale
-    assert numeric.mean / scale == pytest.approx(float(shrunk.mean()), abs=1e-12)
+    slack = max(1e-12, 4 * math.ulp(0.0) / scale)  # the smallest numbers of all have few digits
+    assert numeric.mean / scale == pytest.approx(float(shrunk.mean()), abs=slack)
     assert numeric.standard_deviation / scale == pytest.approx(float(shrunk.std()), abs=1e-7)
     expected = [float(each) for each in np.quantile(shrunk, [0.05, 0.25, 0.5, 0.75, 0.95])]
-    assert [each.value / scale for each in numeric.quantiles] == pytest.approx(expected, abs=1e-12)
+    assert [each.value / scale for each in numeric.quantiles] == pytest.approx(expected, abs=slack)
     assert sum(each.count for each in numeric.histogram) == len(present)
     for bar in numeric.histogram[:-1]:
         assert bar.count == np.count_nonzero((bar.lower <= present) & (present < bar.upper))
