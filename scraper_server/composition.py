@@ -1,6 +1,7 @@
 """Puts the service together."""
 
 import os
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from scraper_server.datasets.catalog import Datasets
 from scraper_server.datasets.names import DatasetNames
 from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.sql import SqlDatasetStore
-from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import Views
 from scraper_server.imports.downloads import Downloads
 from scraper_server.imports.imports import Imports
@@ -31,6 +31,11 @@ from scraper_server.sources.kaggle.kaggle_source import KaggleSource
 from scraper_server.sources.samples import SamplesSource
 from scraper_server.sources.source import SourceKind
 from scraper_server.sql_tables import jobs as job_tables
+from scraper_server.uploads.folder import UploadFolder
+from scraper_server.uploads.housekeeping import UploadHousekeeping
+from scraper_server.uploads.one_call import Uploads
+from scraper_server.uploads.sessions import UploadSessions
+from scraper_server.uploads.sql import SqlUploadSessionStore
 from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
 from servicekit.jobs.follow import JobFollower
@@ -69,11 +74,32 @@ class ScraperService:
         kaggle = KaggleSource(settings.kaggle_options(), accounts)
         sources = Sources({SourceKind.SAMPLES: SamplesSource(), SourceKind.KAGGLE: kaggle})
         datasets = Datasets(store, artifacts)
-        uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits)
-        quota = Quota(limits.quota_bytes, [store.used_bytes])
+        session_store = SqlUploadSessionStore(self._database)
+        quota = Quota(limits.quota_bytes, [store.used_bytes, session_store.announced_bytes])
+        uploads = Uploads(datasets, store, names, processes, work_directory / "uploads", limits, quota)
+        upload_folder = UploadFolder(work_directory / "upload-sessions")
+        upload_sessions = UploadSessions(
+            session_store,
+            jobs,
+            quota,
+            upload_folder,
+            limits.max_file_bytes,
+            timedelta(hours=settings.upload_session_hours),
+        )
+        housekeeping = UploadHousekeeping(upload_sessions, upload_folder)
         views = Views(datasets, store, artifacts, processes, work_directory / "views", quota)
         downloads = Downloads(work_directory / "downloads", settings.download_cache_bytes)
-        work = ImportWork(sources, datasets, jobs, processes, work_directory / "imports", limits, quota, downloads)
+        work = ImportWork(
+            sources,
+            datasets,
+            jobs,
+            processes,
+            work_directory / "imports",
+            limits,
+            quota,
+            downloads,
+            upload_sessions,
+        )
         runner = JobRunner(
             jobs,
             wakeups,
@@ -82,8 +108,10 @@ class ScraperService:
             concurrency=settings.concurrent_imports,
             lease_seconds=settings.job_lease_seconds,
         )
-        imports = Imports(jobs, JobFollower(jobs, wakeups), names, store, sources)
-        servicer = ScraperServicer(sources, OwnCredentials(vault, kaggle), imports, datasets, uploads, views)
+        imports = Imports(jobs, JobFollower(jobs, wakeups), names, store, sources, upload_sessions)
+        servicer = ScraperServicer(
+            sources, OwnCredentials(vault, kaggle), imports, datasets, uploads, upload_sessions, views
+        )
         self.rpc = RpcServer(
             settings,
             [
@@ -94,7 +122,18 @@ class ScraperService:
                 )
             ],
             verifier,
-            components=[*components, vault, processes, uploads, views, kaggle, work, _Watches(wakeups), runner],
+            components=[
+                *components,
+                vault,
+                processes,
+                uploads,
+                housekeeping,
+                views,
+                kaggle,
+                work,
+                _Watches(wakeups),
+                runner,
+            ],
             registry=registry,
         )
 

@@ -8,8 +8,8 @@ from servicekit.errors import Reason, ResourceExhausted
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """Turns the error of a full disk inside the block into one for the caller.
+def full_disk_told(kept: str = "nothing was kept") -> Iterator[None]:
+    """Turns the error of a full disk inside the block into one for the caller, who hears what was `kept`.
 
     Raises:
         ResourceExhausted: LIMIT_EXCEEDED.
@@ -19,5 +19,5 @@ def full_disk_told() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        message = "the server's disk is full: nothing was kept; delete data sets that are not needed, and try again"
+        message = f"the server's disk is full: {kept}; delete data sets that are not needed, and try again"
         raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message) from error

@@ -46,6 +46,8 @@ class Settings(ServerSettings):
     """How many times its compressed size a file may have, once it is larger than 64 MiB (ARCHIVE_TOO_DENSE)."""
     max_image_pixels: PositiveInt = ImageLimits.max_pixels
     """The most pixels of an image before it is resized (IMAGE_TOO_LARGE)."""
+    upload_session_hours: PositiveFloat = 72.0
+    """How long a file that is sent with WriteUpload is kept after its last byte, unless it is imported."""
     kaggle_endpoint: str = ""
     """The address of Kaggle's API, such as a test's; Kaggle's own if empty."""
     kaggle_username: str = ""

@@ -64,6 +64,19 @@ dataset_views = Table(
     Index("dataset_views_by_owner", "owner", "number"),
 )
 
+upload_sessions = Table(
+    "upload_sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("file_name", String, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("whole_sha256", String, nullable=False),
+    Column("create_time", UtcDateTime, nullable=False),
+    Index("upload_sessions_by_owner", "owner"),
+)
+
 artifacts = Table(
     "artifacts",
     metadata,

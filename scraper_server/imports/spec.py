@@ -6,18 +6,27 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from scraper_server.datasets.values import SourceOrigin
+from scraper_server.datasets.values import Origin
 from scraper_server.tables.formats import FileFormat
 
 
 @dataclass(frozen=True)
-class ImportSpec:
-    """What to import, and what to call it. An empty `display_name` takes the source's title."""
+class UploadRef:
+    """A file that was sent in an upload session."""
 
-    origin: SourceOrigin
+    session_id: str
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    """What to import, and what to call it. An empty `display_name` takes the source's title, or the file's name."""
+
+    origin: Origin
     dataset_id: str
     display_name: str = ""
     format: FileFormat = field(default_factory=FileFormat)
+    upload_session: str = ""
+    """The id of the session that has the file, if it was uploaded."""
 
     def to_json(self) -> dict[str, Any]:
         """As a job's spec."""

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.quota import Quota, Reservation
-from scraper_server.datasets.values import Dataset, SourceOrigin
+from scraper_server.datasets.values import Dataset, Origin, SourceOrigin, UploadOrigin
 from scraper_server.disk import full_disk_told
 from scraper_server.imports.cached_file import Claim
 from scraper_server.imports.downloads import Downloads
@@ -20,8 +21,9 @@ from scraper_server.imports.threads import settled
 from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.sources.catalog import Sources
-from scraper_server.sources.source import FileRequest, ResolvedFile, Source
+from scraper_server.sources.source import FileRequest
 from scraper_server.tables.conversion import ConversionPhase, ConvertedTable, convert
+from scraper_server.uploads.sessions import UploadSessions
 from servicekit.errors import NotFound, Unavailable
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.store import JobStore
@@ -33,6 +35,20 @@ T = TypeVar("T")
 LATEST_EVENTS = 10
 # In a job's folder, the name of its owner, by whom alone a job can be looked up.
 OWNER_FILE = "owner"
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """A file that is here, to be read only."""
+
+    path: Path
+    name: str
+    """Its ending helps to tell the format."""
+    title: str
+    """What to call the data set, unless its owner says so."""
+    origin: Origin
+    members: tuple[str, ...] = ()
+    """The members that are wanted of an archive, as patterns."""
 
 
 class ImportWork:
@@ -48,6 +64,7 @@ class ImportWork:
         limits: Limits,
         quota: Quota,
         downloads: Downloads,
+        uploads: UploadSessions,
     ) -> None:
         """`directory` has a folder for each job that is under way; nobody else uses it."""
         self._sources = sources
@@ -58,6 +75,7 @@ class ImportWork:
         self._limits = limits
         self._quota = quota
         self._downloads = downloads
+        self._uploads = uploads
 
     async def start(self) -> None:
         """Removes the folders of jobs that were cancelled while no server ran."""
@@ -97,22 +115,20 @@ class ImportWork:
         await self._downloads.release(job_id)
 
     async def _make(self, run: JobRun, directory: Path) -> ImportResult:
-        spec = ImportSpec.from_json(run.job.spec)
-        source = self._sources.find(spec.origin.source)
-        wanted = spec.origin
-        subject = f"the import of '{wanted.path or wanted.ref}'"
-        async with self._quota.reserved(run.job.owner, subject) as reservation:
+        spec, owner = ImportSpec.from_json(run.job.spec), run.job.owner
+        async with self._quota.reserved(owner, f"the import of '{_subject(spec.origin)}'") as reservation:
             async with reported(run) as meter:
-                file = await source.resolve(
-                    run.job.owner, FileRequest(wanted.ref, wanted.version, wanted.path, wanted.members)
-                )
-                path = await self._downloaded(run.job, source, file, directory, meter, reservation)
+                if isinstance(spec.origin, SourceOrigin):
+                    file = await self._downloaded(run.job, spec.origin, directory, meter, reservation)
+                else:
+                    file = await self._uploaded(run.job, spec.upload_session, spec.origin, directory, meter)
                 # A process of a killed server may still write into the folder of its attempt.
                 table_directory = directory / f"table-{run.attempt}"
-                table = await self._converted(path, file, spec, table_directory, meter)
-            await reservation.hold(table.size_bytes)  # in place of the download, which goes
-            origin = SourceOrigin(wanted.source, file.ref, file.version, file.path, file.members)
-            new = NewDataset(run.job.owner, spec.dataset_id, spec.display_name or file.title, origin, run.job.id)
+                table = await self._converted(file, spec, table_directory, meter)
+            # In place of the download, or of the upload whose session still counts: both go.
+            counted = file.origin.size_bytes if isinstance(file.origin, UploadOrigin) else 0
+            await reservation.hold(max(table.size_bytes - counted, 0))
+            new = NewDataset(owner, spec.dataset_id, spec.display_name or file.title, file.origin, run.job.id)
             return await _unbroken(self._kept(run, new, table, table_directory))
 
     async def _kept(self, run: JobRun, new: NewDataset, table: ConvertedTable, directory: Path) -> ImportResult:
@@ -124,11 +140,27 @@ class ImportWork:
         latest = await self._jobs.events(run.job.id, max(run.job.last_sequence - LATEST_EVENTS, 0), LATEST_EVENTS)
         if all(event.kind != DATASET_CREATED for event in latest):
             await run.emit(EventDraft(DATASET_CREATED, result.to_json()))
+        if session := ImportSpec.from_json(run.job.spec).upload_session:
+            await self._uploads.discard(run.job.owner, session, run.job.id)
         return result
 
+    async def _uploaded(
+        self, job: Job, session: str, origin: UploadOrigin, directory: Path, meter: Meter
+    ) -> FetchedFile:
+        def progress(read_bytes: int) -> None:
+            meter.update(ImportPhase.RESOLVING, read_bytes, origin.size_bytes)
+
+        await settled(_owned, directory, job.owner)
+        path, checked = await self._uploads.whole(job.owner, session, progress)
+        return FetchedFile(path, checked.file_name, checked.file_name, checked)
+
     async def _downloaded(
-        self, job: Job, source: Source, file: ResolvedFile, directory: Path, meter: Meter, reservation: Reservation
-    ) -> Path:
+        self, job: Job, wanted: SourceOrigin, directory: Path, meter: Meter, reservation: Reservation
+    ) -> FetchedFile:
+        source = self._sources.find(wanted.source)
+        request = FileRequest(wanted.ref, wanted.version, wanted.path, wanted.members)
+        file = await source.resolve(job.owner, request)
+
         async def progress(done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase.DOWNLOADING, done_bytes, total_bytes or file.size_bytes)
             await reservation.hold(max(done_bytes, total_bytes))
@@ -139,11 +171,10 @@ class ImportWork:
         claim = Claim(job.id, job.owner)
         path = await self._downloads.taken(claim, source, file, directory / "download", progress)
         await reservation.hold((await asyncio.to_thread(path.stat)).st_size)
-        return path
+        origin = SourceOrigin(wanted.source, file.ref, file.version, file.path, file.members)
+        return FetchedFile(path, file.name, file.title, origin, file.members)
 
-    async def _converted(
-        self, path: Path, file: ResolvedFile, spec: ImportSpec, directory: Path, meter: Meter
-    ) -> ConvertedTable:
+    async def _converted(self, file: FetchedFile, spec: ImportSpec, directory: Path, meter: Meter) -> ConvertedTable:
         def progress(phase: ConversionPhase, done_bytes: int, total_bytes: int) -> None:
             meter.update(ImportPhase(phase.value), done_bytes, total_bytes)
 
@@ -152,7 +183,7 @@ class ImportWork:
         try:
             work = partial(convert, members=file.members)
             table = await self._processes.run(
-                work, path, file.name, spec.format, self._limits, directory, report=progress
+                work, file.path, file.name, spec.format, self._limits, directory, report=progress
             )
         except Unavailable as error:  # the process died; another attempt may find more memory
             raise LostAttempt(error) from error
@@ -188,6 +219,11 @@ def _emptied(directory: Path) -> None:
     """Makes a folder with nothing in it."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
+
+
+def _subject(origin: Origin) -> str:
+    """What to call a file before it is here."""
+    return origin.file_name if isinstance(origin, UploadOrigin) else origin.path or origin.ref
 
 
 async def _unbroken(steps: Coroutine[None, None, T]) -> T:

@@ -3,13 +3,15 @@
 from flare.scraper.v1 import dataset_pb2, scraper_service_pb2, source_pb2
 
 from scraper_server.datasets.preview import Preview
-from scraper_server.datasets.uploads import UploadHeader
 from scraper_server.datasets.values import Dataset, Origin, SourceOrigin, UploadOrigin
+from scraper_server.imports.spec import UploadRef
 from scraper_server.rpc.column_messages import column_message, warning_message
 from scraper_server.rpc.format_messages import file_format, format_message
+from scraper_server.rpc.names import upload_session_id
+from scraper_server.rpc.upload_messages import announcement
 from scraper_server.sources.source import SourceKind
+from scraper_server.uploads.one_call import UploadHeader
 from servicekit.rpc.jobs import timestamp_message
-from servicekit.uploads import Announcement
 
 
 def dataset_message(dataset: Dataset) -> dataset_pb2.Dataset:
@@ -40,8 +42,10 @@ def origin_message(origin: Origin) -> source_pb2.DatasetOrigin:
     return source_pb2.DatasetOrigin(kaggle=kaggle)
 
 
-def import_origin(request: scraper_service_pb2.ImportDatasetRequest) -> SourceOrigin:
+def import_origin(request: scraper_service_pb2.ImportDatasetRequest) -> SourceOrigin | UploadRef:
     """What is to be imported."""
+    if request.WhichOneof("source") == "upload":
+        return UploadRef(upload_session_id(request.upload.session))
     if request.WhichOneof("source") == "sample":
         return SourceOrigin(SourceKind.SAMPLES, request.sample.sample)
     kaggle = request.kaggle
@@ -52,7 +56,7 @@ def upload_header(message: scraper_service_pb2.UploadHeader) -> UploadHeader:
     """What an upload will send."""
     return UploadHeader(
         dataset_id=message.dataset_id,
-        announced=Announcement(message.file_name, message.size_bytes, message.sha256),
+        announced=announcement(message.file_name, message.size_bytes, message.sha256),
         display_name=message.display_name,
         format=file_format(message.format),
     )

@@ -21,3 +21,8 @@ def view_ids(name: str) -> tuple[str, str]:
 def job_id(name: str) -> str:
     """The id in `importJobs/{import_job}`."""
     return name.split("/")[1]
+
+
+def upload_session_id(name: str) -> str:
+    """The id in `uploadSessions/{upload_session}`."""
+    return name.split("/")[1]

@@ -11,6 +11,7 @@ from flare.scraper.v1 import (
     scraper_service_pb2,
     scraper_service_pb2_grpc,
     source_pb2,
+    upload_session_pb2,
 )
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -18,15 +19,23 @@ from grpc.aio import ServicerContext
 
 from scraper_server.credentials.own_credentials import OwnCredentials
 from scraper_server.datasets.catalog import Datasets
-from scraper_server.datasets.uploads import Uploads
 from scraper_server.datasets.view_catalog import NewView, Views
 from scraper_server.imports.imports import Imports
-from scraper_server.rpc import dataset_messages, import_messages, source_messages, view_messages, view_stream
+from scraper_server.rpc import (
+    dataset_messages,
+    import_messages,
+    source_messages,
+    upload_messages,
+    view_messages,
+    view_stream,
+)
 from scraper_server.rpc.dataset_cache import DatasetCache
 from scraper_server.rpc.enums import LAYOUT_OF, PART_OF, SOURCE_KIND_OF
 from scraper_server.rpc.format_messages import file_format
-from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, view_ids
+from scraper_server.rpc.names import dataset_id, job_id, listed_dataset_id, upload_session_id, view_ids
 from scraper_server.sources.catalog import Sources
+from scraper_server.uploads.one_call import Uploads
+from scraper_server.uploads.sessions import UploadSessions
 from scraper_server.views.batches import EncodedBatch
 from servicekit.idempotency import RequestKey, request_key
 from servicekit.identity import current_caller
@@ -48,6 +57,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         imports: Imports,
         datasets: Datasets,
         uploads: Uploads,
+        upload_sessions: UploadSessions,
         views: Views,
     ) -> None:
         self._sources = sources
@@ -56,6 +66,7 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
         self._datasets = datasets
         self._described = DatasetCache(datasets)
         self._uploads = uploads
+        self._upload_sessions = upload_sessions
         self._views = views
 
     async def SearchDatasets(self, request: pb.SearchDatasetsRequest, context: Context) -> pb.SearchDatasetsResponse:
@@ -148,6 +159,33 @@ class ScraperServicer(scraper_service_pb2_grpc.ScraperServiceServicer):
             _request_key("UploadDataset", header.request_id, header),
         )
         return dataset_messages.dataset_message(dataset)
+
+    async def CreateUploadSession(
+        self, request: pb.CreateUploadSessionRequest, context: Context
+    ) -> upload_session_pb2.UploadSession:
+        wanted = request.upload_session
+        announced = upload_messages.announcement(wanted.file_name, wanted.size_bytes, wanted.sha256)
+        key = _request_key("CreateUploadSession", request.request_id, request)
+        return upload_messages.session_message(await self._upload_sessions.create(_owner(), announced, key))
+
+    async def GetUploadSession(
+        self, request: pb.GetUploadSessionRequest, context: Context
+    ) -> upload_session_pb2.UploadSession:
+        progress = await self._upload_sessions.get(_owner(), upload_session_id(request.name))
+        return upload_messages.session_message(progress)
+
+    async def DeleteUploadSession(self, request: pb.DeleteUploadSessionRequest, context: Context) -> Empty:
+        await self._upload_sessions.delete(_owner(), upload_session_id(request.name))
+        return Empty()
+
+    async def WriteUpload(
+        self, request_iterator: AsyncIterator[pb.WriteUploadRequest], context: Context
+    ) -> upload_session_pb2.UploadSession:
+        start = await first_of(request_iterator, "start")
+        progress = await self._upload_sessions.write(
+            _owner(), upload_session_id(start.session), start.offset, chunks_of(request_iterator)
+        )
+        return upload_messages.session_message(progress)
 
     async def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         return await self._described.message(_owner(), dataset_id(request.name))

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Refusal:
     reason: str
     text: str
     fields: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What varies in the text, for programs."""
 
 
 @dataclass
@@ -114,7 +116,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
         detail.Unpack(bad_request)
     assert info.domain == "flare"
     fields = tuple(violation.field for violation in bad_request.field_violations)
-    return Refusal(error.code(), info.reason, error.details() or "", fields)
+    return Refusal(error.code(), info.reason, error.details() or "", fields, dict(info.metadata))
 
 
 def survival_view(

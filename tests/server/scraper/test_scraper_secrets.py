@@ -26,7 +26,7 @@ from tests.server.scraper.kaggle_server import (
     people_catalogue,
 )
 from tests.server.scraper.scraper_calls import Caller, Server
-from tests.server.scraper.test_scraper_process import key_set
+from tests.server.scraper.scraper_process import key_set
 from tests.tokens import ISSUER
 
 if TYPE_CHECKING:

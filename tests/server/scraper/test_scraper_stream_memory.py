@@ -18,7 +18,7 @@ from flare.scraper.v1 import dataset_view_pb2 as view_pb
 from flare.scraper.v1 import scraper_service_pb2 as pb
 
 from tests.server.scraper.scraper_calls import Caller, eventually
-from tests.server.scraper.test_scraper_process import caller_at, key_set, started
+from tests.server.scraper.scraper_process import caller_at, key_set, started
 
 if TYPE_CHECKING:
     from tests.tokens import TokenIssuer

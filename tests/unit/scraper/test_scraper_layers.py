@@ -14,10 +14,11 @@ LAYERS = {
     "sources": set[str](),
     "credentials": {"sources"},
     "datasets": {"tables", "views", "sources"},
-    "imports": {"tables", "sources", "datasets"},
-    "rpc": {"tables", "views", "sources", "credentials", "datasets", "imports"},
+    "uploads": {"tables", "datasets"},
+    "imports": {"tables", "sources", "datasets", "uploads"},
+    "rpc": {"tables", "views", "sources", "credentials", "datasets", "uploads", "imports"},
 }
-SQL = {"credentials/sql.py", "datasets/sql.py", "datasets/references.py", "sql_tables.py"}
+SQL = {"credentials/sql.py", "datasets/sql.py", "datasets/references.py", "sql_tables.py", "uploads/sql.py"}
 
 
 def imported_by(file: Path) -> set[str]:

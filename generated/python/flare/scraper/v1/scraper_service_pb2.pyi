@@ -294,7 +294,9 @@ class ImportDatasetRequest(_message.Message):
 
     @_builtins.property
     def upload(self) -> _source_pb2.UploadRef:
-        """A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded."""
+        """A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded; if it fails, the file can
+        be imported again, such as with another format.
+        """
 
     @_builtins.property
     def format(self) -> _dataset_pb2.FileFormat:

@@ -216,7 +216,8 @@ class ScraperServiceServicer(object):
 
     def ImportDataset(self, request, context):
         """Starts to import a data set and returns the job at once; WatchImportJob follows it.
-        Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+        Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,7 +274,8 @@ class ScraperServiceServicer(object):
     def CreateUploadSession(self, request, context):
         """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
         of them. What is not imported in time is removed.
-        Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+        Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+        all the bytes that it announces.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,7 +289,8 @@ class ScraperServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUploadSession(self, request, context):
-        """Removes an upload session and its bytes.
+        """Removes an upload session and its bytes, and ends the stream that writes to it.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -295,9 +298,10 @@ class ScraperServiceServicer(object):
 
     def WriteUpload(self, request_iterator, context):
         """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-        stream for the same session ends this one with ABORTED.
-        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+        stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+        `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+        those before are kept; or if the whole has another sha256, the session is empty then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,8 @@ class ScraperServiceStub:
     """
     ImportDataset: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.ImportDatasetRequest, _import_job_pb2.ImportJob]
     """Starts to import a data set and returns the job at once; WatchImportJob follows it.
-    Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+    Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
     """
     GetImportJob: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetImportJobRequest, _import_job_pb2.ImportJob]
     """Returns an import job."""
@@ -89,17 +90,21 @@ class ScraperServiceStub:
     CreateUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateUploadSessionRequest, _upload_session_pb2.UploadSession]
     """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
     of them. What is not imported in time is removed.
-    Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+    Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+    all the bytes that it announces.
     """
     GetUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetUploadSessionRequest, _upload_session_pb2.UploadSession]
     """Returns an upload session; `received_bytes` says where to go on."""
     DeleteUploadSession: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteUploadSessionRequest, _empty_pb2.Empty]
-    """Removes an upload session and its bytes."""
+    """Removes an upload session and its bytes, and ends the stream that writes to it.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
+    """
     WriteUpload: _grpc.StreamUnaryMultiCallable[_scraper_service_pb2.WriteUploadRequest, _upload_session_pb2.UploadSession]
     """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-    stream for the same session ends this one with ABORTED.
-    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+    stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+    `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+    those before are kept; or if the whole has another sha256, the session is empty then.
     """
     GetDataset: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]
     """Returns a data set with the statistics of its columns."""
@@ -158,7 +163,8 @@ class ScraperServiceAsyncStub(ScraperServiceStub):
     """
     ImportDataset: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.ImportDatasetRequest, _import_job_pb2.ImportJob]  # type: ignore[assignment]
     """Starts to import a data set and returns the job at once; WatchImportJob follows it.
-    Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+    Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
     """
     GetImportJob: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetImportJobRequest, _import_job_pb2.ImportJob]  # type: ignore[assignment]
     """Returns an import job."""
@@ -184,17 +190,21 @@ class ScraperServiceAsyncStub(ScraperServiceStub):
     CreateUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateUploadSessionRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
     """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
     of them. What is not imported in time is removed.
-    Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+    Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+    all the bytes that it announces.
     """
     GetUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetUploadSessionRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
     """Returns an upload session; `received_bytes` says where to go on."""
     DeleteUploadSession: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.DeleteUploadSessionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Removes an upload session and its bytes."""
+    """Removes an upload session and its bytes, and ends the stream that writes to it.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
+    """
     WriteUpload: _aio.StreamUnaryMultiCallable[_scraper_service_pb2.WriteUploadRequest, _upload_session_pb2.UploadSession]  # type: ignore[assignment]
     """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-    stream for the same session ends this one with ABORTED.
-    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-    INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+    stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+    Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+    `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+    those before are kept; or if the whole has another sha256, the session is empty then.
     """
     GetDataset: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetRequest, _dataset_pb2.Dataset]  # type: ignore[assignment]
     """Returns a data set with the statistics of its columns."""
@@ -286,7 +296,8 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_import_job_pb2.ImportJob, _abc.Awaitable[_import_job_pb2.ImportJob]]:
         """Starts to import a data set and returns the job at once; WatchImportJob follows it.
-        Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+        Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
         """
 
     @_abc_1.abstractmethod
@@ -354,7 +365,8 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_upload_session_pb2.UploadSession, _abc.Awaitable[_upload_session_pb2.UploadSession]]:
         """Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
         of them. What is not imported in time is removed.
-        Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+        Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+        all the bytes that it announces.
         """
 
     @_abc_1.abstractmethod
@@ -371,7 +383,9 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scraper_service_pb2.DeleteUploadSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Removes an upload session and its bytes."""
+        """Removes an upload session and its bytes, and ends the stream that writes to it.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
+        """
 
     @_abc_1.abstractmethod
     def WriteUpload(
@@ -380,9 +394,10 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_upload_session_pb2.UploadSession, _abc.Awaitable[_upload_session_pb2.UploadSession]]:
         """Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-        stream for the same session ends this one with ABORTED.
-        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-        INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+        stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+        Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+        `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+        those before are kept; or if the whole has another sha256, the session is empty then.
         """
 
     @_abc_1.abstractmethod

@@ -685,7 +685,8 @@ type ImportDatasetRequest_Kaggle struct {
 }
 
 type ImportDatasetRequest_Upload struct {
-	// A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded.
+	// A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded; if it fails, the file can
+	// be imported again, such as with another format.
 	Upload *UploadRef `protobuf:"bytes,7,opt,name=upload,proto3,oneof"`
 }
 

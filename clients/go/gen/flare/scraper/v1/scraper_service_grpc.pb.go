@@ -36,7 +36,8 @@ type ScraperServiceClient interface {
 	// Returns NOT_FOUND if the caller has set none.
 	DeleteSourceCredentials(ctx context.Context, in *DeleteSourceCredentialsRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Starts to import a data set and returns the job at once; WatchImportJob follows it.
-	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
 	ImportDataset(ctx context.Context, in *ImportDatasetRequest, opts ...grpc.CallOption) (*ImportJob, error)
 	// Returns an import job.
 	GetImportJob(ctx context.Context, in *GetImportJobRequest, opts ...grpc.CallOption) (*ImportJob, error)
@@ -58,16 +59,19 @@ type ScraperServiceClient interface {
 	UploadDataset(ctx context.Context, opts ...grpc.CallOption) (ScraperService_UploadDatasetClient, error)
 	// Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
 	// of them. What is not imported in time is removed.
-	// Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+	// Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+	// all the bytes that it announces.
 	CreateUploadSession(ctx context.Context, in *CreateUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error)
 	// Returns an upload session; `received_bytes` says where to go on.
 	GetUploadSession(ctx context.Context, in *GetUploadSessionRequest, opts ...grpc.CallOption) (*UploadSession, error)
-	// Removes an upload session and its bytes.
+	// Removes an upload session and its bytes, and ends the stream that writes to it.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
 	DeleteUploadSession(ctx context.Context, in *DeleteUploadSessionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-	// stream for the same session ends this one with ABORTED.
-	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+	// stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+	// `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+	// those before are kept; or if the whole has another sha256, the session is empty then.
 	WriteUpload(ctx context.Context, opts ...grpc.CallOption) (ScraperService_WriteUploadClient, error)
 	// Returns a data set with the statistics of its columns.
 	GetDataset(ctx context.Context, in *GetDatasetRequest, opts ...grpc.CallOption) (*Dataset, error)
@@ -445,7 +449,8 @@ type ScraperServiceServer interface {
 	// Returns NOT_FOUND if the caller has set none.
 	DeleteSourceCredentials(context.Context, *DeleteSourceCredentialsRequest) (*emptypb.Empty, error)
 	// Starts to import a data set and returns the job at once; WatchImportJob follows it.
-	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+	// Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
 	ImportDataset(context.Context, *ImportDatasetRequest) (*ImportJob, error)
 	// Returns an import job.
 	GetImportJob(context.Context, *GetImportJobRequest) (*ImportJob, error)
@@ -467,16 +472,19 @@ type ScraperServiceServer interface {
 	UploadDataset(ScraperService_UploadDatasetServer) error
 	// Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
 	// of them. What is not imported in time is removed.
-	// Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+	// Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+	// all the bytes that it announces.
 	CreateUploadSession(context.Context, *CreateUploadSessionRequest) (*UploadSession, error)
 	// Returns an upload session; `received_bytes` says where to go on.
 	GetUploadSession(context.Context, *GetUploadSessionRequest) (*UploadSession, error)
-	// Removes an upload session and its bytes.
+	// Removes an upload session and its bytes, and ends the stream that writes to it.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
 	DeleteUploadSession(context.Context, *DeleteUploadSessionRequest) (*emptypb.Empty, error)
 	// Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-	// stream for the same session ends this one with ABORTED.
-	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+	// stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+	// Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+	// `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+	// those before are kept; or if the whole has another sha256, the session is empty then.
 	WriteUpload(ScraperService_WriteUploadServer) error
 	// Returns a data set with the statistics of its columns.
 	GetDataset(context.Context, *GetDatasetRequest) (*Dataset, error)

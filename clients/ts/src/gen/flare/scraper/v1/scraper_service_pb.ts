@@ -298,7 +298,8 @@ export type ImportDatasetRequest = Message<"flare.scraper.v1.ImportDatasetReques
     case: "kaggle";
   } | {
     /**
-     * A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded.
+     * A file that was sent by WriteUpload, whole. Its session is gone once the job succeeded; if it fails, the file can
+     * be imported again, such as with another format.
      *
      * @generated from field: flare.scraper.v1.UploadRef upload = 7;
      */
@@ -1504,7 +1505,8 @@ export const ScraperService: GenService<{
   },
   /**
    * Starts to import a data set and returns the job at once; WatchImportJob follows it.
-   * Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id.
+   * Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a data set, or an import under way, of this id, and
+   * INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if bytes of the upload are missing.
    *
    * @generated from rpc flare.scraper.v1.ScraperService.ImportDataset
    */
@@ -1582,7 +1584,8 @@ export const ScraperService: GenService<{
   /**
    * Begins an upload that can be gone on with after a cut: WriteUpload sends its bytes, ImportDataset makes a data set
    * of them. What is not imported in time is removed.
-   * Returns RESOURCE_EXHAUSTED with LIMIT_EXCEEDED or QUOTA_EXCEEDED if the file is larger than allowed.
+   * Returns RESOURCE_EXHAUSTED with FILE_TOO_LARGE or QUOTA_EXCEEDED if the file is larger than allowed: a session takes
+   * all the bytes that it announces.
    *
    * @generated from rpc flare.scraper.v1.ScraperService.CreateUploadSession
    */
@@ -1602,7 +1605,8 @@ export const ScraperService: GenService<{
     output: typeof UploadSessionSchema;
   },
   /**
-   * Removes an upload session and its bytes.
+   * Removes an upload session and its bytes, and ends the stream that writes to it.
+   * Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an import reads it.
    *
    * @generated from rpc flare.scraper.v1.ScraperService.DeleteUploadSession
    */
@@ -1613,9 +1617,10 @@ export const ScraperService: GenService<{
   },
   /**
    * Takes bytes of an upload: where they begin, then the bytes in chunks. What has arrived before a cut is kept. Another
-   * stream for the same session ends this one with ABORTED.
-   * Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end, and
-   * INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced, or the whole has another sha256.
+   * stream for the same session ends this one with ABORTED (UPLOAD_TAKEN_OVER).
+   * Returns OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH) if they do not begin where the bytes received so far end; the error's
+   * `received_bytes` says where that is. Returns INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if more arrive than announced,
+   * those before are kept; or if the whole has another sha256, the session is empty then.
    *
    * @generated from rpc flare.scraper.v1.ScraperService.WriteUpload
    */

@@ -1,14 +1,16 @@
-"""Makes data sets of files that callers send."""
+"""Makes data sets of files that callers send in one call."""
 
 import asyncio
 import shutil
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.names import DatasetNames
+from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.store import DatasetStore
 from scraper_server.datasets.values import Dataset, UploadOrigin
 from scraper_server.disk import full_disk_told
@@ -44,6 +46,7 @@ class Uploads:
         processes: Processes,
         directory: Path,
         limits: Limits,
+        quota: Quota,
     ) -> None:
         """`directory` holds files while they arrive; nobody else uses it."""
         self._datasets = datasets
@@ -52,6 +55,7 @@ class Uploads:
         self._processes = processes
         self._directory = directory
         self._limits = limits
+        self._quota = quota
 
     async def start(self) -> None:
         """Removes what uploads left that were cut short by the end of the server."""
@@ -69,28 +73,36 @@ class Uploads:
         Raises:
             AlreadyExists: NAME_TAKEN, before anything is taken.
             InvalidArgument: UPLOAD_INCOMPLETE, FILE_NOT_A_TABLE, FILE_EMPTY.
-            ResourceExhausted: FILE_TOO_LARGE, before anything is taken.
+            ResourceExhausted: FILE_TOO_LARGE or QUOTA_EXCEEDED, before anything is taken.
         """
         known = await self._store.remembered(request)
         if known is not None:
             return await self._datasets.get(owner, known)
         refuse_larger(header.announced, self._limits.max_file_bytes, Reason.FILE_TOO_LARGE, LIMIT_SETTING)
         wanted = checked(header.format)
-        name = PurePosixPath(header.announced.file_name.replace("\\", "/")).name
+        name = header.announced.file_name
         dataset_id = await self._names.chosen(owner, header.dataset_id, PurePosixPath(name).stem)
-        directory = self._directory / uuid.uuid4().hex
-        table_directory = directory / "table"
-        await asyncio.to_thread(table_directory.mkdir, parents=True)
-        try:
+        async with self._quota.reserved(owner, f"file '{name}'") as reservation, self._scratch() as directory:
+            await reservation.hold(header.announced.size_bytes)
             with full_disk_told():
-                file = directory / f"file{PurePosixPath(name).suffix}"
+                file, table_directory = directory / "file", directory / "table"
+                await asyncio.to_thread(table_directory.mkdir)
                 sha256 = await receive_file(file, header.announced, chunks)
                 table = await self._processes.run(
                     convert, file, name, wanted, self._limits, table_directory, report=_unheard
                 )
+                await reservation.hold(table.size_bytes)  # in place of the file, which goes
                 origin = UploadOrigin(name, header.announced.size_bytes, sha256)
                 new = NewDataset(owner, dataset_id, header.display_name or name, origin)
                 return await self._kept(new, header, table, table_directory, request)
+
+    @asynccontextmanager
+    async def _scratch(self) -> AsyncIterator[Path]:
+        """A folder for as long as the block runs."""
+        directory = self._directory / uuid.uuid4().hex
+        await asyncio.to_thread(directory.mkdir)
+        try:
+            yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -1,0 +1,1 @@
+"""Files on their way to the server, in as many calls as it takes."""
