@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
@@ -58,23 +59,20 @@ class ArrivingFile:
             InvalidArgument: UPLOAD_INCOMPLETE, if they are more than announced; those before are kept.
         """
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
-        waiting: list[Bytes] = []
-        writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        writing.set_result(None)
+        writing = _Writing(partial(self._append, descriptor))
         count = self.size_bytes
         try:
             async for chunk in chunks:
                 count += len(chunk)
                 if count > self._announced.size_bytes:
                     raise self._incomplete(f"more than the announced {self._announced.size_bytes} bytes arrived")
-                waiting.append(chunk)
-                if writing.done() or sum(map(len, waiting)) >= WAITING_BYTES:
-                    await asyncio.wait([writing])
-                    writing.result()
-                    writing = asyncio.ensure_future(asyncio.to_thread(self._append, descriptor, waiting))
-                    waiting = []
+                writing.add(chunk)
+                await writing.room()
         finally:
-            await uninterrupted(self._written(writing, descriptor, waiting))
+            try:
+                await uninterrupted(writing.end())
+            finally:
+                os.close(descriptor)
 
     async def sync(self) -> None:
         """Returns once the bytes are on the disk."""
@@ -92,14 +90,6 @@ class ArrivingFile:
         if self._announced.sha256 not in ("", found):
             raise self._incomplete(f"its sha256 is {found}, not the announced {self._announced.sha256}")
         return found
-
-    async def _written(self, writing: asyncio.Future[None], descriptor: int, waiting: Sequence[Bytes]) -> None:
-        """Waits for what is being written, writes what waits, and closes the file."""
-        try:
-            await writing
-            await asyncio.to_thread(self._append, descriptor, waiting)
-        finally:
-            os.close(descriptor)
 
     def _append(self, descriptor: int, chunks: Sequence[Bytes]) -> None:
         for chunk in chunks:
@@ -131,6 +121,49 @@ class ArrivingFile:
         name = self._announced.file_name
         message = f"file '{name}' did not arrive whole: {problem}; {self._remedy}"
         return InvalidArgument(Reason.UPLOAD_INCOMPLETE, message, file=name)
+
+
+class _Writing:
+    """Writes chunks in a thread, one batch at a time: those that came while the one before was written."""
+
+    def __init__(self, write: Callable[[Sequence[Bytes]], None]) -> None:
+        self._write = write
+        self._waiting: list[Bytes] = []
+        self._under_way: asyncio.Future[None] | None = None
+
+    def add(self, chunk: Bytes) -> None:
+        """Has it written, at once if nothing else is."""
+        self._waiting.append(chunk)
+        self._go_on()
+
+    async def room(self) -> None:
+        """Returns when not too much waits. Raises what a write raised: after that nothing more is written."""
+        while self._under_way is not None:
+            if self._under_way.done():
+                self._under_way.result()
+                self._go_on()
+            if sum(map(len, self._waiting)) < WAITING_BYTES:
+                return
+            await asyncio.wait([self._under_way])
+
+    async def end(self) -> None:
+        """Returns when all is written. Raises what a write raised."""
+        while self._under_way is not None:
+            batch = self._under_way
+            await asyncio.wait([batch])
+            batch.result()
+            self._go_on()
+            if self._under_way is batch:
+                return
+
+    def _go_on(self, *_: object) -> None:
+        before = self._under_way
+        if before is not None and (not before.done() or before.exception() is not None):
+            return
+        if self._waiting:
+            batch, self._waiting = self._waiting, []
+            self._under_way = asyncio.ensure_future(asyncio.to_thread(self._write, batch))
+            self._under_way.add_done_callback(self._go_on)
 
 
 async def receive_file(path: Path, announced: Announcement, chunks: AsyncIterator[Bytes]) -> str:

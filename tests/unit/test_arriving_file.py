@@ -57,6 +57,51 @@ async def test_a_cancelled_stream_leaves_all_that_came(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"".join(content)
 
 
+async def test_what_came_is_written_though_no_more_comes(tmp_path: Path) -> None:
+    file = ArrivingFile(tmp_path / "a", Announcement("a.bin", 100))
+    end = asyncio.Event()
+
+    async def stalled() -> AsyncIterator[bytes]:
+        for chunk in (b"01", b"23", b"45"):  # the first is being written while the others come
+            yield chunk
+        await end.wait()
+
+    taking = asyncio.create_task(file.take(stalled()))
+    async with asyncio.timeout(20):
+        while file.size_bytes < 6:  # noqa: ASYNC110  # no event tells it
+            await asyncio.sleep(0.001)
+    assert (tmp_path / "a").read_bytes() == b"012345"
+    end.set()
+    await taking
+
+
+async def test_nothing_is_written_after_a_write_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = os.pwrite
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail_once(descriptor: int, data: memoryview, position: int) -> int:
+        if not failed.is_set() and position:
+            loop.call_soon_threadsafe(failed.set)
+            raise OSError(5, "Input/output error")
+        return written(descriptor, data, position)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"01"
+        while not (tmp_path / "a").stat().st_size:  # noqa: ASYNC110  # no event tells it
+            await asyncio.sleep(0.001)
+        yield b"23"
+        await failed.wait()
+        yield b"45"
+        yield b"67"
+
+    monkeypatch.setattr(os, "pwrite", fail_once)
+    file = ArrivingFile(tmp_path / "a", Announcement("a.bin", 8))
+    with pytest.raises(OSError, match="Input/output"):
+        await file.take(chunks())
+    assert (tmp_path / "a").read_bytes() == b"01"
+
+
 async def test_what_is_more_than_announced_is_not_taken(tmp_path: Path) -> None:
     file = ArrivingFile(tmp_path / "a", Announcement("a.bin", 5))
     with pytest.raises(InvalidArgument, match=r"'a.bin' did not arrive whole: more than the announced 5 bytes"):

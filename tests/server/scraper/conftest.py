@@ -25,7 +25,7 @@ async def scraper(token_issuer: "TokenIssuer", tmp_path_factory: pytest.TempPath
     await service.prepare()
     port = await service.rpc.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Server(channel, token_issuer, directory)
+        yield Server(channel, token_issuer, directory, port)
     await service.rpc.drain()
     await service.close()
 

@@ -149,6 +149,7 @@ class Server:
     channel: grpc.aio.Channel
     issuer: "TokenIssuer"
     directory: Path
+    port: int = 0
 
     def caller(self, subject: str | None = None) -> Caller:
         """Somebody; nobody that was here before, unless named."""

@@ -55,4 +55,4 @@ async def started(directory: Path, **settings: str) -> tuple[asyncio.subprocess.
 @asynccontextmanager
 async def caller_at(port: int, issuer: TokenIssuer, directory: Path) -> AsyncIterator[Caller]:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Server(channel, issuer, directory).caller("accounts/ann")
+        yield Server(channel, issuer, directory, port).caller("accounts/ann")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
+import grpc
 from flare.scraper.v1 import dataset_pb2, dataset_view_pb2, scraper_service_pb2_grpc, source_pb2
 from flare.scraper.v1 import scraper_service_pb2 as pb
 
 from flare_client.aio.import_jobs import ImportJobHandle
-from flare_client.aio.runtime import closing
-from flare_client.aio.service import Service
+from flare_client.aio.runtime import closing, in_thread
+from flare_client.aio.service import OnInterruption, Service
+from flare_client.aio.uploads import OnProgress, Upload
 from flare_client.choices import choose
+from flare_client.errors import FlareError
 from flare_client.names import Reference, dataset_name, view_name
 from flare_client.reading import ReadingOptions, file_format
 from flare_client.searching import SearchOptions, search_filter, search_sort
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE_SIZE = 200
-OnProgress = Callable[[int, int], object]
+# Larger files are sent in upload sessions: to send one again from its beginning would take a while.
+ONE_CALL_BYTES = 32 * 1024**2
 
 
 class Datasets:
@@ -107,6 +111,30 @@ class Datasets:
         job = await self._service.call(self._stub.ImportDataset, request, safe=True, seconds=60.0)
         return ImportJobHandle(self._service, job)
 
+    async def import_file(
+        self,
+        file: str | Path,
+        *,
+        dataset_id: str = "",
+        display_name: str = "",
+        on_progress: OnProgress | None = None,
+        on_interruption: OnInterruption | None = None,
+        **reading: Unpack[ReadingOptions],
+    ) -> ImportJobHandle:
+        """Sends a file and starts to import it; `.wait()` gives the data set.
+
+        What has arrived stays on the server for days, whatever happens here: the same file, sent again by whichever
+        process, goes on where it stopped. That also holds for a file that could not be imported, such as with the wrong
+        delimiter. `on_progress` is called with the bytes sent and the bytes in all, `on_interruption` with the cause
+        each time that the connection broke.
+
+        Raises:
+            FlareError: The file is refused, such as FILE_TOO_LARGE, QUOTA_EXCEEDED or NAME_TAKEN.
+            OSError: The file can't be read.
+        """
+        content = await in_thread(file_content, Path(file))
+        return await self._import_content(content, dataset_id, display_name, reading, on_progress, on_interruption)
+
     async def upload(
         self,
         table: str | Path | pd.DataFrame,
@@ -119,16 +147,20 @@ class Datasets:
     ) -> dataset_pb2.Dataset:
         """Makes a data set of a file or a DataFrame.
 
-        `on_progress` is called with the bytes sent and the bytes in all.
+        What is larger than 32 MiB is sent as `import_file` does. `on_progress` is called with the bytes sent and the
+        bytes in all.
 
         Raises:
             FlareError: The table is refused, such as FILE_NOT_A_TABLE or NAME_TAKEN.
             OSError: The file can't be read.
         """
         if isinstance(table, (str, Path)):
-            content = file_content(Path(table))
+            content = await in_thread(file_content, Path(table))
         else:
-            content = frame_content(dataset_id or "table", table)
+            content = await in_thread(frame_content, dataset_id or "table", table)
+        if content.size_bytes > ONE_CALL_BYTES:
+            job = await self._import_content(content, dataset_id, display_name, reading, on_progress, None)
+            return await job.wait()
         header = pb.UploadHeader(
             dataset_id=dataset_id,
             file_name=content.file_name,
@@ -141,6 +173,38 @@ class Datasets:
         return await self._service.send(
             self._stub.UploadDataset, lambda: _upload(header, content, on_progress), safe=True
         )
+
+    async def _import_content(
+        self,
+        content: Content,
+        dataset_id: str,
+        display_name: str,
+        reading: ReadingOptions,
+        on_progress: OnProgress | None,
+        on_interruption: OnInterruption | None,
+    ) -> ImportJobHandle:
+        if dataset_id and await self._exists(dataset_id):  # said before the file is sent, not after
+            message = f"you have a data set 'datasets/{dataset_id}' already: choose another dataset_id"
+            raise FlareError(grpc.StatusCode.ALREADY_EXISTS, "NAME_TAKEN", message)
+        session = await Upload(self._service, content).send(on_progress, on_interruption)
+        request = pb.ImportDatasetRequest(
+            upload=source_pb2.UploadRef(session=session.name),
+            dataset_id=dataset_id,
+            display_name=display_name,
+            format=file_format(reading),
+            request_id=str(uuid4()),
+        )
+        job = await self._service.call(self._stub.ImportDataset, request, safe=True, seconds=60.0)
+        return ImportJobHandle(self._service, job)
+
+    async def _exists(self, dataset_id: str) -> bool:
+        try:
+            await self.get(dataset_id)
+        except FlareError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
 
     async def list(self) -> builtins.list[dataset_pb2.Dataset]:
         """All data sets, newest first, without the statistics of their columns."""

@@ -22,6 +22,7 @@ from grpc.aio import (
 
 Lock = asyncio.Lock
 sleep = asyncio.sleep
+in_thread = asyncio.to_thread
 
 T = TypeVar("T")
 Stream = AsyncGenerator[T, None]
@@ -41,6 +42,7 @@ __all__ = [
     "UnaryUnaryMultiCallable",
     "closing",
     "each",
+    "in_thread",
     "messages",
     "open_channel",
     "sleep",

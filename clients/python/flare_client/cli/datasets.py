@@ -14,6 +14,7 @@ from flare_client.cli.arguments import byte_count, pairs
 from flare_client.cli.dataset_words import format_text, origin_text, type_text
 from flare_client.cli.fitting import fitted
 from flare_client.cli.import_display import follow_import
+from flare_client.cli.interruption import keeps_what_arrived
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.progress import ByteProgress
 from flare_client.cli.words import byte_size, moment, quantity
@@ -159,16 +160,18 @@ def upload(
     read: Reading = None,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Make a data set of a file of your own."""
-    with flare_client.connect() as flare, ByteProgress(f"uploading {file.name}") as progress:
-        dataset = flare.datasets.upload(
-            file,
-            dataset_id=dataset_id,
-            display_name=name,
-            on_progress=progress.update,
-            **_reading(delimiter, encoding, types, read),
-        )
-    _print_made(dataset, output)
+    """Make a data set of a file of your own. An upload that was interrupted goes on where it stopped."""
+    with flare_client.connect() as flare:
+        with keeps_what_arrived(), ByteProgress(f"uploading {file.name}") as bar:
+            job = flare.datasets.import_file(
+                file,
+                dataset_id=dataset_id,
+                display_name=name,
+                on_progress=bar.update,
+                on_interruption=bar.interrupted,
+                **_reading(delimiter, encoding, types, read),
+            )
+        _print_made(follow_import(job), output)
 
 
 @app.command("list")

@@ -15,9 +15,7 @@ from flare_client.jobs_state import state_name
 def follow_import(job: ImportJobHandle, after: int = 0) -> dataset_pb2.Dataset:
     """Shows a bar until the job ends. Raises FlareError if it does not end well."""
     with leaves_running(job.name), ByteProgress("waiting") as bar:
-        for content in job.messages(
-            after, on_interruption=lambda cause: bar.note(f"connection lost, going on as soon as possible: {cause}")
-        ):
+        for content in job.messages(after, on_interruption=bar.interrupted):
             if content.HasField("progress"):
                 progress = content.progress
                 bar.describe(short_name(import_job_pb2.ImportPhase, progress.phase) or state_name(job.job.state))

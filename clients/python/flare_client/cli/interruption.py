@@ -1,4 +1,4 @@
-"""Ctrl-C while a job is watched."""
+"""Ctrl-C while a job is watched, or a file is sent."""
 
 from __future__ import annotations
 
@@ -18,4 +18,14 @@ def leaves_running(job_name: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         stderr().print(f"\n{job_name} goes on without you. Watch it again: flare jobs watch {job_name}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def keeps_what_arrived() -> Iterator[None]:
+    """Ends the command on Ctrl-C and says that what was sent is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stderr().print("\nWhat has arrived is kept: the same command goes on where it stopped.", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -44,6 +44,10 @@ class ByteProgress:
         """Says what is being done."""
         self._progress.update(self._task, description=description)
 
+    def interrupted(self, cause: object) -> None:
+        """Says that a connection broke."""
+        self.note(f"connection lost, going on as soon as possible: {cause}")
+
     def note(self, text: str) -> None:
         """Prints a line above the bar."""
         self._progress.console.print(text)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import grpc
 from grpc import (
@@ -38,10 +38,19 @@ __all__ = [
     "UnaryUnaryMultiCallable",
     "closing",
     "each",
+    "in_thread",
     "messages",
     "open_channel",
     "sleep",
 ]
+
+
+P = ParamSpec("P")
+
+
+def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Does the work where it is called: only an event loop must not wait for it."""
+    return work(*args, **kwargs)
 
 
 class Silence(Exception):

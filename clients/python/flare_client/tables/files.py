@@ -29,9 +29,10 @@ class Content:
         self.sha256 = sha256
         self._source = source
 
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, in pieces of at most 1 MiB."""
+    def chunks(self, begin: int = 0) -> Iterator[bytes]:
+        """The bytes from a position on, in pieces of at most 1 MiB."""
         with self._open() as file:
+            file.seek(begin)
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
