@@ -12,7 +12,7 @@ from flare.scraper.v1 import scraper_service_pb2 as pb
 
 from tests.kaggle_emulator import Catalogue, KaggleEmulator, RequestKind
 from tests.kaggle_walk import PATIENT, SIZE, Stuck, Walk, served, undisturbed_digest
-from tests.server.scraper.test_scraper_process import caller_at, key_set, started
+from tests.server.scraper.scraper_process import caller_at, key_set, started
 
 if TYPE_CHECKING:
     from tests.tokens import TokenIssuer
