@@ -23,3 +23,17 @@ class Sizes:
     """rows of each of them"""
     stream_rows: int = 1_000_000
     """rows of the view of stream_view"""
+    training_rows: int = 200_000
+    """rows of the table that perceptrons train on; a tenth validates, a tenth tests"""
+    image_rows: int = 10_000
+    """rows of the table of 3x16x16 images that the CNN trains on"""
+    training_epochs: int = 6
+    """epochs of each run of a training; the first one warms up and doesn't count"""
+    training_threads: int = 1
+    """processor threads of each side"""
+    one_row_rows: int = 2_000
+    """rows that the one-row-at-a-time loop is measured with"""
+    first_batch_rows: int = 1_000_000
+    """rows of the view of first_batch_cold and first_batch_cached"""
+    watchers: int = 1_000
+    """watchers of watchers_overhead"""

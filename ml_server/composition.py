@@ -25,6 +25,7 @@ from ml_server.settings import Settings
 from ml_server.tables import jobs
 from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.jobs import KIND, TrainingJobs, is_training
+from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
 from ml_server.views.scraper import MESSAGE_BYTES, ScraperClient
@@ -77,11 +78,10 @@ class MlService:
         models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(is_training, job_store))
         training_jobs = TrainingJobs(job_store, store, models, scraper)
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
-        executor = LocalExecutor()
+        executor = LocalExecutor(settings.warm_workers)
         fetched = FetchedViews(directory / "ml-views", scraper)
-        work = TrainingWork(
-            store, artifacts, scraper, fetched, executor, directory / "ml-jobs", settings.worker_threads
-        )
+        threads = Threads(settings.worker_threads, settings.concurrent_jobs)
+        work = TrainingWork(store, artifacts, scraper, fetched, executor, directory / "ml-jobs", threads)
         runner = JobRunner(
             job_store,
             wakeups,

@@ -1,6 +1,7 @@
 """The settings of the ML service, from the environment: `FLARE_ML_LISTEN_ADDRESS` and so on."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -34,8 +35,11 @@ class Settings(ServerSettings):
     """How many of them may be one person's; 0 for no limit. Others wait in the queue."""
     job_lease_seconds: PositiveInt = 60
     """How long the jobs of a server that died wait for another one to take them."""
-    worker_threads: PositiveInt = 1
-    """Processor threads of one training job."""
+    worker_threads: PositiveInt | Literal["auto"] = "auto"
+    """Processor threads of one training job. `auto` shares the cores out among as many jobs as run at a time, and gives
+    one to a job with small batches."""
+    warm_workers: NonNegativeInt = 1
+    """Worker processes that wait for a job, so that it starts at once."""
     max_model_parameters: PositiveInt = 500_000_000
     """Learned numbers of the largest network that may be made."""
     max_upload_bytes: PositiveInt = 4 * 1024**3

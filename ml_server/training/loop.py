@@ -218,7 +218,8 @@ class _Clock:
 
     def __init__(self, position: Position) -> None:
         self._position = position
-        self._noted = self._told = time.monotonic()
+        self._noted = time.monotonic()
+        self._told = -math.inf  # so that the first step is told at once
 
     def is_due(self) -> bool:
         """True if nothing was told for PROGRESS_SECONDS."""

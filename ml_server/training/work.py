@@ -34,6 +34,7 @@ from ml_server.training.events import (
 from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
 from ml_server.training.task import Broke, Failed, Finished, Provenance, Told, TrainingTask
+from ml_server.training.threads import Threads
 from ml_server.views.fetched import FetchedViews
 from ml_server.views.values import View
 from servicekit.artifacts import ArtifactStore
@@ -101,9 +102,9 @@ class TrainingWork:
         fetched: FetchedViews,
         executor: Executor,
         directory: Path,
-        threads: int,
+        threads: Threads,
     ) -> None:
-        """`directory` is where jobs keep what they need to go on after a loss; `threads` is what one job may use."""
+        """`directory` is where jobs keep what they need to go on after a loss; `threads` says what each may use."""
         self._models = models
         self._artifacts = artifacts
         self._views = views
@@ -196,7 +197,7 @@ class TrainingWork:
             initial_weights=weights,
             checkpoints=directory / "checkpoints",
             output=directory / "version",
-            threads=self._threads,
+            threads=self._threads.of(spec.plan),
             provenance=Provenance(run.job.id, view.name, view.digest),
             logged_epochs=run.job.progress["finished_epochs"] if run.job.progress else 0,
         )

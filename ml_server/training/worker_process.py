@@ -5,6 +5,7 @@ seconds of imports.
 """
 
 import os
+import signal
 import threading
 import traceback
 from multiprocessing.connection import Connection
@@ -18,10 +19,18 @@ from servicekit.errors import FlareError, Reason, ResourceExhausted
 STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
 
 
-def main(connection: Connection, task: TrainingTask) -> None:
-    """Works on a task and sends WorkerMessages; the entry point of the process."""
+def main(connection: Connection) -> None:
+    """Waits for a task, works on it and sends WorkerMessages; the entry point of the process.
+
+    Ends without a word if the server goes, or closes the pipe, before there is a task.
+    """
     from ml_server.training.worker import StopRequested, run
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but it is the server that ends its workers
+    try:
+        task: TrainingTask = connection.recv()
+    except (EOFError, OSError):
+        return
     stop = Stop()
     threading.Thread(target=_listen, args=(connection, stop), daemon=True).start()
     torch.set_num_threads(task.threads)

@@ -1,18 +1,15 @@
-"""Runs tasks in processes of this machine, forked from one that has torch loaded already."""
+"""Runs tasks in worker processes of this machine."""
 
 import asyncio
 import contextlib
-import multiprocessing
-import os
 from collections.abc import AsyncGenerator
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
 import structlog
 
-from ml_server.training import worker_process
 from ml_server.training.executors.executor import Control
+from ml_server.training.executors.warm_workers import WarmWorkers, Worker
 from ml_server.training.stop import StopKind
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import Reason, Unavailable
@@ -20,54 +17,41 @@ from servicekit.jobs.values import LostAttempt
 
 log = structlog.get_logger()
 
-# glibc returns large blocks to the system and asks for them anew at every step unless it is told to keep them; set
-# before the first worker starts, since a process reads them once. A CNN's step takes about half the time with them.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
-# What a worker would otherwise import itself: about two seconds.
-PRELOADED = ["torch", "torch._dynamo", "ml_server.training.worker"]
 STOP_SECONDS = 5.0
 
 
 class LocalExecutor:
-    """One process for each task. Nothing of torch has run in the process that they are forked from."""
+    """One process for each task, forked before the task came."""
 
-    def __init__(self) -> None:
-        self._context = multiprocessing.get_context("forkserver")
+    def __init__(self, warm_workers: int = 1) -> None:
+        """`warm_workers` is how many processes wait for a task."""
+        self._workers = WarmWorkers(warm_workers)
 
     async def start(self) -> None:
-        """Starts the process that workers are forked from, and has it load torch."""
-        self._context.set_forkserver_preload(PRELOADED)
-        for name, value in ALLOCATOR.items():
-            os.environ.setdefault(name, value)
-        await asyncio.to_thread(forkserver.ensure_running)
+        """As Executor says."""
+        await self._workers.start()
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=worker_process.main, args=(theirs, task), daemon=True)
-        await asyncio.to_thread(process.start)
-        theirs.close()  # so that the end of the worker is the end of the pipe
-        log.info("worker_started", pid=process.pid, job=task.provenance.training_job)
-        finishing = asyncio.create_task(_pass_on(control, ours))
+        worker = await self._workers.take(task)
+        log.info("worker_started", pid=worker.process.pid, job=task.provenance.training_job)
+        finishing = asyncio.create_task(_pass_on(control, worker.connection))
         try:
             while True:
-                message = await asyncio.to_thread(_receive, ours)
+                message = await asyncio.to_thread(_receive, worker.connection)
                 if message is None:
                     break
                 yield message
         finally:
             finishing.cancel()
             kind = StopKind.CANCEL if control.is_abandoned else StopKind.PAUSE
-            await asyncio.shield(asyncio.to_thread(_end, process, ours, kind))
-        if process.exitcode != 0:
-            raise LostAttempt(_died(process))
+            await asyncio.shield(asyncio.to_thread(_end, worker, kind))
+        if worker.process.exitcode != 0:
+            raise LostAttempt(_died(worker.process))
 
     async def drain(self) -> None:
-        """Nothing is left to end: each task ends its own process."""
+        """Ends the processes that wait; each task has ended its own."""
+        await self._workers.drain()
 
 
 def _receive(connection: Connection) -> WorkerMessage | None:
@@ -86,15 +70,15 @@ async def _pass_on(control: Control, connection: Connection) -> None:
         connection.send_bytes(StopKind.FINISH.encode())
 
 
-def _end(process: ForkServerProcess, connection: Connection, kind: StopKind) -> None:
+def _end(worker: Worker, kind: StopKind) -> None:
     """Waits for the worker's end; one that still works is asked to stop, and then killed."""
     with contextlib.suppress(OSError):
-        connection.send_bytes(kind.encode())
-    process.join(STOP_SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    connection.close()
+        worker.connection.send_bytes(kind.encode())
+    worker.process.join(STOP_SECONDS)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+    worker.connection.close()
 
 
 def _died(process: ForkServerProcess) -> Unavailable:

@@ -1,0 +1,31 @@
+"""Measures trainings: prints a JSON object a line, a figure each. `--help` names them."""
+
+from benchmarks.command import Figures, measure
+from benchmarks.training_speed import (
+    train_cnn_512,
+    train_mlp_64,
+    train_mlp_512,
+    train_mlp_512_vs_lightning,
+    train_mlp_512_vs_one_row,
+    train_mlp_512_whole_epochs,
+    train_mlp_4096,
+)
+
+FIGURES: Figures = {
+    "train_mlp_64": train_mlp_64,
+    "train_mlp_512": train_mlp_512,
+    "train_mlp_4096": train_mlp_4096,
+    "train_mlp_512_whole_epochs": train_mlp_512_whole_epochs,
+    "train_cnn_512": train_cnn_512,
+    "train_mlp_512_vs_lightning": train_mlp_512_vs_lightning,
+    "train_mlp_512_vs_one_row": train_mlp_512_vs_one_row,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures the figures named, or all."""
+    measure("benchmarks.training", __doc__, FIGURES, arguments)
+
+
+if __name__ == "__main__":
+    main()
