@@ -36,6 +36,9 @@ _FORMAT = TypeAdapter(FileFormat)
 _WARNINGS = TypeAdapter(tuple[TableWarning, ...])
 _SPEC = TypeAdapter(ViewSpec)
 _RESOLVED = TypeAdapter(ResolvedView)
+_WITH_ORIGIN = select(views, datasets.c.origin).join(
+    datasets, and_(datasets.c.owner == views.c.owner, datasets.c.id == views.c.dataset_id)
+)
 _LISTED = [column for column in datasets.c if column.name != "statistics"]
 
 
@@ -135,7 +138,7 @@ class SqlDatasetStore:
     async def get_view(self, owner: str, dataset_id: str, view_id: str) -> DatasetView:
         """As DatasetStore says."""
         async with self._database.read() as connection:
-            found = await connection.execute(select(views).where(_view_named(owner, dataset_id, view_id)))
+            found = await connection.execute(_WITH_ORIGIN.where(_view_named(owner, dataset_id, view_id)))
         row = found.one_or_none()
         if row is None:
             raise no_such_view(dataset_id, view_id)
@@ -151,7 +154,7 @@ class SqlDatasetStore:
         self, owner: str, dataset_id: str | None, before: int | None, limit: int
     ) -> list[tuple[int, DatasetView]]:
         """As DatasetStore says."""
-        query = select(views).where(views.c.owner == owner)
+        query = _WITH_ORIGIN.where(views.c.owner == owner)
         if dataset_id is not None:
             query = query.where(views.c.dataset_id == dataset_id)
         if before is not None:
@@ -266,6 +269,7 @@ def _view(row: Row[Any]) -> DatasetView:
         spec=_SPEC.validate_python(row.spec),
         resolved=_RESOLVED.validate_python(row.resolved),
         dataset_digest=row.dataset_digest,
+        origin=_ORIGIN.validate_python(row.origin),
         create_time=row.create_time,
         size_bytes=row.size_bytes,
     )

@@ -68,6 +68,8 @@ class DatasetView:
     spec: ViewSpec
     resolved: ResolvedView
     dataset_digest: str
+    origin: Origin
+    """Of its data set."""
     create_time: datetime
     size_bytes: int = 0
     """What its rows take in storage; 0 if it was not kept."""

@@ -86,9 +86,7 @@ class Views:
         await asyncio.to_thread(directory.mkdir)
         try:
             target = None if validate_only else directory
-            resolved = await self._processes.run(
-                make_view, table, dataset.table.digest, dataset.columns, new.spec, target
-            )
+            resolved = await self._processes.run(make_view, table, dataset.table, new.spec, target)
             view = DatasetView(
                 owner=new.owner,
                 dataset_id=new.dataset_id,
@@ -97,6 +95,7 @@ class Views:
                 spec=new.spec,
                 resolved=resolved,
                 dataset_digest=dataset.table.digest,
+                origin=dataset.origin,
                 create_time=datetime.now(UTC),
             )
             if validate_only:

@@ -4,7 +4,8 @@ from flare.scraper.v1 import dataset_pb2
 from flare.scraper.v1 import dataset_view_pb2 as pb
 
 from scraper_server.datasets.values import DatasetView
-from scraper_server.rpc.column_messages import image_shape_message
+from scraper_server.rpc.column_messages import example_messages, image_shape_message, warning_message
+from scraper_server.rpc.dataset_messages import origin_message
 from scraper_server.rpc.enums import (
     COLUMN_ROLE,
     COLUMN_ROLE_OF,
@@ -13,7 +14,7 @@ from scraper_server.rpc.enums import (
     MISSING_POLICY,
     MISSING_POLICY_OF,
 )
-from scraper_server.views.spec import ColumnRole, ColumnSelection, Split, SplitMethod, ViewColumn, ViewSpec
+from scraper_server.views.spec import BadCells, ColumnRole, ColumnSelection, Split, SplitMethod, ViewColumn, ViewSpec
 from servicekit.rpc.jobs import timestamp_message
 
 
@@ -41,6 +42,19 @@ def view_message(view: DatasetView) -> pb.DatasetView:
         digest=view.resolved.digest,
         dataset_digest=view.dataset_digest,
         create_time=timestamp_message(view.create_time),
+        warnings=[warning_message(each) for each in view.resolved.warnings],
+        origin=origin_message(view.origin),
+        bad_cells=[_bad_cells_message(each) for each in view.resolved.bad_cells],
+    )
+
+
+def _bad_cells_message(bad: BadCells) -> pb.BadCells:
+    return pb.BadCells(
+        column=bad.column,
+        field=bad.field,
+        type=COLUMN_TYPE[bad.type],
+        count=bad.count,
+        examples=example_messages(bad.examples),
     )
 
 

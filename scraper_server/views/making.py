@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +12,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from scraper_server.tables.arrow import Array, Scalar, kernels, plain, reductions
-from scraper_server.tables.schema import Column, ColumnType, arrow_schema
+from scraper_server.tables.arrow import Array, Scalar, kernels, plain, reductions, whole
+from scraper_server.tables.conversion import ConvertedTable
+from scraper_server.tables.schema import Column, ColumnType, TableWarning, arrow_schema
+from scraper_server.tables.statistics.warnings import summarized
+from scraper_server.views.advice import (
+    constant_warnings,
+    future_warnings,
+    id_warnings,
+    leak_warnings,
+    rare_class_warnings,
+    shared_row_warnings,
+)
 from scraper_server.views.batches import BatchWriter
-from scraper_server.views.casting import Cast, cast_for
+from scraper_server.views.casting import Cast, cast_failed, cast_for, needs_values, plain_cast
 from scraper_server.views.filling import fill_text, given_fill, learned_fill
+from scraper_server.views.observing import RowObserver
 from scraper_server.views.resolution import (
     PlannedColumn,
     finished_column,
@@ -24,7 +36,16 @@ from scraper_server.views.resolution import (
     split_column,
     split_field,
 )
-from scraper_server.views.spec import PARTS, ColumnRole, MissingPolicy, ResolvedView, SplitMethod, ViewColumn, ViewSpec
+from scraper_server.views.spec import (
+    PARTS,
+    BadCells,
+    ColumnRole,
+    MissingPolicy,
+    ResolvedView,
+    SplitMethod,
+    ViewColumn,
+    ViewSpec,
+)
 from scraper_server.views.splits import LEFT_OUT, TRAIN, Parts, parts_of
 from servicekit.errors import InvalidArgument, Reason
 
@@ -40,39 +61,45 @@ def part_file(directory: Path, part: str) -> Path:
     return directory / f"{part}.arrow"
 
 
-def make_view(
-    table: Path,
-    dataset_digest: str,
-    columns: tuple[Column, ...],
-    spec: ViewSpec,
-    directory: Path | None,
-) -> ResolvedView:
-    """Computes the view of the table at `table` and writes a file for each part into `directory`, if one is given.
+def make_view(table: Path, known: ConvertedTable, spec: ViewSpec, directory: Path | None) -> ResolvedView:
+    """Computes the view of the table at `table`, of which so much is known, and writes a file for each part into
+    `directory`.
 
-    The split is decided first, on all rows; then rows leave for missing values; then fillings are learned from the
-    training rows that remain.
+    Without a `directory` it only checks: cells that do not fit a cast are then no error, but told. The split is
+    decided first, on all rows; then rows leave for missing values; then fillings are learned from the training rows
+    that remain.
 
     Raises:
         InvalidArgument: Whatever can't work, with the path of the field in the view and the first row that shows it.
     """
-    planned = planned_columns(spec, columns)
-    with pq.ParquetFile(table, memory_map=True) as file:
-        making = _Making(file, columns, planned)
-        making.check_values()
+    planned = planned_columns(spec, known.columns)
+    with pq.ParquetFile(table, memory_map=False, pre_buffer=False) as file:
+        making = _Making(file, known.columns, planned)
+        bad_cells = making.check_values(tolerant=directory is None)
         parts = making.split(spec)
         keep = (parts != LEFT_OUT) & ~making.dropped
         _check_parts(spec, parts, keep)
         making.check_nothing_missing(keep)
         making.learn(keep & (parts == TRAIN))
-        resolved = ResolvedView(
-            columns=making.view_columns,
-            row_counts=_counts(parts[keep]),
-            dropped_row_count=int(((parts != LEFT_OUT) & making.dropped).sum()),
-            digest=_digest(dataset_digest, making.view_columns, spec),
+        left = np.where(keep, parts, np.int8(LEFT_OUT))
+        observer = RowObserver(making.view_columns, len(parts))
+        making.write(directory, left, observer)
+        warnings = (
+            *constant_warnings(observer),
+            *id_warnings(making.view_columns, known.warnings),
+            *leak_warnings(making.view_columns, observer),
+            *rare_class_warnings(making.view_columns, observer),
+            *shared_row_warnings(observer),
+            *making.future_warnings(spec.split.method, left),
         )
-        if directory is not None:
-            making.write(directory, np.where(keep, parts, np.int8(LEFT_OUT)))
-    return resolved
+    return ResolvedView(
+        columns=making.view_columns,
+        row_counts=_counts(parts[keep]),
+        dropped_row_count=int(((parts != LEFT_OUT) & making.dropped).sum()),
+        digest=_digest(known.digest, making.view_columns, spec),
+        warnings=summarized(list(warnings)),
+        bad_cells=bad_cells,
+    )
 
 
 class _Making:
@@ -87,6 +114,8 @@ class _Making:
         self._casts: list[Cast] = []
         self._fills: list[Scalar | None] = [given_fill(each) for each in planned]
         self._category_counts = [0] * len(planned)
+        # Columns with cells that do not fit, of a view that is only checked: their author is told of those first.
+        self._unfit: set[str] = set()
         self.dropped: Mask = np.zeros(self._row_count, np.bool_)
 
     @property
@@ -97,22 +126,32 @@ class _Making:
             for each, fill, count in zip(self._planned, self._fills, self._category_counts, strict=True)
         )
 
-    def check_values(self) -> None:
-        """Casts every column, and notes the rows that leave. Raises CAST_FAILED and TARGET_ALL_MISSING."""
+    def check_values(self, *, tolerant: bool) -> tuple[BadCells, ...]:
+        """Casts every column, and notes the rows that leave. Returns the cells that do not fit if it is `tolerant`.
+
+        Raises TARGET_ALL_MISSING, and CAST_FAILED for cells that do not fit.
+        """
+        found: list[BadCells] = []
         for each in self._planned:
             name = each.column.source_column
-            if each.column.type is ColumnType.IMAGE:  # never cast, and too large to be in memory at once
-                self._casts.append(_same)
-                missing = self._missing(name)
-            else:
+            if needs_values(each):
                 values = self._values(name)
-                self._casts.append(cast_for(each, values))
+                cast, bad = cast_for(each, values)
                 missing = _missing(values)
+                if bad is not None:
+                    if not tolerant:
+                        raise cast_failed(bad, len(values) - values.null_count)
+                    found.append(bad)
+                    self._unfit.add(name)
+            else:
+                cast, missing = plain_cast(each), self._missing(name)
+            self._casts.append(cast)
             if each.column.role is ColumnRole.TARGET and missing.all():
                 message = f"target '{name}' has no value in any of the {len(missing)} rows: choose another target"
                 raise InvalidArgument(Reason.TARGET_ALL_MISSING, message, field=each.field, column=name)
             if each.column.missing is MissingPolicy.DROP_ROW:
                 self.dropped |= missing
+        return tuple(found)
 
     def split(self, spec: ViewSpec) -> Parts:
         """The part of each row of the data set."""
@@ -138,32 +177,41 @@ class _Making:
 
     def learn(self, training: Mask) -> None:
         """Finds what missing values become, and how many categories there are, from the rows that train."""
-        rows = pa.array(training)
         for at, each in enumerate(self._planned):
             needs_fill = each.column.missing.fills and self._fills[at] is None
             has_categories = each.column.type in CATEGORY_TYPES
             if not needs_fill and not has_categories:
                 continue
-            values = self._casts[at](kernels.filter(self._values(each.column.source_column), rows))
-            if needs_fill:
-                self._fills[at] = learned_fill(each, values)
+            if needs_fill and each.column.source_column not in self._unfit:
+                chosen = list(self._training_values(at, training))
+                self._fills[at] = learned_fill(each, plain(pa.chunked_array(chosen)))
             if has_categories:
                 fill = self._fills[at]
+                distinct = [kernels.unique(values) for values in self._training_values(at, training)]
+                values = plain(pa.chunked_array(distinct))
                 filled = values if fill is None else kernels.fill_null(values, fill)
                 self._category_counts[at] = int(reductions.count_distinct(filled).as_py())
 
-    def write(self, directory: Path, parts: Parts) -> None:
-        """Writes the parts' files, in the order of the rows."""
+    def future_warnings(self, method: SplitMethod, parts: Parts) -> Iterator[TableWarning]:
+        """Looks at every column of times, whatever the view does with it."""
+        for column in self._columns:
+            if column.type is ColumnType.DATETIME:
+                yield from future_warnings(method, column.name, self._values(column.name), parts)
+
+    def write(self, directory: Path | None, parts: Parts, observer: RowObserver) -> None:
+        """Shows the rows to the observer, and writes the parts' files, in their order, if they have a folder."""
         schema = arrow_schema(tuple(each.column.plain for each in self._planned))
         wanted = [self._positions[each.column.source_column] for each in self._planned]
         with ExitStack() as stack:
-            writers = [stack.enter_context(BatchWriter(part_file(directory, part), schema)) for part in PARTS]
+            files = [part_file(directory, part) for part in PARTS] if directory is not None else []
+            writers = [stack.enter_context(BatchWriter(file, schema)) for file in files]
             start = 0
             # Whole rows are read, not the view's columns alone: Parquet reads the dots of a column's name as a path.
             for rows in self._file.iter_batches(self._read_rows()):
                 arrays = [self._finished(at, rows.column(position)) for at, position in enumerate(wanted)]
                 batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 here = parts[start : start + len(rows)]
+                observer.add(batch, here, start)
                 start += len(rows)
                 for number, writer in enumerate(writers):
                     writer.add(batch.filter(pa.array(here == number)))
@@ -172,6 +220,15 @@ class _Making:
         cast = self._casts[at](values)
         fill = self._fills[at]
         return cast if fill is None else kernels.fill_null(cast, fill)
+
+    def _training_values(self, at: int, training: Mask) -> Iterator[Array]:
+        """The cast values of a column in the rows that train, a row group at a time."""
+        position, start = self._positions[self._planned[at].column.source_column], 0
+        for group in range(self._file.num_row_groups):
+            values = plain(self._file.reader.read_row_group(group, [position]).column(0))
+            here = training[start : start + len(values)]
+            start += len(values)
+            yield whole(self._casts[at](kernels.filter(values, pa.array(here))))
 
     def _read_rows(self) -> int:
         """Rows that are read at a time: fewer of large ones."""
@@ -187,10 +244,6 @@ class _Making:
     def _values(self, name: str) -> Array:
         """All values of a column. By position, for the dots in names."""
         return plain(self._file.reader.read_column(self._positions[name]))
-
-
-def _same(values: Array) -> Array:
-    return values
 
 
 def _missing(values: Array) -> Mask:

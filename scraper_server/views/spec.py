@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from scraper_server.tables.schema import Column, ColumnType
+from scraper_server.tables.schema import CellExample, Column, ColumnType, TableWarning
 from servicekit.images.shape import ImageShape
 
 
@@ -110,6 +110,17 @@ class ViewColumn:
 
 
 @dataclass(frozen=True)
+class BadCells:
+    """Cells of a column that do not fit its cast: how many, and the first. `field` is the path that asks for it."""
+
+    column: str
+    field: str
+    type: ColumnType
+    count: int
+    examples: tuple[CellExample, ...]
+
+
+@dataclass(frozen=True)
 class ResolvedView:
     """What is known of a view once its rows are computed. `row_counts` are in the order of `PARTS`."""
 
@@ -117,3 +128,6 @@ class ResolvedView:
     row_counts: tuple[int, int, int]
     dropped_row_count: int
     digest: str
+    warnings: tuple[TableWarning, ...] = ()
+    bad_cells: tuple[BadCells, ...] = ()
+    """Of a view that is only checked; one that is kept has none."""

@@ -161,3 +161,42 @@ async def test_warnings_tell_of_renamed_columns(ann: Caller) -> None:
         (dataset_pb2.DatasetWarning.KIND_COLUMN_RENAMED, "a_2"),
         (dataset_pb2.DatasetWarning.KIND_COLUMN_CONSTANT, "a"),
     }
+
+
+async def test_a_view_tells_its_warnings_and_where_its_rows_came_from_at_every_look(ann: Caller) -> None:
+    rows = "".join(f"{number},{number * 2},{number % 2}\n" for number in range(200))
+    dataset = await ann.uploaded(f"x,double,odd\n{rows}", dataset_id="numbers")
+    columns = [dataset_view_pb2.ColumnSelection(column="double", role=dataset_view_pb2.COLUMN_ROLE_TARGET)]
+    made = await ann.viewed(dataset, dataset_view_pb2.DatasetView(columns=columns), view_id="main")
+    warnings = {(each.kind, each.column) for each in made.warnings}
+    assert (dataset_pb2.DatasetWarning.KIND_TARGET_LEAK, "x") in warnings
+    assert (dataset_pb2.DatasetWarning.KIND_COLUMN_ID_LIKE, "x") in warnings
+    assert made.origin == dataset.origin
+    assert made.origin.upload.file_name
+    assert await ann.call("GetDatasetView", pb.GetDatasetViewRequest(name=made.name)) == made
+    page = await ann.call("ListDatasetViews", pb.ListDatasetViewsRequest(parent=dataset.name))
+    assert list(page.views) == [made]
+
+
+async def test_a_check_returns_cells_that_do_not_fit_where_a_view_that_is_kept_is_refused(ann: Caller) -> None:
+    rows = "".join(f"{'many' if number in (4, 9) else number},{number % 2}\n" for number in range(30))
+    dataset = await ann.uploaded(f"x,y\n{rows}")
+    columns = [
+        dataset_view_pb2.ColumnSelection(column="x", cast=dataset_pb2.COLUMN_TYPE_INTEGER),
+        dataset_view_pb2.ColumnSelection(column="y", role=dataset_view_pb2.COLUMN_ROLE_TARGET),
+    ]
+    view = dataset_view_pb2.DatasetView(columns=columns)
+    checked = await ann.viewed(dataset, view, validate_only=True)
+    (bad,) = checked.bad_cells
+    assert (bad.column, bad.field, bad.type, bad.count) == (
+        "x",
+        "view.columns[0].cast",
+        dataset_pb2.COLUMN_TYPE_INTEGER,
+        2,
+    )
+    assert [(each.row, each.value) for each in bad.examples] == [(4, "many"), (9, "many")]
+    request = pb.CreateDatasetViewRequest(parent=dataset.name, view=view)
+    refusal = await ann.refused("CreateDatasetView", request)
+    assert (refusal.reason, refusal.fields) == ("CAST_FAILED", ("view.columns[0].cast",))
+    listed = await ann.call("ListDatasetViews", pb.ListDatasetViewsRequest(parent=dataset.name))
+    assert not listed.views

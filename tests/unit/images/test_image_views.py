@@ -83,7 +83,7 @@ def test_equal_images_have_equal_digests_and_others_do_not(tmp_path: Path) -> No
 def test_a_view_streams_images_as_they_are_stored(tmp_path: Path) -> None:
     folder, known = converted(tmp_path, PETS)
     spec = ViewSpec((TARGET, NO_PATH, NO_PART), split=BY_PART)
-    view = make_view(folder / TABLE_FILE, known.digest, known.columns, spec, tmp_path)
+    view = make_view(folder / TABLE_FILE, known, spec, tmp_path)
     assert view.row_counts == (4, 4, 4)
     column = view.columns[0]
     assert (column.name, column.role, column.type, column.missing) == (
@@ -103,7 +103,7 @@ def test_batches_of_large_images_stay_small(tmp_path: Path) -> None:
     members = {f"{number % 2}/{number}.png": png(number) for number in range(10)}
     folder, known = converted(tmp_path, members, ImageOptions(512, 512, ImageMode.RGB))
     spec = ViewSpec((TARGET, NO_PATH), split=Split(fractions=(1.0, 0.0, 0.0)))
-    make_view(folder / TABLE_FILE, known.digest, known.columns, spec, tmp_path)
+    make_view(folder / TABLE_FILE, known, spec, tmp_path)
     file = pa.ipc.open_file(pa.memory_map(str(part_file(tmp_path, PARTS[0]))))
     sizes = [file.get_batch(number).num_rows for number in range(file.num_record_batches)]
     assert sizes == [1] * 10  # 768 KiB each, and a batch has about a MiB
@@ -115,11 +115,11 @@ def test_rows_without_an_image_leave_the_view(tmp_path: Path) -> None:
     assert known.row_count == 3
     columns = (TARGET, ColumnSelection("file", ColumnRole.IGNORED))
     everything = Split(fractions=(1.0, 0.0, 0.0))
-    view = make_view(folder / TABLE_FILE, known.digest, known.columns, ViewSpec(columns, split=everything), None)
+    view = make_view(folder / TABLE_FILE, known, ViewSpec(columns, split=everything), None)
     assert (view.row_counts, view.dropped_row_count) == ((2, 0, 0), 1)
     strict = ViewSpec((*columns, ColumnSelection("image", missing=MissingPolicy.FAIL)), split=everything)
     with pytest.raises(InvalidArgument, match="column 'image': 1 of 3 values are missing, first at row 1") as caught:
-        make_view(folder / TABLE_FILE, known.digest, known.columns, strict, None)
+        make_view(folder / TABLE_FILE, known, strict, None)
     assert caught.value.reason is Reason.VALUES_MISSING
 
 
@@ -157,7 +157,7 @@ def test_what_images_can_not_be_is_refused_at_its_field(tmp_path: Path, case: st
     columns, split, reason, field, message = REFUSED[case]
     folder, known = converted(tmp_path, PETS)
     with pytest.raises(InvalidArgument) as caught:
-        make_view(folder / TABLE_FILE, known.digest, known.columns, ViewSpec(columns, split=split), None)
+        make_view(folder / TABLE_FILE, known, ViewSpec(columns, split=split), None)
     assert caught.value.reason is reason
     assert [violation.field for violation in caught.value.violations] == [field]
     assert message in caught.value.message

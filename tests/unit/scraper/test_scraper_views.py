@@ -47,7 +47,7 @@ class Table:
         target = self.folder / f"view{len(list(self.folder.iterdir()))}"
         target.mkdir()
         spec = ViewSpec(columns, split=split, **more)
-        view = make_view(self.folder / TABLE_FILE, self.known.digest, self.known.columns, spec, target)
+        view = make_view(self.folder / TABLE_FILE, self.known, spec, target)
         return view, [rows_of(part_file(target, part)) for part in PARTS]
 
     def refusal(self, *columns: ColumnSelection, split: Split = BY_PART, **more: Any) -> InvalidArgument:
@@ -56,7 +56,7 @@ class Table:
         target.mkdir(exist_ok=True)
         spec = ViewSpec(columns, split=split, **more)
         with pytest.raises(InvalidArgument) as caught:
-            make_view(self.folder / TABLE_FILE, self.known.digest, self.known.columns, spec, target)
+            make_view(self.folder / TABLE_FILE, self.known, spec, target)
         assert list(target.iterdir()) == []
         return caught.value
 
@@ -336,7 +336,7 @@ def test_validating_computes_the_same_and_writes_nothing(table: Callable[[str], 
     written, _ = made.view(ColumnSelection("y", TARGET))
     before = sorted(made.folder.rglob("*"))
     spec = ViewSpec((ColumnSelection("y", TARGET),), split=BY_PART)
-    checked = make_view(made.folder / TABLE_FILE, made.known.digest, made.known.columns, spec, None)
+    checked = make_view(made.folder / TABLE_FILE, made.known, spec, None)
     assert checked == written
     assert sorted(made.folder.rglob("*")) == before
 
