@@ -21,6 +21,8 @@ class Sizes:
     """imports at once of get_dataset_p50_under_imports"""
     import_rows: int = 200_000
     """rows of each of them"""
+    upload_bytes: int = GIGABYTE
+    """size of the file of upload"""
     stream_rows: int = 1_000_000
     """rows of the view of stream_view"""
     training_rows: int = 200_000

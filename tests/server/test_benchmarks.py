@@ -13,6 +13,7 @@ TINY = (
     "--peak-memory-bytes=100000",
     "--imports=2",
     "--import-rows=500",
+    "--upload-bytes=100000",
     "--stream-rows=5000",
 )
 
