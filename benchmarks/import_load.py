@@ -48,18 +48,19 @@ async def _peak_memory(sizes: Sizes) -> int:
             upload = asyncio.create_task(scraper.upload(source))
             peak = 0
             while not upload.done():
-                peak = max(peak, _resident_bytes(scraper.process_id))
+                peak = max(peak, _held_bytes(scraper.process_id))
                 await asyncio.wait([upload], timeout=SAMPLE_SECONDS)
             await upload
             return peak
 
 
-def _resident_bytes(process_id: int) -> int:
+def _held_bytes(process_id: int) -> int:
+    """What the server and its processes hold: pages that several of them share count once in all (PSS)."""
     total = 0
     server = psutil.Process(process_id)
     for process in (server, *server.children(recursive=True)):
         try:
-            total += process.memory_info().rss
+            total += process.memory_full_info().pss
         except psutil.NoSuchProcess:  # it ended since it was listed
             continue
     return total
