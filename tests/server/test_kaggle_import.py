@@ -1,6 +1,7 @@
 """Kaggle through a running scraper server: search, list, import and watch, with an emulator in Kaggle's place."""
 
 import asyncio
+import gzip
 import io
 import zipfile
 from collections.abc import AsyncIterator, Awaitable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pyarrow as pa
 import pytest
 from flare.common.v1 import job_pb2
 from flare.scraper.v1 import dataset_pb2, import_job_pb2, scraper_service_pb2_grpc, source_pb2
@@ -163,6 +165,68 @@ async def test_a_zipped_file_and_one_with_semicolons_are_imported(ann: Caller) -
     assert [zipped.state, wines.state] == [job_pb2.JOB_STATE_SUCCEEDED] * 2
     dataset: dataset_pb2.Dataset = await ann.call("GetDataset", pb.GetDatasetRequest(name="datasets/wines"))
     assert [column.name for column in dataset.columns] == ["fixed acidity", "pH", "alcohol", "quality"]
+
+
+def packed(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_dot_", "."), content)
+    return buffer.getvalue()
+
+
+async def test_files_are_taken_out_of_what_they_come_in(kaggle: KaggleEmulator, ann: Caller) -> None:
+    table = passengers_csv(50)
+    kaggle.catalogue.datasets[0].publish(
+        [
+            EmulatedFile("a.csv.gz", gzip.compress(table)),
+            EmulatedFile("b.csv.zst", pa.compress(table, "zstd", asbytes=True)),
+            EmulatedFile("c.zip", packed(c_dot_csv=table, readme_dot_md=b"# Passengers")),
+            EmulatedFile("d.csv", table, zipped=True),
+            EmulatedFile("sub/e.csv", table),
+            EmulatedFile("sub/notes.csv", b"a,b\n1,2\n"),
+        ]
+    )
+    digests = set()
+    wanted: dict[str, dict[str, Any]] = {
+        "gzip": {"path": "a.csv.gz"},
+        "zstd": {"path": "b.csv.zst"},
+        "archive": {"path": "c.zip"},
+        "sent-zipped": {"path": "d.csv"},
+        "member": {"members": ["sub/e*"]},
+    }
+    for dataset_id, reference in wanted.items():
+        job = await ann.finished(await ann.imported(TITANIC, dataset_id, **reference))
+        assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
+        dataset = await ann.call("GetDataset", pb.GetDatasetRequest(name=f"datasets/{dataset_id}"))
+        digests.add(dataset.digest)
+        wanted[dataset_id] = {"member": dataset.format.member, "compression": dataset.format.compression}
+    assert len(digests) == 1
+    assert wanted == {
+        "gzip": {"member": "", "compression": dataset_pb2.COMPRESSION_GZIP},
+        "zstd": {"member": "", "compression": dataset_pb2.COMPRESSION_ZSTD},
+        "archive": {"member": "c.csv", "compression": dataset_pb2.COMPRESSION_ZIP},
+        "sent-zipped": {"member": "d.csv", "compression": dataset_pb2.COMPRESSION_ZIP},
+        "member": {"member": "sub/e.csv", "compression": dataset_pb2.COMPRESSION_ZIP},
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "reason", "text"),
+    [
+        (["**"], "INVALID_FIELD", "'sub/a.csv', 'sub/b.csv'"),
+        (["nothing/**"], "FILE_PART_NOT_FOUND", "no file that fits 'nothing/**'"),
+    ],
+)
+async def test_members_that_leave_the_table_open_are_told(
+    kaggle: KaggleEmulator, ann: Caller, tmp_path: Path, members: list[str], reason: str, text: str
+) -> None:
+    tables = [EmulatedFile("sub/a.csv", passengers_csv(5)), EmulatedFile("sub/b.csv", passengers_csv(6))]
+    kaggle.catalogue.datasets[0].publish(tables)
+    job = await ann.finished(await ann.imported(TITANIC, "open", members=members))
+    assert (job.state, reason_of(job.error)) == (job_pb2.JOB_STATE_FAILED, reason)
+    assert text in job.error.message
+    assert work_left(tmp_path) == []
 
 
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from scraper_server.limits import Limits, TableLimits
 from scraper_server.tables.conversion import TABLE_FILE, ConversionPhase, ConvertedTable, convert
 from scraper_server.tables.formats import Compression, FileFormat, FormatKind
-from scraper_server.tables.schema import WarningKind
+from scraper_server.tables.schema import ColumnType, WarningKind
 from servicekit.errors import FlareError, InvalidArgument, Reason, ResourceExhausted
 from tests.unit.scraper.workbook_files import ERROR, WORKBOOKS, Cell, ods, xlsx
 
@@ -438,8 +438,6 @@ def test_the_same_rows_give_the_same_data_set_whatever_the_file(converted: Conve
 )
 def test_limits_hold_for_every_format(converted: Convert, tmp_path: Path, limits: TableLimits, reason: Reason) -> None:
     for name, content in _files(MANY, tmp_path).items():
-        if reason is Reason.CELL_TOO_LARGE and name.startswith("t.csv"):
-            continue
         converted(content, name, limits=Limits(table=TableLimits(30, 2, 4)))
         with pytest.raises(ResourceExhausted) as caught:
             converted(content, name, limits=Limits(table=limits))
@@ -469,6 +467,19 @@ def test_text_is_read_as_the_kind_that_is_asked_for(converted: Convert) -> None:
     assert table.format.kind is FormatKind.JSON_LINES
     assert values == {"a": [1], "b.c": [2]}
     assert converted('{"a";"b"}\n1;2\n', wanted=FileFormat(FormatKind.DELIMITED, delimiter=";"))[0].row_count == 1
+
+
+def test_types_are_chosen_where_the_file_has_none(converted: Convert, tmp_path: Path) -> None:
+    chosen = FileFormat(column_types=(("a", ColumnType.TEXT),))
+    for name, content in _files(MANY, tmp_path).items():
+        if name != "t.parquet":
+            assert types_of(converted(content, name, chosen)[0])["a"] == "text", name
+            continue
+        error = refused(lambda content=content, name=name: converted(content, name, chosen))  # type: ignore[misc]
+        assert (error.reason, [each.field for each in error.violations]) == (
+            Reason.INVALID_FIELD,
+            ["format.column_types"],
+        )
 
 
 def test_progress_never_goes_back_through_all_stages(tmp_path: Path) -> None:
