@@ -120,6 +120,8 @@ def test_a_hundred_thousand_entries_are_opened(opened: Opened) -> None:
     content = packed(*((f"{number % 7}/{number}.png", b"") for number in range(100_000)))
     with opened(content, ArchiveLimits()) as archive:
         assert len(archive.matching(["3/*.png"])) == 14_286
+    error = refused(lambda: opened(content, ArchiveLimits(max_entries=99_999)))
+    assert error.reason is Reason.TOO_MANY_ARCHIVE_ENTRIES
 
 
 def test_entries_that_share_bytes_are_a_bomb(opened: Opened) -> None:
@@ -243,6 +245,7 @@ def test_patterns_match_as_a_plain_definition_says(tokens: list[str], path: str)
 def test_a_hostile_pattern_takes_no_time() -> None:
     assert not matcher("*a" * 200 + "b")("a" * 500)
     assert not matcher("**a" * 200 + "b")("a" * 500)
+    assert not matcher("**/" + "*a" * 200 + "**b")("a" * 500)
 
 
 WRAPPERS: dict[Wrapping, Callable[[bytes], bytes]] = {
