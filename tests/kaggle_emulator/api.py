@@ -2,7 +2,9 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 from tests.kaggle_emulator import searching
 from tests.kaggle_emulator.catalogue import Catalogue, EmulatedDataset, EmulatedFile
@@ -85,9 +87,11 @@ class DatasetApi:
             return Redirect(self._storage.put(f"{folder}/bundle/archive.zip", bundle, "application/zip"))
         for file in files:
             if file.path == body["fileName"]:
-                path = f"{folder}/{file.path.removesuffix(file.path.rsplit('/', 1)[-1])}{file.stored_name()}"
+                # Whatever the path is, the address is one: only its last segment is the name.
+                path = f"{folder}/{sha256(file.path.encode()).hexdigest()[:16]}"
+                shown = quote(file.stored_name(), safe="") if file.stored_as is None else file.stored_as
                 content_type = "application/zip" if file.zipped else file.content_type
-                return Redirect(self._storage.put(path, file.stored_content, content_type, file.stored_as))
+                return Redirect(self._storage.put(path, file.stored_content, content_type, shown))
         raise ApiError(404, "Not found")
 
     def _dataset(self, body: dict[str, Any], account: str | None) -> EmulatedDataset:

@@ -59,6 +59,8 @@ class EmulatedDataset:
     votes: int = 0
     downloads: int = 0
     private_to: str | None = None
+    is_said_private: bool = True
+    """Whether a private one is called so; some are only not shown to all."""
     archive: bytes | None = None
     """What comes for the archive of all files, if that is not one."""
     versions: list[Sequence[EmulatedFile]] = field(default_factory=list)
@@ -116,7 +118,7 @@ class EmulatedDataset:
             "url": f"https://www.kaggle.com/datasets/{self.ref}",
             "lastUpdated": timestamp(self.last_updated),
             "downloadCount": self.downloads,
-            "isPrivate": self.private_to is not None,
+            "isPrivate": self.private_to is not None and self.is_said_private,
             "licenseName": self.license,
             "voteCount": self.votes,
             "viewCount": 10 * self.downloads,

@@ -54,7 +54,7 @@ class Storage:
     def application(self) -> web.Application:
         """The HTTP side."""
         application = web.Application()
-        application.router.add_get("/{path:.+}", self._get)
+        application.router.add_get(r"/{path:[\s\S]+}", self._get)
         return application
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
