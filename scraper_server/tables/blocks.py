@@ -8,8 +8,7 @@ from pathlib import Path
 
 from scraper_server.tables.dialects import Dialect
 from scraper_server.tables.encodings import UTF8, Undecodable
-from scraper_server.tables.refusals import not_a_table
-from servicekit.errors import FlareError, Reason, ResourceExhausted
+from scraper_server.tables.refusals import cell_too_large, not_a_table
 
 BLOCK_BYTES = 4 << 20
 # A row of the widest tables; a line that is longer still is none.
@@ -123,19 +122,11 @@ class TextBlocks:
                 )
                 raise not_a_table(self._name, why)
             if len(waiting) - opened > self._max_cell_bytes:
-                raise cell_too_large(self._name, f"that opens with a quote in line {at}", self._max_cell_bytes)
+                which = f"whose quote opens in line {at}, and may never be closed,"
+                raise cell_too_large(self._name, which, self._max_cell_bytes)
         if len(waiting) > LONGEST_ROW_BYTES:
             why = f"line {line} is longer than {LONGEST_ROW_BYTES >> 20} MiB; is it text with rows?"
             raise not_a_table(self._name, why)
-
-
-def cell_too_large(name: str, which: str, max_cell_bytes: int) -> FlareError:
-    """The error for a cell above the limit."""
-    message = (
-        f"file '{name}': the cell {which} has more than the {max_cell_bytes} bytes that this server takes "
-        "(FLARE_SCRAPER_MAX_CELL_BYTES); is a quote never closed?"
-    )
-    return ResourceExhausted(Reason.CELL_TOO_LARGE, message, file=name)
 
 
 def line_count(text: bytes) -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from scraper_server.limits import TableLimits
 from scraper_server.tables.arrow import kernels, reductions
-from scraper_server.tables.blocks import BLOCK_BYTES, Block, TextBlocks, cell_too_large, line_count
+from scraper_server.tables.blocks import BLOCK_BYTES, Block, TextBlocks, line_count
 from scraper_server.tables.dialects import Dialect, detect_dialect
 from scraper_server.tables.encodings import Undecodable, guessed_encoding, likely_encoding, sample_text, undecodable
 from scraper_server.tables.formats import FileFormat, FormatKind, RaggedRows
@@ -23,7 +23,7 @@ from scraper_server.tables.numbers import FLOAT
 from scraper_server.tables.ragged import RaggedTally
 from scraper_server.tables.reader import BytesDone, Misread
 from scraper_server.tables.readings import Family
-from scraper_server.tables.refusals import empty, not_a_table
+from scraper_server.tables.refusals import cell_too_large, empty, not_a_table
 from scraper_server.tables.rows import BlockRows, RowParser
 from scraper_server.tables.schema import TableWarning, WarningKind
 from scraper_server.tables.typed_columns import TypedColumns

@@ -13,8 +13,9 @@ from scraper_server.tables.arrow import Array, kernels, reductions
 from scraper_server.tables.cells import cleaned, flags, quickly_cleaned
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.insisting import insisted
+from scraper_server.tables.misfits import Misfits
 from scraper_server.tables.numbers import BOOLEAN, FLOAT, GROUPED_INTEGERS, INTEGER, STYLED_FLOATS
-from scraper_server.tables.readings import STRING, Family, Mask, Reading
+from scraper_server.tables.readings import STRING, Family, Reading
 from scraper_server.tables.schema import ColumnType
 from scraper_server.tables.times import TIMES
 
@@ -27,8 +28,6 @@ MOST_CATEGORIES = 1000
 FEW_CATEGORIES = 20
 # A reading is in question for a column of text if it fits this share of the first cells.
 LIKELY_SHARE = 0.5
-EXAMPLES = 5
-EXAMPLE_CHARACTERS = 200
 # No cell that begins otherwise fits any reading but that of strings.
 _TELLING = r"^(?i:[+\-.,]?[0-9.,]|[+\-]?(?:inf|nan)|true|false|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _GROUPED_BY_POINTS = next(reading for reading in GROUPED_INTEGERS if reading.thousands == ".")
@@ -110,14 +109,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Misfits:
-    """How many cells of a block do not fit a reading; the first ones by position and text."""
-
-    count: int = 0
-    first: tuple[tuple[int, str], ...] = ()
-
-
-@dataclass(frozen=True)
 class ColumnPart:
     """A column of one block, read. `values` is None if it does not fit the plan; then `fitting` says what it fits."""
 
@@ -143,13 +134,13 @@ def read_column(strings: Array, plan: Plan, allowed: tuple[Reading, ...], seeks_
         return _misread(strings, allowed)
     strings = quickly_cleaned(strings)
     count = len(strings) - strings.null_count
-    watched = tuple(_misfits(strings, each.read(strings).misfits) for each in plan.watched)
+    watched = tuple(Misfits.among(strings, each.read(strings).misfits) for each in plan.watched)
     if plan.type.is_string:
         distinct = distinct_strings(strings) if seeks_distinct else ()
         return ColumnPart(strings, count, watched, distinct=distinct)
     if plan.chosen is not None:
         cells = insisted(strings, plan.chosen, reading)
-        return ColumnPart(cells.values, count, watched, _misfits(strings, cells.misfits))
+        return ColumnPart(cells.values, count, watched, Misfits.among(strings, cells.misfits))
     cells = reading.read(strings)
     return (
         ColumnPart(cells.values, count, watched) if cells.fit else replace(_misread(strings, allowed), watched=watched)
@@ -201,9 +192,3 @@ def _are_whole(floats: Array) -> bool:
     """True if all numbers are whole, but for what counting in twos costs."""
     rests = kernels.abs(kernels.subtract(floats, kernels.round(floats)))
     return bool(reductions.all(kernels.less(rests, 1e-6)).as_py())
-
-
-def _misfits(strings: Array, misfits: Mask) -> Misfits:
-    positions = np.flatnonzero(misfits)
-    shown = (int(at) for at in positions[:EXAMPLES])
-    return Misfits(len(positions), tuple((at, str(strings[at].as_py())[:EXAMPLE_CHARACTERS]) for at in shown))

@@ -96,14 +96,7 @@ def _kind(file: Unwrapped, wanted: FileFormat) -> FormatKind:
 def _reader(file: Unwrapped, wanted: FileFormat, limits: Limits, directory: Path, stages: Stages) -> TableReader:
     match wanted.kind:
         case FormatKind.PARQUET:
-            if wanted.column_types:
-                message = (
-                    f"file '{file.name}' is Parquet, which says itself what its columns hold: leave column_types out"
-                )
-                raise InvalidArgument(
-                    Reason.INVALID_FIELD, message + ", and cast columns in a view", field="format.column_types"
-                )
-            return ParquetFile(file.path, file.name, limits.table)
+            return ParquetFile(file.path, wanted, file.name, limits.table)
         case FormatKind.JSON | FormatKind.JSON_LINES:
             done = stages.next(0.5, file.path.stat().st_size)
             return json_table(file.path, file.name, wanted, limits.table, directory, done)

@@ -13,12 +13,16 @@ import pyarrow.parquet as pq
 from scraper_server.limits import TableLimits
 from scraper_server.tables.arrow import Array, Field, kernels, reductions
 from scraper_server.tables.cells import finite
+from scraper_server.tables.choices import chosen_types
+from scraper_server.tables.converting import can_become, converted
 from scraper_server.tables.formats import FileFormat, FormatKind
 from scraper_server.tables.inference import StringKind
+from scraper_server.tables.misfits import Misfits, MisfitTally, missing_by_choice, no_line
 from scraper_server.tables.names import unique_names
 from scraper_server.tables.reader import BytesDone, Misread, plain_schema
 from scraper_server.tables.refusals import cell_too_large, empty, not_a_table
 from scraper_server.tables.schema import ARROW_TYPES, Column, ColumnType, TableWarning, WarningKind
+from servicekit.errors import InvalidArgument, Reason
 
 BATCH_ROWS = 16_384
 # Where a file of ours says whether its strings are categories or text, which Arrow's own types do not.
@@ -28,11 +32,13 @@ TYPES_KEY = "flare.types"
 class ParquetFile:
     """Somebody's Parquet file, whose columns become one of the six types. Nested columns are left out."""
 
-    def __init__(self, path: Path, name: str, limits: TableLimits) -> None:
+    def __init__(self, path: Path, wanted: FileFormat, name: str, limits: TableLimits) -> None:
         """Reads the footer of the file at `path`; `name` is what messages call it.
 
         Raises:
-            InvalidArgument: FILE_NOT_A_TABLE if it is damaged, or no column can be taken; FILE_EMPTY without rows.
+            InvalidArgument: FILE_NOT_A_TABLE if it is damaged, or no column can be taken; FILE_EMPTY without rows;
+                COLUMN_NOT_FOUND or INVALID_FIELD if the format chooses a type for a column that is not taken, or that
+                its values can't become.
         """
         self._name = name
         self._limits = limits
@@ -58,13 +64,18 @@ class ParquetFile:
         ]
         self._renamed = [warning for warning in renamed if warning.column in taken]
         self._check_some_left()
-        self.format = FileFormat(FormatKind.PARQUET)
+        self._chosen = chosen_types(wanted, [column.name for column in self._columns], name)
+        sources = {column.name: column.type for column in self._columns}
+        for position, (column, kind) in enumerate(wanted.column_types):
+            _check_choice(position, column, sources[column], kind)
+        self._misfits: tuple[TableWarning, ...] = ()
+        self.format = FileFormat(FormatKind.PARQUET, column_types=wanted.column_types)
         self.columns = self._described()
 
     @property
     def warnings(self) -> tuple[TableWarning, ...]:
         """See `TableReader.warnings`."""
-        return (*self._renamed, *self._left_out)
+        return (*self._renamed, *self._left_out, *self._misfits)
 
     def batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         """The rows. Which strings are categories is found out on the way.
@@ -77,20 +88,32 @@ class ParquetFile:
         self.columns = self._described()
         schema = plain_schema(self.columns)
         kinds = {at: StringKind() for at, column in enumerate(self.columns) if column.type.is_string}
+        tallies = {at: MisfitTally() for at, column in enumerate(self._columns) if column.name in self._chosen}
+        counts = dict.fromkeys(tallies, 0)
         first_row = 0
         for batch in self._batches(done):
             arrays = [self._read(column, array) for column, array in zip(self._columns, batch.columns, strict=True)]
+            for at, tally in tallies.items():
+                cells = converted(arrays[at], self._columns[at].type, self.columns[at].type)
+                tally.add(Misfits.among(arrays[at], cells.misfits), first_row, no_line)
+                counts[at] += len(arrays[at]) - arrays[at].null_count
+                arrays[at] = cells.values
             for at, kind in kinds.items():
                 self._check_cells(self._columns[at], arrays[at], first_row)
                 kind.see(arrays[at])
             first_row += len(batch)
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+        fits = {at: tally.fit(self.columns[at].type, counts[at]) for at, tally in tallies.items()}
+        told = (missing_by_choice(self.columns[at].name, fit, counts[at]) for at, fit in fits.items())
+        self._misfits = tuple(warning for each in told for warning in each)
+        found = {at: kind.type for at, kind in kinds.items() if at not in tallies}
         self.columns = tuple(
-            replace(column, type=kinds[at].type) if at in kinds else column for at, column in enumerate(self.columns)
+            replace(column, type=found.get(at, column.type), type_fits=(fits[at],) if at in fits else ())
+            for at, column in enumerate(self.columns)
         )
 
     def _described(self) -> tuple[Column, ...]:
-        return tuple(Column(column.name, column.type) for column in self._columns)
+        return tuple(Column(column.name, self._chosen.get(column.name, column.type)) for column in self._columns)
 
     def _batches(self, done: BytesDone) -> Iterator[pa.RecordBatch]:
         rows = 0
@@ -122,12 +145,20 @@ class ParquetFile:
         sizes = kernels.binary_length(strings)
         if (reductions.max(sizes).as_py() or 0) > self._limits.max_cell_bytes:
             row = first_row + int(reductions.index(kernels.greater(sizes, self._limits.max_cell_bytes), True).as_py())
-            raise cell_too_large(self._name, column.name, row, self._limits.max_cell_bytes)
+            which = f"of column '{column.name}' in row {row}"
+            raise cell_too_large(self._name, which, self._limits.max_cell_bytes)
 
     def _check_some_left(self) -> None:
         if not self._columns:
             why = "; ".join(warning.message for warning in self._left_out[:5])
             raise not_a_table(self._name, f"no column is left: {why}")
+
+
+def _check_choice(position: int, column: str, source: ColumnType, wanted: ColumnType) -> None:
+    if not can_become(source, wanted):
+        message = f"column '{column}' is {source.value}, which can't become {wanted.value}: leave out its type"
+        field = f"format.column_types[{position}].type"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field=field, column=column)
 
 
 @dataclass

@@ -26,10 +26,10 @@ def too_many_columns(name: str, limit: int) -> ResourceExhausted:
     return ResourceExhausted(Reason.TOO_MANY_COLUMNS, message, file=name)
 
 
-def cell_too_large(name: str, column: str, row: int, limit: int) -> ResourceExhausted:
-    """The error for a cell that is too large; `row` counts from 0."""
+def cell_too_large(name: str, which: str, limit: int) -> ResourceExhausted:
+    """The error for a cell that is too large; `which` says where it is."""
     message = (
-        f"file '{name}': column '{column}' holds more than the {limit} bytes in row {row} that this server takes of a "
-        "cell (FLARE_SCRAPER_MAX_CELL_BYTES)"
+        f"file '{name}': the cell {which} has more than the {limit} bytes that this server takes "
+        "(FLARE_SCRAPER_MAX_CELL_BYTES)"
     )
     return ResourceExhausted(Reason.CELL_TOO_LARGE, message, file=name)

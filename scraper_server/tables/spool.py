@@ -117,7 +117,8 @@ class Spool:
 
     def _check_cell(self, key: Hashable, value: str) -> None:
         if len(value.encode(errors="replace")) > self._limits.max_cell_bytes:
-            raise cell_too_large(self._name, str(key), self.row_count, self._limits.max_cell_bytes)
+            which = f"of column '{key}' in row {self.row_count}"
+            raise cell_too_large(self._name, which, self._limits.max_cell_bytes)
 
     def _write(self) -> None:
         arrays = []

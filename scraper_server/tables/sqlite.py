@@ -130,7 +130,7 @@ def _chosen_table(database: _Database, wanted: str, name: str) -> str:
 
 def _refusal(error: sqlite3.Error, name: str, limits: TableLimits, row: int) -> FlareError:
     if isinstance(error, sqlite3.DataError) and "too big" in str(error):
-        return cell_too_large(name, "*", row, min(BLOB_BYTES, limits.max_cell_bytes))
+        return cell_too_large(name, f"of some column in row {row}", min(BLOB_BYTES, limits.max_cell_bytes))
     if "interrupted" in str(error):
         return not_a_table(name, f"a view of its database computes row {row} without end")
     return not_a_table(name, f"its database can't be read after row {row}: {error}")

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from scraper_server.tables.cells import cleaned
 from scraper_server.tables.formats import FileFormat
+from scraper_server.tables.misfits import no_line
 from scraper_server.tables.names import unique_names
 from scraper_server.tables.reader import BytesDone
 from scraper_server.tables.refusals import empty
@@ -54,15 +55,10 @@ class TextTable:
                 columns.learn(cells)
             if not row_count:
                 columns.begin()
-            batch = columns.take(columns.read(cells), row_count, _no_line)
+            batch = columns.take(columns.read(cells), row_count, no_line)
             row_count += len(cells[0])
             if batch:
                 yield batch
         columns.end()
         self.columns = columns.columns
         self.warnings = (*self._other_warnings, *columns.warnings)
-
-
-def _no_line(_position: int) -> int:
-    """What is spooled had no lines."""
-    return 0

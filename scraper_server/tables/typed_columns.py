@@ -1,7 +1,6 @@
 """The columns of a table of text: read as their types, which are found out on the way."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
@@ -11,9 +10,7 @@ from scraper_server.tables.choices import chosen_types
 from scraper_server.tables.deciding import Decision, decided, evidence_of, rivals_of
 from scraper_server.tables.formats import FileFormat
 from scraper_server.tables.inference import (
-    EXAMPLES,
     ColumnPart,
-    Misfits,
     Plan,
     StringKind,
     allowed_readings,
@@ -24,36 +21,14 @@ from scraper_server.tables.inference import (
     read_column,
 )
 from scraper_server.tables.insisting import USUAL
+from scraper_server.tables.misfits import LineOf, MisfitTally, missing_by_choice, nearly_all_fit
 from scraper_server.tables.reader import Misread, plain_schema
 from scraper_server.tables.readings import STRING, Family, Reading
-from scraper_server.tables.schema import CellExample, Column, ColumnType, TableWarning, TypeFit, WarningKind
+from scraper_server.tables.schema import Column, ColumnType, TableWarning, TypeFit, WarningKind
 
 # A column of text that a type fits so well is worth a word.
 NEARLY_ALL = 0.95
 SAMPLE_ROWS = 2000
-
-LineOf = Callable[[int], int]
-"""The line in the file, from 1, of a row of a block, by its position there; 0 where a file has no lines."""
-
-_PLURALS = {
-    ColumnType.INTEGER: "integers",
-    ColumnType.FLOAT: "numbers",
-    ColumnType.BOOLEAN: "true or false",
-    ColumnType.DATETIME: "dates or times",
-}
-
-
-@dataclass
-class _Tally:
-    """Cells that do not fit: how many, and the first."""
-
-    count: int = 0
-    first: list[CellExample] = field(default_factory=list)
-
-    def add(self, misfits: Misfits, first_row: int, line_of: LineOf) -> None:
-        self.count += misfits.count
-        for position, value in misfits.first[: EXAMPLES - len(self.first)]:
-            self.first.append(CellExample(first_row + position, line_of(position), value))
 
 
 class _Question:
@@ -71,8 +46,8 @@ class _Question:
     def begin(self) -> None:
         """Forgets the rows, not what they told."""
         self.count = 0
-        self.watched = [_Tally() for _ in self.plan.watched]
-        self.misfits = _Tally()
+        self.watched = [MisfitTally() for _ in self.plan.watched]
+        self.misfits = MisfitTally()
         self.strings = StringKind()
         self._is_misread = False
 
@@ -188,7 +163,7 @@ class TypedColumns:
         if not all(agreed) or self._is_misread:
             raise Misread
         self.columns = tuple(map(_finished, self._names, self._questions))
-        told = map(_warnings, self._names, self._questions, self._decisions)
+        told = map(_warnings, self.columns, self._questions, self._decisions)
         self.warnings = tuple(warning for each in told for warning in each)
 
     @property
@@ -216,49 +191,26 @@ def _finished(name: str, question: _Question) -> Column:
     kind = question.plan.type
     if kind is ColumnType.TEXT and not question.chosen:
         kind = question.strings.type
-    fits = [_fit(kind, question.count, question.misfits)]
-    if kind.is_string:
+    fits = [question.misfits.fit(kind, question.count)]
+    if kind.is_string and question.count:
         best: dict[ColumnType, TypeFit] = {}
         for reading, tally in zip(question.plan.watched, question.watched, strict=True):
-            fit = _fit(reading.type, question.count, tally)
-            if question.count and (reading.type not in best or fit.share > best[reading.type].share):
+            fit = tally.fit(reading.type, question.count)
+            if reading.type not in best or fit.share > best[reading.type].share:
                 best[reading.type] = fit
         fits += best.values()
     return Column(name, kind, type_fits=tuple(fits))
 
 
-def _fit(kind: ColumnType, count: int, tally: _Tally) -> TypeFit:
-    return TypeFit(kind, 1 - tally.count / count if count else 1.0, tally.count, tuple(tally.first))
-
-
-def _warnings(name: str, question: _Question, decision: Decision) -> list[TableWarning]:
-    warnings = []
-    column = _finished(name, question)
-    if question.chosen and question.misfits.count:
-        warnings.append(_chosen_misfits(column, question))
-    nearly = [fit for fit in column.type_fits[1:] if NEARLY_ALL <= fit.share < 1]
-    if nearly and not question.chosen:
-        best = max(nearly, key=lambda fit: fit.share)
-        first = best.misfits[0]
-        message = (
-            f"column '{name}': {question.count - best.misfit_count} of {question.count} cells are "
-            f"{_PLURALS[best.type]}; others such as '{first.value}' (row {first.row}) are not: import with "
-            f"column_types {name}={best.type.name} to take those as missing"
-        )
-        warnings.append(TableWarning(WarningKind.CELLS_MISFIT, name, message, best.misfit_count, best.misfits))
+def _warnings(column: Column, question: _Question, decision: Decision) -> Iterator[TableWarning]:
+    if question.chosen:
+        yield from missing_by_choice(column.name, column.type_fits[0], question.count)
+    else:
+        nearly = [fit for fit in column.type_fits[1:] if NEARLY_ALL <= fit.share < 1]
+        if nearly:
+            yield nearly_all_fit(column.name, max(nearly, key=lambda fit: fit.share), question.count)
     if decision.rivals:
-        warnings.append(TableWarning(WarningKind.AMBIGUOUS, name, _ambiguity(name, question, decision)))
-    return warnings
-
-
-def _chosen_misfits(column: Column, question: _Question) -> TableWarning:
-    (fit,) = column.type_fits
-    first = fit.misfits[0]
-    message = (
-        f"column '{column.name}': {fit.misfit_count} of {question.count} cells are not {_PLURALS[fit.type]} and were "
-        f"taken as missing, first at row {first.row}: '{first.value}'"
-    )
-    return TableWarning(WarningKind.CELLS_MISFIT, column.name, message, fit.misfit_count, fit.misfits)
+        yield TableWarning(WarningKind.AMBIGUOUS, column.name, _ambiguity(column.name, question, decision))
 
 
 def _ambiguity(name: str, question: _Question, decision: Decision) -> str:

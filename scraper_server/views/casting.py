@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from scraper_server.tables.arrow import Array, kernels, whole
+from scraper_server.tables.arrow import Array, whole
 from scraper_server.tables.cells import as_text
+from scraper_server.tables.converting import can_become, converted, unfit_numbers
 from scraper_server.tables.inference import READINGS
 from scraper_server.tables.insisting import insisted
 from scraper_server.tables.readings import Family, Reading
@@ -54,11 +54,13 @@ def cast_for(planned: PlannedColumn, values: Array) -> tuple[Cast, BadCells | No
     source, wanted = planned.source_type, planned.column.type
     if source.is_string:
         return _reading_for(planned, whole(values))
-    if ColumnType.DATETIME in (source, wanted):
+    if not can_become(source, wanted):
         name = planned.column.source_column
         message = f"column '{name}' is {source.value}, which can't become {wanted.value}: leave out its cast"
         raise InvalidArgument(Reason.CAST_FAILED, message, field=f"{planned.field}.cast", column=name)
-    return lambda part: _cast_numbers(part, wanted), _bad_cells(planned, values, _unfit_numbers(values, wanted))
+    return lambda part: converted(part, source, wanted).values, _bad_cells(
+        planned, values, unfit_numbers(values, wanted)
+    )
 
 
 def cast_failed(bad: BadCells, value_count: int) -> InvalidArgument:
@@ -82,27 +84,6 @@ def _reading_for(planned: PlannedColumn, strings: Array) -> tuple[Cast, BadCells
 
 def _reads_all(reading: Reading, wanted: ColumnType, strings: Array) -> bool:
     return reading.type is wanted and reading.family not in _UNASKED and reading.read(strings).fit
-
-
-def _unfit_numbers(values: Array, wanted: ColumnType) -> npt.NDArray[np.bool_]:
-    """Which numbers (or booleans) the wanted type can't hold."""
-    if wanted is ColumnType.BOOLEAN:
-        numbers = kernels.cast(values, pa.float64(), safe=False)
-        fit = kernels.is_in(numbers, value_set=pa.array([0.0, 1.0, None]))
-    elif wanted is ColumnType.INTEGER and pa.types.is_floating(values.type):
-        whole = kernels.equal(kernels.floor(values), values)
-        fit = kernels.and_(whole, kernels.less(kernels.abs(values), 2.0**63))
-    else:
-        return np.zeros(len(values), np.bool_)
-    unfit: npt.NDArray[np.bool_] = kernels.invert(kernels.fill_null(fit, True)).to_numpy(zero_copy_only=False)
-    return unfit
-
-
-def _cast_numbers(values: Array, wanted: ColumnType) -> Array:
-    unfit = _unfit_numbers(values, wanted)
-    if unfit.any():
-        values = kernels.if_else(pa.array(unfit), pa.scalar(None, values.type), values)
-    return kernels.cast(values, ARROW_TYPES[wanted])
 
 
 def _bad_cells(planned: PlannedColumn, values: Array, unfit: npt.NDArray[np.bool_]) -> BadCells | None:

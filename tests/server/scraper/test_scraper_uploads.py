@@ -193,3 +193,49 @@ async def test_calls_without_right_or_token_are_refused(scraper: Server, token_i
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await ann.stub.UploadDataset(iter([]), metadata=metadata, timeout=30)
         assert caught.value.code() is code
+
+
+async def test_what_a_format_asks_for_is_done_and_told(ann: Caller) -> None:
+    kinds, ragged = dataset_pb2.FileFormat, dataset_pb2.RaggedRows
+    text = "# made by hand\n00501:'1.234,5':13/1/2024\n10001:'7':N/A\nshort\n"
+    wanted = kinds(
+        kind=kinds.KIND_DELIMITED,
+        delimiter=":",
+        encoding="CP1252",
+        quote="'",
+        decimal_separator=",",
+        thousands_separator=".",
+        comment="#",
+        has_no_header=True,
+        ragged_rows=ragged.RAGGED_ROWS_FILL,
+        column_types=[
+            dataset_pb2.ColumnTypeChoice(column="column_1", type=dataset_pb2.COLUMN_TYPE_INTEGER),
+            dataset_pb2.ColumnTypeChoice(column="column_3", type=dataset_pb2.COLUMN_TYPE_DATETIME),
+        ],
+    )
+    dataset = await ann.uploaded(text, format=wanted)
+    assert [column.type for column in dataset.columns] == [
+        dataset_pb2.COLUMN_TYPE_INTEGER,
+        dataset_pb2.COLUMN_TYPE_FLOAT,
+        dataset_pb2.COLUMN_TYPE_DATETIME,
+    ]
+    expected = kinds()
+    expected.CopyFrom(wanted)
+    expected.encoding, expected.compression = "windows-1252", dataset_pb2.COMPRESSION_NONE
+    assert dataset.format == expected
+    warnings = {each.kind: each for each in dataset.warnings}
+    ragged_rows = warnings[dataset_pb2.DatasetWarning.KIND_ROWS_RAGGED]
+    assert [(each.row, each.line, each.value) for each in ragged_rows.examples] == [(2, 4, "short")]
+    misfits = warnings[dataset_pb2.DatasetWarning.KIND_CELLS_MISFIT]
+    assert (misfits.column, misfits.count, misfits.examples[0].value) == ("column_1", 1, "short")
+    (fit,) = dataset.columns[0].type_fits
+    assert (fit.type, fit.misfit_count, round(fit.share, 3)) == (dataset_pb2.COLUMN_TYPE_INTEGER, 1, 0.667)
+
+
+async def test_a_type_for_a_column_that_is_not_there_is_refused(ann: Caller) -> None:
+    choice = dataset_pb2.ColumnTypeChoice(column="Ages", type=dataset_pb2.COLUMN_TYPE_INTEGER)
+    wanted = dataset_pb2.FileFormat(column_types=[choice])
+    refusal = await ann.upload_refused(PASSENGERS.encode(), format=wanted)
+    assert (refusal.code, refusal.reason) == (INVALID, "COLUMN_NOT_FOUND")
+    assert refusal.fields == ("format.column_types[0].column",)
+    assert "did you mean 'age'" in refusal.text

@@ -303,3 +303,31 @@ def test_the_metadata_of_the_file_tells_categories_from_text(tmp_path: Path) -> 
     convert(source, "in.csv", FileFormat(), Limits(), tmp_path / "out", lambda *_: None)
     types = json.loads((pq.read_metadata(tmp_path / "out" / TABLE_FILE).metadata or {})[b"flare.types"])
     assert types == {"kind": ColumnType.CATEGORICAL, "note": ColumnType.TEXT}
+
+
+def test_types_can_be_chosen_for_columns_of_any_file(converted: Convert, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"code": ["00501", "x", None], "part": [1.0, 2.5, 3.0], "flag": [0, 1, 2]})
+    frame.to_parquet(tmp_path / "in.parquet", index=False)
+    frame.to_json(tmp_path / "in.json", orient="records")
+    choices = (
+        ("code", ColumnType.INTEGER),
+        ("part", ColumnType.INTEGER),
+        ("flag", ColumnType.BOOLEAN),
+    )
+    for name in ("in.parquet", "in.json"):
+        table, values = converted((tmp_path / name).read_bytes(), name, FileFormat(column_types=choices))
+        assert values == {"code": [501, None, None], "part": [1, None, 3], "flag": [False, True, None]}
+        told = {each.column: each for each in table.warnings if each.kind is WarningKind.CELLS_MISFIT}
+        assert told["code"].message == (
+            "column 'code': 1 of 2 cells are not integers and were taken as missing, first at row 1: 'x'"
+        )
+        assert {each: told[each].count for each in told} == {"code": 1, "part": 1, "flag": 1}
+        assert table.format.column_types == choices
+
+
+def test_a_type_that_values_of_parquet_can_not_become_is_refused(converted: Convert, tmp_path: Path) -> None:
+    pd.DataFrame({"day": pd.to_datetime(["2024-01-31"])}).to_parquet(tmp_path / "in.parquet")
+    wanted = FileFormat(column_types=(("day", ColumnType.FLOAT),))
+    error = refusal(lambda: converted((tmp_path / "in.parquet").read_bytes(), "in.parquet", wanted))
+    assert error.reason is Reason.INVALID_FIELD
+    assert [violation.field for violation in error.violations] == ["format.column_types[0].type"]

@@ -240,7 +240,7 @@ def test_cells_above_the_limit_are_refused_with_their_place(read: Reader) -> Non
     endless = "a,b\n" + "1,x\n" * 100 + '2,"' + "1,x\n" * 1000
     error = refused(lambda: read(endless, limits=limits), ResourceExhausted)
     assert error.reason is Reason.CELL_TOO_LARGE
-    assert "opens with a quote in line 102" in error.message
+    assert "whose quote opens in line 102" in error.message
     assert read(text.replace("y" * 1001, "y" * 1000), limits=limits).values(1)[100] == "y" * 1000
 
 

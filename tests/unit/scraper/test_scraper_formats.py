@@ -469,17 +469,10 @@ def test_text_is_read_as_the_kind_that_is_asked_for(converted: Convert) -> None:
     assert converted('{"a";"b"}\n1;2\n', wanted=FileFormat(FormatKind.DELIMITED, delimiter=";"))[0].row_count == 1
 
 
-def test_types_are_chosen_where_the_file_has_none(converted: Convert, tmp_path: Path) -> None:
+def test_types_are_chosen_for_columns_of_every_format(converted: Convert, tmp_path: Path) -> None:
     chosen = FileFormat(column_types=(("a", ColumnType.TEXT),))
     for name, content in _files(MANY, tmp_path).items():
-        if name != "t.parquet":
-            assert types_of(converted(content, name, chosen)[0])["a"] == "text", name
-            continue
-        error = refused(lambda content=content, name=name: converted(content, name, chosen))  # type: ignore[misc]
-        assert (error.reason, [each.field for each in error.violations]) == (
-            Reason.INVALID_FIELD,
-            ["format.column_types"],
-        )
+        assert types_of(converted(content, name, chosen)[0])["a"] == "text", name
 
 
 def test_progress_never_goes_back_through_all_stages(tmp_path: Path) -> None:
