@@ -96,7 +96,11 @@ def test_leaving_a_watch_early_ends_its_call(fake: FakeFlare, account: Account) 
         for event in flare.jobs.get_training("one").events():
             if event.sequence == 2:
                 break
-    assert not [thread for thread in threading.enumerate() if thread.name == "flare-watchdog"]
+        watchdogs = [thread for thread in threading.enumerate() if thread.name == "flare-watchdog"]
+        for thread in watchdogs:
+            thread.join(timeout=10)
+        assert not any(thread.is_alive() for thread in watchdogs)
+        assert fake.job.watched_after == [0]
 
 
 def test_epochs_and_history_tell_the_same(fake: FakeFlare, account: Account) -> None:
