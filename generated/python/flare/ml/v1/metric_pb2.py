@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66lare/ml/v1/metric.proto\x12\x0b\x66lare.ml.v1\"J\n\x06Metric\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n\x05value\x18\x03 \x01(\x01R\x05valueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66lare/ml/v1/metric.proto\x12\x0b\x66lare.ml.v1\"J\n\x06Metric\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n\x05value\x18\x03 \x01(\x01R\x05value\"\x8e\x01\n\x14\x43lassificationReport\x12\x16\n\x06target\x18\x01 \x01(\tR\x06target\x12\x33\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.flare.ml.v1.ClassMetricsR\x07\x63lasses\x12)\n\x10\x63onfusion_matrix\x18\x03 \x03(\x03R\x0f\x63onfusionMatrix\"\x92\x01\n\x0c\x43lassMetrics\x12\x1f\n\x0b\x63lass_label\x18\x01 \x01(\tR\nclassLabel\x12\x1c\n\tprecision\x18\x02 \x01(\x01R\tprecision\x12\x16\n\x06recall\x18\x03 \x01(\x01R\x06recall\x12\x0e\n\x02\x66\x31\x18\x04 \x01(\x01R\x02\x66\x31\x12\x1b\n\trow_count\x18\x05 \x01(\x03R\x08rowCountb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METRIC']._serialized_start=41
   _globals['_METRIC']._serialized_end=115
+  _globals['_CLASSIFICATIONREPORT']._serialized_start=118
+  _globals['_CLASSIFICATIONREPORT']._serialized_end=260
+  _globals['_CLASSMETRICS']._serialized_start=263
+  _globals['_CLASSMETRICS']._serialized_end=409
 # @@protoc_insertion_point(module_scope)

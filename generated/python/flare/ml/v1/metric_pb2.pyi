@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -26,9 +28,12 @@ class Metric(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`."""
+    """Of a class: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `auroc`. Of a number: `mean_absolute_error`,
+    `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together: `exact_match`, `hamming_distance`,
+    `f1_micro`, `f1_macro`.
+    """
     target: _builtins.str
-    """The target that it measures."""
+    """The target that it measures; empty if it measures all of them together."""
     value: _builtins.float
     """Its value; for regression errors in the target's own unit."""
     def __init__(
@@ -45,3 +50,79 @@ class Metric(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
+
+@_typing.final
+class ClassificationReport(_message.Message):
+    """How each class of a target does, measured over all rows of a part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    CONFUSION_MATRIX_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """The target."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassMetrics]:
+        """The figures of each class, in the order of the probabilities. A class that training never saw comes last, with an
+        empty label.
+        """
+
+    @_builtins.property
+    def confusion_matrix(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many rows of each class were taken for each: those of class c taken for class p stand at c x (number of
+        classes) + p. Empty if there are more than 100 classes.
+        """
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        classes: _abc.Iterable[Global___ClassMetrics] | None = ...,
+        confusion_matrix: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confusion_matrix", b"confusion_matrix", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassificationReport: _TypeAlias = ClassificationReport  # noqa: Y015
+
+@_typing.final
+class ClassMetrics(_message.Message):
+    """How one class does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_LABEL_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    F1_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    class_label: _builtins.str
+    """The class."""
+    precision: _builtins.float
+    """Of the rows taken for it, the share that is of it; 0 if none was."""
+    recall: _builtins.float
+    """Of its rows, the share that was taken for it; 0 if it has none."""
+    f1: _builtins.float
+    """The harmonic mean of both."""
+    row_count: _builtins.int
+    """Its rows."""
+    def __init__(
+        self,
+        *,
+        class_label: _builtins.str = ...,
+        precision: _builtins.float = ...,
+        recall: _builtins.float = ...,
+        f1: _builtins.float = ...,
+        row_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_label", b"class_label", "f1", b"f1", "precision", b"precision", "recall", b"recall", "row_count", b"row_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassMetrics: _TypeAlias = ClassMetrics  # noqa: Y015

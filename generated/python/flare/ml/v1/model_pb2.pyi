@@ -219,6 +219,9 @@ class ModelVersion(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SPECIFICATION_FIELD_NUMBER: _builtins.int
+    TEST_REPORTS_FIELD_NUMBER: _builtins.int
+    VALIDATION_REPORTS_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{model}/versions/{version}`, numbered 1, 2, 3, ..."""
     training_job: _builtins.str
@@ -239,6 +242,8 @@ class ModelVersion(_message.Message):
     """sha256 of its weights, hexadecimal."""
     device: _builtins.str
     """The device that trained it: `cpu` or `cuda:0`."""
+    base_version: _builtins.str
+    """The version whose weights its training started from; empty if from none."""
     @_builtins.property
     def signature(self) -> Global___Signature:
         """What it takes and what it gives."""
@@ -263,6 +268,14 @@ class ModelVersion(_message.Message):
     def specification(self) -> _specification_pb2.ModelSpecification:
         """What it is made of."""
 
+    @_builtins.property
+    def test_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
+        """How each class does on the test rows, for each target that is a class."""
+
+    @_builtins.property
+    def validation_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
+        """How each class does on the validation rows, at its best epoch."""
+
     def __init__(
         self,
         *,
@@ -282,10 +295,13 @@ class ModelVersion(_message.Message):
         device: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         specification: _specification_pb2.ModelSpecification | None = ...,
+        test_reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
+        validation_reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
+        base_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "signature", b"signature", "specification", b"specification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "create_time", b"create_time", "device", b"device", "digest", b"digest", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "seed", b"seed", "signature", b"signature", "size_bytes", b"size_bytes", "specification", b"specification", "test_metrics", b"test_metrics", "training_job", b"training_job", "validation_metrics", b"validation_metrics", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "best_epoch", b"best_epoch", "create_time", b"create_time", "device", b"device", "digest", b"digest", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "seed", b"seed", "signature", b"signature", "size_bytes", b"size_bytes", "specification", b"specification", "test_metrics", b"test_metrics", "test_reports", b"test_reports", "training_job", b"training_job", "validation_metrics", b"validation_metrics", "validation_reports", b"validation_reports", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from flare.common.v1 import job_pb2 as _job_pb2
 from flare.ml.v1 import metric_pb2 as _metric_pb2
+from flare.ml.v1 import specification_pb2 as _specification_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -74,6 +75,9 @@ class TrainingJob(_message.Message):
     VIEW_DIGEST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     QUEUE_POSITION_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    SWEEP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
     model: _builtins.str
@@ -92,6 +96,12 @@ class TrainingJob(_message.Message):
     """Jobs of a higher priority leave the queue first, those of equal priority in the order in which they were asked for."""
     queue_position: _builtins.int
     """Its place in the queue, from 1, while it is QUEUED; 0 otherwise."""
+    base_version: _builtins.str
+    """The version whose weights training starts from: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or
+    `models/{model}` for the latest; the answer names the number. Empty for the model's own first weights.
+    """
+    sweep: _builtins.str
+    """The sweep that it is a trial of: `sweeps/{sweep}`; empty for a job of its own."""
     @_builtins.property
     def plan(self) -> Global___TrainingPlan:
         """How to train it."""
@@ -120,6 +130,10 @@ class TrainingJob(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def record(self) -> Global___TrainingRecord:
+        """What is needed to make its weights again, next to the seed, the view's digest and the base version."""
+
     def __init__(
         self,
         *,
@@ -139,14 +153,75 @@ class TrainingJob(_message.Message):
         view_digest: _builtins.str = ...,
         priority: _builtins.int = ...,
         queue_position: _builtins.int = ...,
+        base_version: _builtins.str = ...,
+        record: Global___TrainingRecord | None = ...,
+        sweep: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "plan", b"plan", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "plan", b"plan", "progress", b"progress", "record", b"record", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_sequence", b"last_sequence", "model", b"model", "name", b"name", "plan", b"plan", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "start_time", b"start_time", "state", b"state", "version", b"version", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "base_version", b"base_version", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_sequence", b"last_sequence", "model", b"model", "name", b"name", "plan", b"plan", "priority", b"priority", "progress", b"progress", "queue_position", b"queue_position", "record", b"record", "start_time", b"start_time", "state", b"state", "sweep", b"sweep", "version", b"version", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
+
+@_typing.final
+class TrainingRecord(_message.Message):
+    """What a training job was made of and made with. Fields are filled in as they become known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LibraryVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SPECIFICATION_FIELD_NUMBER: _builtins.int
+    LIBRARY_VERSIONS_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_DIGEST_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """The device that trained it: `cpu` or `cuda:0`."""
+    weights_digest: _builtins.str
+    """sha256 of its final weights, hexadecimal."""
+    @_builtins.property
+    def specification(self) -> _specification_pb2.ModelSpecification:
+        """The network as it was when the job was asked for."""
+
+    @_builtins.property
+    def library_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The libraries that trained it: `torch` to `2.13.0`."""
+
+    def __init__(
+        self,
+        *,
+        specification: _specification_pb2.ModelSpecification | None = ...,
+        library_versions: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        device: _builtins.str = ...,
+        weights_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["specification", b"specification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "library_versions", b"library_versions", "specification", b"specification", "weights_digest", b"weights_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRecord: _TypeAlias = TrainingRecord  # noqa: Y015
 
 @_typing.final
 class TrainingPlan(_message.Message):
@@ -187,6 +262,8 @@ class TrainingPlan(_message.Message):
     COMPILE_FIELD_NUMBER: _builtins.int
     CHECKPOINT_INTERVAL_FIELD_NUMBER: _builtins.int
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    FROZEN_BLOCKS_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """At most so many passes over the training rows; 0 for 50."""
     batch_size: _builtins.int
@@ -297,6 +374,16 @@ class TrainingPlan(_message.Message):
         the one before is younger than that, and than a second.
         """
 
+    @_builtins.property
+    def frozen_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Blocks of the network whose weights stay as they are, by the beginning of their parameters' names up to a dot: of
+        `blocks.0.linear.weight`, `blocks.0` and `blocks` are such beginnings.
+        """
+
+    @_builtins.property
+    def augmentation(self) -> Global___ImageAugmentation:
+        """How training images are changed at random, anew in each epoch; for models that see images. As they are unless set."""
+
     def __init__(
         self,
         *,
@@ -333,10 +420,12 @@ class TrainingPlan(_message.Message):
         compile: _builtins.bool = ...,
         checkpoint_interval: _duration_pb2.Duration | None = ...,
         deterministic: _builtins.bool = ...,
+        frozen_blocks: _abc.Iterable[_builtins.str] | None = ...,
+        augmentation: Global___ImageAugmentation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "early_stopping", b"early_stopping", "focal", b"focal", "huber", b"huber", "mae", b"mae", "max_duration", b"max_duration", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "early_stopping", b"early_stopping", "focal", b"focal", "huber", b"huber", "mae", b"mae", "max_duration", b"max_duration", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "epochs", b"epochs", "focal", b"focal", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "epochs", b"epochs", "focal", b"focal", "frozen_blocks", b"frozen_blocks", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_classification_loss: _TypeAlias = _typing.Literal["cross_entropy", "binary_cross_entropy", "focal"]  # noqa: Y015
     _WhichOneofArgType_classification_loss: _TypeAlias = _typing.Literal["classification_loss", b"classification_loss"]  # noqa: Y015
@@ -356,6 +445,54 @@ class TrainingPlan(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_schedule) -> _WhichOneofReturnType_schedule | None: ...
 
 Global___TrainingPlan: _TypeAlias = TrainingPlan  # noqa: Y015
+
+@_typing.final
+class ImageAugmentation(_message.Message):
+    """How training images are changed at random. Validation and test images stay as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HORIZONTAL_FLIP_FIELD_NUMBER: _builtins.int
+    VERTICAL_FLIP_FIELD_NUMBER: _builtins.int
+    CROP_PADDING_FIELD_NUMBER: _builtins.int
+    ROTATION_DEGREES_FIELD_NUMBER: _builtins.int
+    BRIGHTNESS_FIELD_NUMBER: _builtins.int
+    CONTRAST_FIELD_NUMBER: _builtins.int
+    SATURATION_FIELD_NUMBER: _builtins.int
+    horizontal_flip: _builtins.float
+    """The share of images that are mirrored left to right."""
+    vertical_flip: _builtins.float
+    """The share of images that are mirrored top to bottom."""
+    crop_padding: _builtins.int
+    """Images are moved by up to so many pixels to each side, and cropped; what comes in is the reflection of the edge."""
+    rotation_degrees: _builtins.float
+    """Images are turned by up to so many degrees to each side."""
+    brightness: _builtins.float
+    """Brightness is multiplied with up to 1 plus or minus this."""
+    contrast: _builtins.float
+    """The distance of each value from the image's mean is multiplied with up to 1 plus or minus this."""
+    saturation: _builtins.float
+    """The distance of each colour from its pixel's grey is multiplied with up to 1 plus or minus this. For images of three
+    channels.
+    """
+    def __init__(
+        self,
+        *,
+        horizontal_flip: _builtins.float = ...,
+        vertical_flip: _builtins.float = ...,
+        crop_padding: _builtins.int = ...,
+        rotation_degrees: _builtins.float = ...,
+        brightness: _builtins.float = ...,
+        contrast: _builtins.float = ...,
+        saturation: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brightness", b"brightness", "contrast", b"contrast", "crop_padding", b"crop_padding", "horizontal_flip", b"horizontal_flip", "rotation_degrees", b"rotation_degrees", "saturation", b"saturation", "vertical_flip", b"vertical_flip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageAugmentation: _TypeAlias = ImageAugmentation  # noqa: Y015
 
 @_typing.final
 class MseLoss(_message.Message):
@@ -897,10 +1034,15 @@ class TrainingEvent(_message.Message):
     VERSION_CREATED_FIELD_NUMBER: _builtins.int
     WARNING_FIELD_NUMBER: _builtins.int
     LIMIT_REACHED_FIELD_NUMBER: _builtins.int
+    COALESCED_FROM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its number."""
     attempt: _builtins.int
     """The attempt in which it happened."""
+    coalesced_from: _builtins.int
+    """Above 0 if this is the newest of a run of `progress` events of which a watcher that reads slowly is sent no other:
+    the sequence of the first of that run. Only events of kind `progress` are left out so.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -966,10 +1108,11 @@ class TrainingEvent(_message.Message):
         version_created: Global___VersionCreated | None = ...,
         warning: Global___TrainingWarning | None = ...,
         limit_reached: Global___LimitReached | None = ...,
+        coalesced_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "limit_reached", b"limit_reached", "progress", b"progress", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "limit_reached", b"limit_reached", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoint_saved", b"checkpoint_saved", "coalesced_from", b"coalesced_from", "data_fetched", b"data_fetched", "early_stopped", b"early_stopped", "epoch_finished", b"epoch_finished", "event", b"event", "limit_reached", b"limit_reached", "progress", b"progress", "sequence", b"sequence", "state_changed", b"state_changed", "test_finished", b"test_finished", "time", b"time", "training_started", b"training_started", "version_created", b"version_created", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state_changed", "data_fetched", "training_started", "progress", "epoch_finished", "checkpoint_saved", "early_stopped", "test_finished", "version_created", "warning", "limit_reached"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
@@ -1079,6 +1222,7 @@ class EpochFinished(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_SECOND_FIELD_NUMBER: _builtins.int
     IS_BEST_FIELD_NUMBER: _builtins.int
+    VALIDATION_REPORTS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Its number, from 1."""
     train_loss: _builtins.float
@@ -1099,6 +1243,10 @@ class EpochFinished(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """How long it took, with validation."""
 
+    @_builtins.property
+    def validation_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
+        """How each class does on the validation rows, for each target that is a class."""
+
     def __init__(
         self,
         *,
@@ -1110,10 +1258,11 @@ class EpochFinished(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         samples_per_second: _builtins.float = ...,
         is_best: _builtins.bool = ...,
+        validation_reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "epoch", b"epoch", "is_best", b"is_best", "learning_rate", b"learning_rate", "samples_per_second", b"samples_per_second", "train_loss", b"train_loss", "validation_loss", b"validation_loss", "validation_metrics", b"validation_metrics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "epoch", b"epoch", "is_best", b"is_best", "learning_rate", b"learning_rate", "samples_per_second", b"samples_per_second", "train_loss", b"train_loss", "validation_loss", b"validation_loss", "validation_metrics", b"validation_metrics", "validation_reports", b"validation_reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1232,21 +1381,27 @@ class TestFinished(_message.Message):
 
     METRICS_FIELD_NUMBER: _builtins.int
     BEST_EPOCH_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     best_epoch: _builtins.int
     """The epoch whose weights are kept."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.Metric]:
         """The metrics of the kept weights."""
 
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
+        """How each class does, for each target that is a class."""
+
     def __init__(
         self,
         *,
         metrics: _abc.Iterable[_metric_pb2.Metric] | None = ...,
         best_epoch: _builtins.int = ...,
+        reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "metrics", b"metrics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_epoch", b"best_epoch", "metrics", b"metrics", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

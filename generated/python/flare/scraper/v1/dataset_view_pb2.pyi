@@ -36,6 +36,8 @@ class _ColumnRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnRole
     """The model learns to predict it."""
     COLUMN_ROLE_IGNORED: _ColumnRole.ValueType  # 3
     """Nobody sees it; it can still decide the split."""
+    COLUMN_ROLE_WEIGHT: _ColumnRole.ValueType  # 4
+    """How much the row counts in training: a number, at least 0. One column at most; the model does not see it."""
 
 class ColumnRole(_ColumnRole, metaclass=_ColumnRoleEnumTypeWrapper):
     """What a column is for."""
@@ -48,6 +50,8 @@ COLUMN_ROLE_TARGET: ColumnRole.ValueType  # 2
 """The model learns to predict it."""
 COLUMN_ROLE_IGNORED: ColumnRole.ValueType  # 3
 """Nobody sees it; it can still decide the split."""
+COLUMN_ROLE_WEIGHT: ColumnRole.ValueType  # 4
+"""How much the row counts in training: a number, at least 0. One column at most; the model does not see it."""
 Global___ColumnRole: _TypeAlias = ColumnRole  # noqa: Y015
 
 class _MissingPolicy:

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/metric.proto.
  */
 export const file_flare_ml_v1_metric: GenFile = /*@__PURE__*/
-  fileDesc("ChhmbGFyZS9tbC92MS9tZXRyaWMucHJvdG8SC2ZsYXJlLm1sLnYxIjUKBk1ldHJpYxIMCgRuYW1lGAEgASgJEg4KBnRhcmdldBgCIAEoCRINCgV2YWx1ZRgDIAEoAWIGcHJvdG8z");
+  fileDesc("ChhmbGFyZS9tbC92MS9tZXRyaWMucHJvdG8SC2ZsYXJlLm1sLnYxIjUKBk1ldHJpYxIMCgRuYW1lGAEgASgJEg4KBnRhcmdldBgCIAEoCRINCgV2YWx1ZRgDIAEoASJsChRDbGFzc2lmaWNhdGlvblJlcG9ydBIOCgZ0YXJnZXQYASABKAkSKgoHY2xhc3NlcxgCIAMoCzIZLmZsYXJlLm1sLnYxLkNsYXNzTWV0cmljcxIYChBjb25mdXNpb25fbWF0cml4GAMgAygDImUKDENsYXNzTWV0cmljcxITCgtjbGFzc19sYWJlbBgBIAEoCRIRCglwcmVjaXNpb24YAiABKAESDgoGcmVjYWxsGAMgASgBEgoKAmYxGAQgASgBEhEKCXJvd19jb3VudBgFIAEoA2IGcHJvdG8z");
 
 /**
  * A figure of quality, measured over all rows of a part.
@@ -19,14 +19,16 @@ export const file_flare_ml_v1_metric: GenFile = /*@__PURE__*/
  */
 export type Metric = Message<"flare.ml.v1.Metric"> & {
   /**
-   * `accuracy`, `f1_macro`, `auroc`, `mean_absolute_error`, `root_mean_squared_error`, `r2`.
+   * Of a class: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `auroc`. Of a number: `mean_absolute_error`,
+   * `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together: `exact_match`, `hamming_distance`,
+   * `f1_micro`, `f1_macro`.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The target that it measures.
+   * The target that it measures; empty if it measures all of them together.
    *
    * @generated from field: string target = 2;
    */
@@ -46,4 +48,90 @@ export type Metric = Message<"flare.ml.v1.Metric"> & {
  */
 export const MetricSchema: GenMessage<Metric> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_metric, 0);
+
+/**
+ * How each class of a target does, measured over all rows of a part.
+ *
+ * @generated from message flare.ml.v1.ClassificationReport
+ */
+export type ClassificationReport = Message<"flare.ml.v1.ClassificationReport"> & {
+  /**
+   * The target.
+   *
+   * @generated from field: string target = 1;
+   */
+  target: string;
+
+  /**
+   * The figures of each class, in the order of the probabilities. A class that training never saw comes last, with an
+   * empty label.
+   *
+   * @generated from field: repeated flare.ml.v1.ClassMetrics classes = 2;
+   */
+  classes: ClassMetrics[];
+
+  /**
+   * How many rows of each class were taken for each: those of class c taken for class p stand at c x (number of
+   * classes) + p. Empty if there are more than 100 classes.
+   *
+   * @generated from field: repeated int64 confusion_matrix = 3;
+   */
+  confusionMatrix: bigint[];
+};
+
+/**
+ * Describes the message flare.ml.v1.ClassificationReport.
+ * Use `create(ClassificationReportSchema)` to create a new message.
+ */
+export const ClassificationReportSchema: GenMessage<ClassificationReport> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_metric, 1);
+
+/**
+ * How one class does.
+ *
+ * @generated from message flare.ml.v1.ClassMetrics
+ */
+export type ClassMetrics = Message<"flare.ml.v1.ClassMetrics"> & {
+  /**
+   * The class.
+   *
+   * @generated from field: string class_label = 1;
+   */
+  classLabel: string;
+
+  /**
+   * Of the rows taken for it, the share that is of it; 0 if none was.
+   *
+   * @generated from field: double precision = 2;
+   */
+  precision: number;
+
+  /**
+   * Of its rows, the share that was taken for it; 0 if it has none.
+   *
+   * @generated from field: double recall = 3;
+   */
+  recall: number;
+
+  /**
+   * The harmonic mean of both.
+   *
+   * @generated from field: double f1 = 4;
+   */
+  f1: number;
+
+  /**
+   * Its rows.
+   *
+   * @generated from field: int64 row_count = 5;
+   */
+  rowCount: bigint;
+};
+
+/**
+ * Describes the message flare.ml.v1.ClassMetrics.
+ * Use `create(ClassMetricsSchema)` to create a new message.
+ */
+export const ClassMetricsSchema: GenMessage<ClassMetrics> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_metric, 2);
 

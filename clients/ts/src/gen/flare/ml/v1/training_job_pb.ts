@@ -7,8 +7,10 @@ import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import type { JobAttempt, JobState, JobStateChanged } from "../../common/v1/job_pb.js";
 import { file_flare_common_v1_job } from "../../common/v1/job_pb.js";
-import type { Metric } from "./metric_pb.js";
+import type { ClassificationReport, Metric } from "./metric_pb.js";
 import { file_flare_ml_v1_metric } from "./metric_pb.js";
+import type { ModelSpecification } from "./specification_pb.js";
+import { file_flare_ml_v1_specification } from "./specification_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/training_job.proto.
  */
 export const file_flare_ml_v1_training_job: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mbGFyZS9tbC92MS90cmFpbmluZ19qb2IucHJvdG8SC2ZsYXJlLm1sLnYxIuYFCgtUcmFpbmluZ0pvYhISCgRuYW1lGAEgASgJQgTiQQEIEjsKBW1vZGVsGAIgASgJQiziQQICBbpIJHIiMiBebW9kZWxzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBJaCgR2aWV3GAMgASgJQkziQQICBbpIRHJCMkBeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0vdmlld3MvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEi0KBHBsYW4YBCABKAsyGS5mbGFyZS5tbC52MS5UcmFpbmluZ1BsYW5CBOJBAQUSLgoFc3RhdGUYBSABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVCBOJBAQMSNQoIcHJvZ3Jlc3MYBiABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzQgTiQQEDEhUKB3ZlcnNpb24YByABKAlCBOJBAQMSJwoFZXJyb3IYCCABKAsyEi5nb29nbGUucnBjLlN0YXR1c0IE4kEBAxIzCghhdHRlbXB0cxgJIAMoCzIbLmZsYXJlLmNvbW1vbi52MS5Kb2JBdHRlbXB0QgTiQQEDEhsKDWxhc3Rfc2VxdWVuY2UYCiABKANCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKCnN0YXJ0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjIKCGVuZF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIZCgt2aWV3X2RpZ2VzdBgOIAEoCUIE4kEBAxIoCghwcmlvcml0eRgQIAEoBUIW4kEBBbpIDxoNGGQonP//////////ARIcCg5xdWV1ZV9wb3NpdGlvbhgRIAEoBUIE4kEBAyLYCwoMVHJhaW5pbmdQbGFuEhsKBmVwb2NocxgBIAEoBUILukgIGgYYwIQ9KAASHwoKYmF0Y2hfc2l6ZRgCIAEoBUILukgIGgYYgIBAKAASHwoDc2dkGAMgASgLMhAuZmxhcmUubWwudjEuU2dkSAASIQoEYWRhbRgEIAEoCzIRLmZsYXJlLm1sLnYxLkFkYW1IABIjCgVhZGFtdxgFIAEoCzISLmZsYXJlLm1sLnYxLkFkYW1XSAASJwoHcm1zcHJvcBgGIAEoCzIULmZsYXJlLm1sLnYxLlJtc1Byb3BIABInCgdhZGFncmFkGAcgASgLMhQuZmxhcmUubWwudjEuQWRhZ3JhZEgAEi4KDWxlYXJuaW5nX3JhdGUYCCABKAFCF7pIFBISGQAAAAAAAFlAKQAAAAAAAAAAEjEKCGNvbnN0YW50GAkgASgLMh0uZmxhcmUubWwudjEuQ29uc3RhbnRTY2hlZHVsZUgBEikKBHN0ZXAYCiABKAsyGS5mbGFyZS5tbC52MS5TdGVwU2NoZWR1bGVIARItCgZjb3NpbmUYCyABKAsyGy5mbGFyZS5tbC52MS5Db3NpbmVTY2hlZHVsZUgBEjIKCW9uZV9jeWNsZRgZIAEoCzIdLmZsYXJlLm1sLnYxLk9uZUN5Y2xlU2NoZWR1bGVIARJBChFyZWR1Y2Vfb25fcGxhdGVhdRgaIAEoCzIkLmZsYXJlLm1sLnYxLlJlZHVjZU9uUGxhdGVhdVNjaGVkdWxlSAESHQoMd2FybXVwX3N0ZXBzGAwgASgFQge6SAQaAigAEioKEmdyYWRpZW50X2NsaXBfbm9ybRgNIAEoAUIOukgLEgkpAAAAAAAAAAASMgoOZWFybHlfc3RvcHBpbmcYDiABKAsyGi5mbGFyZS5tbC52MS5FYXJseVN0b3BwaW5nEgwKBHNlZWQYDyABKAMSOwoGZGV2aWNlGBAgASgJQiu6SChyJjIkXihhdXRvfGNwdXxjdWRhKDpbMC05XXsxLDN9KT98bXBzKT8kEh8KDG1heF9hdHRlbXB0cxgRIAEoBUIJukgGGgQYZCgAEiMKA21zZRgSIAEoCzIULmZsYXJlLm1sLnYxLk1zZUxvc3NIAhIjCgNtYWUYEyABKAsyFC5mbGFyZS5tbC52MS5NYWVMb3NzSAISJwoFaHViZXIYFCABKAsyFi5mbGFyZS5tbC52MS5IdWJlckxvc3NIAhI2Cg1jcm9zc19lbnRyb3B5GBUgASgLMh0uZmxhcmUubWwudjEuQ3Jvc3NFbnRyb3B5TG9zc0gDEkMKFGJpbmFyeV9jcm9zc19lbnRyb3B5GBYgASgLMiMuZmxhcmUubWwudjEuQmluYXJ5Q3Jvc3NFbnRyb3B5TG9zc0gDEicKBWZvY2FsGBcgASgLMhYuZmxhcmUubWwudjEuRm9jYWxMb3NzSAMSMAoNY2xhc3Nfd2VpZ2h0cxgYIAEoCzIZLmZsYXJlLm1sLnYxLkNsYXNzV2VpZ2h0cxInChJhY2N1bXVsYXRpb25fc3RlcHMYGyABKAVCC7pICBoGGKCNBigAEjMKCXByZWNpc2lvbhgcIAEoDjIWLmZsYXJlLm1sLnYxLlByZWNpc2lvbkIIukgFggECEAESGgoJbWF4X3N0ZXBzGB0gASgDQge6SAQiAigAEjkKDG1heF9kdXJhdGlvbhgeIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECKgASDwoHY29tcGlsZRgfIAEoCBJFChNjaGVja3BvaW50X2ludGVydmFsGCAgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg26SAqqAQcyBRCAwtcvEhUKDWRldGVybWluaXN0aWMYISABKAhCCwoJb3B0aW1pemVyQgoKCHNjaGVkdWxlQhEKD3JlZ3Jlc3Npb25fbG9zc0IVChNjbGFzc2lmaWNhdGlvbl9sb3NzIgkKB01zZUxvc3MiCQoHTWFlTG9zcyIqCglIdWJlckxvc3MSHQoFZGVsdGEYASABKAFCDrpICxIJKQAAAAAAAAAAIkQKEENyb3NzRW50cm9weUxvc3MSMAoPbGFiZWxfc21vb3RoaW5nGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAACIYChZCaW5hcnlDcm9zc0VudHJvcHlMb3NzIkIKCUZvY2FsTG9zcxIrCgVnYW1tYRgBIAEoAUIXukgUEhIZAAAAAAAANEApAAAAAAAAAABIAIgBAUIICgZfZ2FtbWEi3gEKDENsYXNzV2VpZ2h0cxIQCghiYWxhbmNlZBgBIAEoCBI1Cgd3ZWlnaHRzGAIgAygLMhguZmxhcmUubWwudjEuQ2xhc3NXZWlnaHRCCrpIB5IBBBCgjQY6hAG6SIABGn4KDWNsYXNzX3dlaWdodHMSQWNsYXNzIHdlaWdodHMgYXJlIGVpdGhlciBiYWxhbmNlZCBvciBnaXZlbjogbGVhdmUgb25lIG9mIHRoZW0gb3V0GiohdGhpcy5iYWxhbmNlZCB8fCB0aGlzLndlaWdodHMuc2l6ZSgpID09IDAibwoLQ2xhc3NXZWlnaHQSGAoGdGFyZ2V0GAEgASgJQgi6SAVyAxjoBxIdCgtjbGFzc19sYWJlbBgCIAEoCUIIukgFcgMY6AcSJwoGd2VpZ2h0GAMgASgBQhe6SBQSEhkAAAAAgIQuQSEAAAAAAAAAACJoCgNTZ2QSKQoIbW9tZW50dW0YASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAEhAKCG5lc3Rlcm92GAIgASgIEiQKDHdlaWdodF9kZWNheRgDIAEoAUIOukgLEgkpAAAAAAAAAAAiLAoEQWRhbRIkCgx3ZWlnaHRfZGVjYXkYASABKAFCDrpICxIJKQAAAAAAAAAAIkMKBUFkYW1XEikKDHdlaWdodF9kZWNheRgBIAEoAUIOukgLEgkpAAAAAAAAAABIAIgBAUIPCg1fd2VpZ2h0X2RlY2F5IloKB1Jtc1Byb3ASKQoIbW9tZW50dW0YASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAEiQKDHdlaWdodF9kZWNheRgCIAEoAUIOukgLEgkpAAAAAAAAAAAiLwoHQWRhZ3JhZBIkCgx3ZWlnaHRfZGVjYXkYASABKAFCDrpICxIJKQAAAAAAAAAAIhIKEENvbnN0YW50U2NoZWR1bGUiUAoMU3RlcFNjaGVkdWxlEhcKBmVwb2NocxgBIAEoBUIHukgEGgIoARInCgZmYWN0b3IYAiABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAIkEKDkNvc2luZVNjaGVkdWxlEi8KDmZpbmFsX2ZyYWN0aW9uGAEgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAACKOAQoQT25lQ3ljbGVTY2hlZHVsZRIuCg1yaXNlX2ZyYWN0aW9uGAEgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAABIlCg1zdGFydF9kaXZpc29yGAIgASgBQg66SAsSCSkAAAAAAAAAABIjCgtlbmRfZGl2aXNvchgDIAEoAUIOukgLEgkpAAAAAAAAAAAiqwEKF1JlZHVjZU9uUGxhdGVhdVNjaGVkdWxlEhkKCHBhdGllbmNlGAEgASgFQge6SAQaAigAEicKBmZhY3RvchgCIAEoAUIXukgUEhIRAAAAAAAA8D8pAAAAAAAAAAASIQoJbWluX2RlbHRhGAMgASgBQg66SAsSCSkAAAAAAAAAABIpChFtaW5fbGVhcm5pbmdfcmF0ZRgEIAEoAUIOukgLEgkpAAAAAAAAAAAiTQoNRWFybHlTdG9wcGluZxIZCghwYXRpZW5jZRgBIAEoBUIHukgEGgIoABIhCgltaW5fZGVsdGEYAiABKAFCDrpICxIJKQAAAAAAAAAAIoYCChBUcmFpbmluZ1Byb2dyZXNzEhcKD2ZpbmlzaGVkX2Vwb2NocxgBIAEoBRIUCgx0b3RhbF9lcG9jaHMYAiABKAUSEwoLZXBvY2hfc3RlcHMYAyABKAMSGQoRdG90YWxfZXBvY2hfc3RlcHMYBCABKAMSEgoKdHJhaW5fbG9zcxgFIAEoARIaChJzYW1wbGVzX3Blcl9zZWNvbmQYBiABKAESMQoOcmVtYWluaW5nX3RpbWUYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEgoKYmVzdF9lcG9jaBgIIAEoBRIcChRiZXN0X3ZhbGlkYXRpb25fbG9zcxgJIAEoASK0BQoNVHJhaW5pbmdFdmVudBIQCghzZXF1ZW5jZRgBIAEoAxIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdhdHRlbXB0GAMgASgFEjkKDXN0YXRlX2NoYW5nZWQYBCABKAsyIC5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVDaGFuZ2VkSAASMAoMZGF0YV9mZXRjaGVkGAUgASgLMhguZmxhcmUubWwudjEuRGF0YUZldGNoZWRIABI4ChB0cmFpbmluZ19zdGFydGVkGAYgASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdTdGFydGVkSAASMQoIcHJvZ3Jlc3MYByABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzSAASNAoOZXBvY2hfZmluaXNoZWQYCCABKAsyGi5mbGFyZS5tbC52MS5FcG9jaEZpbmlzaGVkSAASOAoQY2hlY2twb2ludF9zYXZlZBgJIAEoCzIcLmZsYXJlLm1sLnYxLkNoZWNrcG9pbnRTYXZlZEgAEjIKDWVhcmx5X3N0b3BwZWQYCiABKAsyGS5mbGFyZS5tbC52MS5FYXJseVN0b3BwZWRIABIyCg10ZXN0X2ZpbmlzaGVkGAsgASgLMhkuZmxhcmUubWwudjEuVGVzdEZpbmlzaGVkSAASNgoPdmVyc2lvbl9jcmVhdGVkGAwgASgLMhsuZmxhcmUubWwudjEuVmVyc2lvbkNyZWF0ZWRIABIvCgd3YXJuaW5nGA0gASgLMhwuZmxhcmUubWwudjEuVHJhaW5pbmdXYXJuaW5nSAASMgoNbGltaXRfcmVhY2hlZBgOIAEoCzIZLmZsYXJlLm1sLnYxLkxpbWl0UmVhY2hlZEgAQgcKBWV2ZW50Ij8KC0RhdGFGZXRjaGVkEgwKBHJvd3MYASABKAMSEgoKdG90YWxfcm93cxgCIAEoAxIOCgZjYWNoZWQYAyABKAgi7QEKD1RyYWluaW5nU3RhcnRlZBIOCgZkZXZpY2UYASABKAkSFwoPcGFyYW1ldGVyX2NvdW50GAIgASgDEhUKDWZlYXR1cmVfY291bnQYAyABKAMSEgoKdHJhaW5fcm93cxgEIAEoAxIXCg92YWxpZGF0aW9uX3Jvd3MYBSABKAMSEQoJdGVzdF9yb3dzGAYgASgDEhcKD3N0ZXBzX3Blcl9lcG9jaBgHIAEoAxIWCg5yZXN1bWVkX2Vwb2NocxgIIAEoBRIMCgRzZWVkGAkgASgDEhsKE3Jlc3VtZWRfZXBvY2hfc3RlcHMYCiABKAMi7QEKDUVwb2NoRmluaXNoZWQSDQoFZXBvY2gYASABKAUSEgoKdHJhaW5fbG9zcxgCIAEoARIXCg92YWxpZGF0aW9uX2xvc3MYAyABKAESLwoSdmFsaWRhdGlvbl9tZXRyaWNzGAQgAygLMhMuZmxhcmUubWwudjEuTWV0cmljEhUKDWxlYXJuaW5nX3JhdGUYBSABKAESKwoIZHVyYXRpb24YBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGgoSc2FtcGxlc19wZXJfc2Vjb25kGAcgASgBEg8KB2lzX2Jlc3QYCCABKAgiSQoPQ2hlY2twb2ludFNhdmVkEg0KBWVwb2NoGAEgASgFEhIKCnNpemVfYnl0ZXMYAiABKAMSEwoLZXBvY2hfc3RlcHMYAyABKAMijAEKDExpbWl0UmVhY2hlZBIsCgRraW5kGAEgASgOMh4uZmxhcmUubWwudjEuTGltaXRSZWFjaGVkLktpbmQSDQoFc3RlcHMYAiABKAMiPwoES2luZBIUChBLSU5EX1VOU1BFQ0lGSUVEEAASDgoKS0lORF9TVEVQUxABEhEKDUtJTkRfRFVSQVRJT04QAiIxCgxFYXJseVN0b3BwZWQSDQoFZXBvY2gYASABKAUSEgoKYmVzdF9lcG9jaBgCIAEoBSJICgxUZXN0RmluaXNoZWQSJAoHbWV0cmljcxgBIAMoCzITLmZsYXJlLm1sLnYxLk1ldHJpYxISCgpiZXN0X2Vwb2NoGAIgASgFIiEKDlZlcnNpb25DcmVhdGVkEg8KB3ZlcnNpb24YASABKAkiIgoPVHJhaW5pbmdXYXJuaW5nEg8KB21lc3NhZ2UYASABKAkqbAoJUHJlY2lzaW9uEhkKFVBSRUNJU0lPTl9VTlNQRUNJRklFRBAAEhUKEVBSRUNJU0lPTl9GTE9BVDMyEAESFgoSUFJFQ0lTSU9OX0JGTE9BVDE2EAISFQoRUFJFQ0lTSU9OX0ZMT0FUMTYQA2IGcHJvdG8z", [file_buf_validate_validate, file_flare_common_v1_job, file_flare_ml_v1_metric, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch5mbGFyZS9tbC92MS90cmFpbmluZ19qb2IucHJvdG8SC2ZsYXJlLm1sLnYxIqcHCgtUcmFpbmluZ0pvYhISCgRuYW1lGAEgASgJQgTiQQEIEjsKBW1vZGVsGAIgASgJQiziQQICBbpIJHIiMiBebW9kZWxzL1thLXowLTldW2EtejAtOS1dezAsNjJ9JBJaCgR2aWV3GAMgASgJQkziQQICBbpIRHJCMkBeZGF0YXNldHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0vdmlld3MvW2EtejAtOV1bYS16MC05LV17MCw2Mn0kEi0KBHBsYW4YBCABKAsyGS5mbGFyZS5tbC52MS5UcmFpbmluZ1BsYW5CBOJBAQUSLgoFc3RhdGUYBSABKA4yGS5mbGFyZS5jb21tb24udjEuSm9iU3RhdGVCBOJBAQMSNQoIcHJvZ3Jlc3MYBiABKAsyHS5mbGFyZS5tbC52MS5UcmFpbmluZ1Byb2dyZXNzQgTiQQEDEhUKB3ZlcnNpb24YByABKAlCBOJBAQMSJwoFZXJyb3IYCCABKAsyEi5nb29nbGUucnBjLlN0YXR1c0IE4kEBAxIzCghhdHRlbXB0cxgJIAMoCzIbLmZsYXJlLmNvbW1vbi52MS5Kb2JBdHRlbXB0QgTiQQEDEhsKDWxhc3Rfc2VxdWVuY2UYCiABKANCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjQKCnN0YXJ0X3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjIKCGVuZF90aW1lGA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxIZCgt2aWV3X2RpZ2VzdBgOIAEoCUIE4kEBAxIoCghwcmlvcml0eRgQIAEoBUIW4kEBBbpIDxoNGGQonP//////////ARIcCg5xdWV1ZV9wb3NpdGlvbhgRIAEoBUIE4kEBAxJ3CgxiYXNlX3ZlcnNpb24YEiABKAlCYeJBAQW6SFpyWDJWXihtb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8pPyQSMQoGcmVjb3JkGBMgASgLMhsuZmxhcmUubWwudjEuVHJhaW5pbmdSZWNvcmRCBOJBAQMSEwoFc3dlZXAYFCABKAlCBOJBAQMi9AEKDlRyYWluaW5nUmVjb3JkEjYKDXNwZWNpZmljYXRpb24YASABKAsyHy5mbGFyZS5tbC52MS5Nb2RlbFNwZWNpZmljYXRpb24SSgoQbGlicmFyeV92ZXJzaW9ucxgCIAMoCzIwLmZsYXJlLm1sLnYxLlRyYWluaW5nUmVjb3JkLkxpYnJhcnlWZXJzaW9uc0VudHJ5Eg4KBmRldmljZRgDIAEoCRIWCg53ZWlnaHRzX2RpZ2VzdBgEIAEoCRo2ChRMaWJyYXJ5VmVyc2lvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrkMCgxUcmFpbmluZ1BsYW4SGwoGZXBvY2hzGAEgASgFQgu6SAgaBhjAhD0oABIfCgpiYXRjaF9zaXplGAIgASgFQgu6SAgaBhiAgEAoABIfCgNzZ2QYAyABKAsyEC5mbGFyZS5tbC52MS5TZ2RIABIhCgRhZGFtGAQgASgLMhEuZmxhcmUubWwudjEuQWRhbUgAEiMKBWFkYW13GAUgASgLMhIuZmxhcmUubWwudjEuQWRhbVdIABInCgdybXNwcm9wGAYgASgLMhQuZmxhcmUubWwudjEuUm1zUHJvcEgAEicKB2FkYWdyYWQYByABKAsyFC5mbGFyZS5tbC52MS5BZGFncmFkSAASLgoNbGVhcm5pbmdfcmF0ZRgIIAEoAUIXukgUEhIZAAAAAAAAWUApAAAAAAAAAAASMQoIY29uc3RhbnQYCSABKAsyHS5mbGFyZS5tbC52MS5Db25zdGFudFNjaGVkdWxlSAESKQoEc3RlcBgKIAEoCzIZLmZsYXJlLm1sLnYxLlN0ZXBTY2hlZHVsZUgBEi0KBmNvc2luZRgLIAEoCzIbLmZsYXJlLm1sLnYxLkNvc2luZVNjaGVkdWxlSAESMgoJb25lX2N5Y2xlGBkgASgLMh0uZmxhcmUubWwudjEuT25lQ3ljbGVTY2hlZHVsZUgBEkEKEXJlZHVjZV9vbl9wbGF0ZWF1GBogASgLMiQuZmxhcmUubWwudjEuUmVkdWNlT25QbGF0ZWF1U2NoZWR1bGVIARIdCgx3YXJtdXBfc3RlcHMYDCABKAVCB7pIBBoCKAASKgoSZ3JhZGllbnRfY2xpcF9ub3JtGA0gASgBQg66SAsSCSkAAAAAAAAAABIyCg5lYXJseV9zdG9wcGluZxgOIAEoCzIaLmZsYXJlLm1sLnYxLkVhcmx5U3RvcHBpbmcSDAoEc2VlZBgPIAEoAxI7CgZkZXZpY2UYECABKAlCK7pIKHImMiReKGF1dG98Y3B1fGN1ZGEoOlswLTldezEsM30pP3xtcHMpPyQSHwoMbWF4X2F0dGVtcHRzGBEgASgFQgm6SAYaBBhkKAASIwoDbXNlGBIgASgLMhQuZmxhcmUubWwudjEuTXNlTG9zc0gCEiMKA21hZRgTIAEoCzIULmZsYXJlLm1sLnYxLk1hZUxvc3NIAhInCgVodWJlchgUIAEoCzIWLmZsYXJlLm1sLnYxLkh1YmVyTG9zc0gCEjYKDWNyb3NzX2VudHJvcHkYFSABKAsyHS5mbGFyZS5tbC52MS5Dcm9zc0VudHJvcHlMb3NzSAMSQwoUYmluYXJ5X2Nyb3NzX2VudHJvcHkYFiABKAsyIy5mbGFyZS5tbC52MS5CaW5hcnlDcm9zc0VudHJvcHlMb3NzSAMSJwoFZm9jYWwYFyABKAsyFi5mbGFyZS5tbC52MS5Gb2NhbExvc3NIAxIwCg1jbGFzc193ZWlnaHRzGBggASgLMhkuZmxhcmUubWwudjEuQ2xhc3NXZWlnaHRzEicKEmFjY3VtdWxhdGlvbl9zdGVwcxgbIAEoBUILukgIGgYYoI0GKAASMwoJcHJlY2lzaW9uGBwgASgOMhYuZmxhcmUubWwudjEuUHJlY2lzaW9uQgi6SAWCAQIQARIaCgltYXhfc3RlcHMYHSABKANCB7pIBCICKAASOQoMbWF4X2R1cmF0aW9uGB4gASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIqABIPCgdjb21waWxlGB8gASgIEkUKE2NoZWNrcG9pbnRfaW50ZXJ2YWwYICABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDbpICqoBBzIFEIDC1y8SFQoNZGV0ZXJtaW5pc3RpYxghIAEoCBIpCg1mcm96ZW5fYmxvY2tzGCIgAygJQhK6SA+SAQwQ6AciB3IFEAEY6AcSNAoMYXVnbWVudGF0aW9uGCMgASgLMh4uZmxhcmUubWwudjEuSW1hZ2VBdWdtZW50YXRpb25CCwoJb3B0aW1pemVyQgoKCHNjaGVkdWxlQhEKD3JlZ3Jlc3Npb25fbG9zc0IVChNjbGFzc2lmaWNhdGlvbl9sb3NzIs8CChFJbWFnZUF1Z21lbnRhdGlvbhIwCg9ob3Jpem9udGFsX2ZsaXAYASABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEi4KDXZlcnRpY2FsX2ZsaXAYAiABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAEiAKDGNyb3BfcGFkZGluZxgDIAEoBUIKukgHGgUY6AcoABIxChByb3RhdGlvbl9kZWdyZWVzGAQgASgBQhe6SBQSEhkAAAAAAIBmQCkAAAAAAAAAABIrCgpicmlnaHRuZXNzGAUgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAABIpCghjb250cmFzdBgGIAEoAUIXukgUEhIZAAAAAAAA8D8pAAAAAAAAAAASKwoKc2F0dXJhdGlvbhgHIAEoAUIXukgUEhIZAAAAAAAA8D8pAAAAAAAAAAAiCQoHTXNlTG9zcyIJCgdNYWVMb3NzIioKCUh1YmVyTG9zcxIdCgVkZWx0YRgBIAEoAUIOukgLEgkpAAAAAAAAAAAiRAoQQ3Jvc3NFbnRyb3B5TG9zcxIwCg9sYWJlbF9zbW9vdGhpbmcYASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAIhgKFkJpbmFyeUNyb3NzRW50cm9weUxvc3MiQgoJRm9jYWxMb3NzEisKBWdhbW1hGAEgASgBQhe6SBQSEhkAAAAAAAA0QCkAAAAAAAAAAEgAiAEBQggKBl9nYW1tYSLeAQoMQ2xhc3NXZWlnaHRzEhAKCGJhbGFuY2VkGAEgASgIEjUKB3dlaWdodHMYAiADKAsyGC5mbGFyZS5tbC52MS5DbGFzc1dlaWdodEIKukgHkgEEEKCNBjqEAbpIgAEafgoNY2xhc3Nfd2VpZ2h0cxJBY2xhc3Mgd2VpZ2h0cyBhcmUgZWl0aGVyIGJhbGFuY2VkIG9yIGdpdmVuOiBsZWF2ZSBvbmUgb2YgdGhlbSBvdXQaKiF0aGlzLmJhbGFuY2VkIHx8IHRoaXMud2VpZ2h0cy5zaXplKCkgPT0gMCJvCgtDbGFzc1dlaWdodBIYCgZ0YXJnZXQYASABKAlCCLpIBXIDGOgHEh0KC2NsYXNzX2xhYmVsGAIgASgJQgi6SAVyAxjoBxInCgZ3ZWlnaHQYAyABKAFCF7pIFBISGQAAAACAhC5BIQAAAAAAAAAAImgKA1NnZBIpCghtb21lbnR1bRgBIAEoAUIXukgUEhIRAAAAAAAA8D8pAAAAAAAAAAASEAoIbmVzdGVyb3YYAiABKAgSJAoMd2VpZ2h0X2RlY2F5GAMgASgBQg66SAsSCSkAAAAAAAAAACIsCgRBZGFtEiQKDHdlaWdodF9kZWNheRgBIAEoAUIOukgLEgkpAAAAAAAAAAAiQwoFQWRhbVcSKQoMd2VpZ2h0X2RlY2F5GAEgASgBQg66SAsSCSkAAAAAAAAAAEgAiAEBQg8KDV93ZWlnaHRfZGVjYXkiWgoHUm1zUHJvcBIpCghtb21lbnR1bRgBIAEoAUIXukgUEhIRAAAAAAAA8D8pAAAAAAAAAAASJAoMd2VpZ2h0X2RlY2F5GAIgASgBQg66SAsSCSkAAAAAAAAAACIvCgdBZGFncmFkEiQKDHdlaWdodF9kZWNheRgBIAEoAUIOukgLEgkpAAAAAAAAAAAiEgoQQ29uc3RhbnRTY2hlZHVsZSJQCgxTdGVwU2NoZWR1bGUSFwoGZXBvY2hzGAEgASgFQge6SAQaAigBEicKBmZhY3RvchgCIAEoAUIXukgUEhIZAAAAAAAA8D8pAAAAAAAAAAAiQQoOQ29zaW5lU2NoZWR1bGUSLwoOZmluYWxfZnJhY3Rpb24YASABKAFCF7pIFBISGQAAAAAAAPA/KQAAAAAAAAAAIo4BChBPbmVDeWNsZVNjaGVkdWxlEi4KDXJpc2VfZnJhY3Rpb24YASABKAFCF7pIFBISEQAAAAAAAPA/KQAAAAAAAAAAEiUKDXN0YXJ0X2Rpdmlzb3IYAiABKAFCDrpICxIJKQAAAAAAAAAAEiMKC2VuZF9kaXZpc29yGAMgASgBQg66SAsSCSkAAAAAAAAAACKrAQoXUmVkdWNlT25QbGF0ZWF1U2NoZWR1bGUSGQoIcGF0aWVuY2UYASABKAVCB7pIBBoCKAASJwoGZmFjdG9yGAIgASgBQhe6SBQSEhEAAAAAAADwPykAAAAAAAAAABIhCgltaW5fZGVsdGEYAyABKAFCDrpICxIJKQAAAAAAAAAAEikKEW1pbl9sZWFybmluZ19yYXRlGAQgASgBQg66SAsSCSkAAAAAAAAAACJNCg1FYXJseVN0b3BwaW5nEhkKCHBhdGllbmNlGAEgASgFQge6SAQaAigAEiEKCW1pbl9kZWx0YRgCIAEoAUIOukgLEgkpAAAAAAAAAAAihgIKEFRyYWluaW5nUHJvZ3Jlc3MSFwoPZmluaXNoZWRfZXBvY2hzGAEgASgFEhQKDHRvdGFsX2Vwb2NocxgCIAEoBRITCgtlcG9jaF9zdGVwcxgDIAEoAxIZChF0b3RhbF9lcG9jaF9zdGVwcxgEIAEoAxISCgp0cmFpbl9sb3NzGAUgASgBEhoKEnNhbXBsZXNfcGVyX3NlY29uZBgGIAEoARIxCg5yZW1haW5pbmdfdGltZRgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhISCgpiZXN0X2Vwb2NoGAggASgFEhwKFGJlc3RfdmFsaWRhdGlvbl9sb3NzGAkgASgBIswFCg1UcmFpbmluZ0V2ZW50EhAKCHNlcXVlbmNlGAEgASgDEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB2F0dGVtcHQYAyABKAUSOQoNc3RhdGVfY2hhbmdlZBgEIAEoCzIgLmZsYXJlLmNvbW1vbi52MS5Kb2JTdGF0ZUNoYW5nZWRIABIwCgxkYXRhX2ZldGNoZWQYBSABKAsyGC5mbGFyZS5tbC52MS5EYXRhRmV0Y2hlZEgAEjgKEHRyYWluaW5nX3N0YXJ0ZWQYBiABKAsyHC5mbGFyZS5tbC52MS5UcmFpbmluZ1N0YXJ0ZWRIABIxCghwcm9ncmVzcxgHIAEoCzIdLmZsYXJlLm1sLnYxLlRyYWluaW5nUHJvZ3Jlc3NIABI0Cg5lcG9jaF9maW5pc2hlZBgIIAEoCzIaLmZsYXJlLm1sLnYxLkVwb2NoRmluaXNoZWRIABI4ChBjaGVja3BvaW50X3NhdmVkGAkgASgLMhwuZmxhcmUubWwudjEuQ2hlY2twb2ludFNhdmVkSAASMgoNZWFybHlfc3RvcHBlZBgKIAEoCzIZLmZsYXJlLm1sLnYxLkVhcmx5U3RvcHBlZEgAEjIKDXRlc3RfZmluaXNoZWQYCyABKAsyGS5mbGFyZS5tbC52MS5UZXN0RmluaXNoZWRIABI2Cg92ZXJzaW9uX2NyZWF0ZWQYDCABKAsyGy5mbGFyZS5tbC52MS5WZXJzaW9uQ3JlYXRlZEgAEi8KB3dhcm5pbmcYDSABKAsyHC5mbGFyZS5tbC52MS5UcmFpbmluZ1dhcm5pbmdIABIyCg1saW1pdF9yZWFjaGVkGA4gASgLMhkuZmxhcmUubWwudjEuTGltaXRSZWFjaGVkSAASFgoOY29hbGVzY2VkX2Zyb20YDyABKANCBwoFZXZlbnQiPwoLRGF0YUZldGNoZWQSDAoEcm93cxgBIAEoAxISCgp0b3RhbF9yb3dzGAIgASgDEg4KBmNhY2hlZBgDIAEoCCLtAQoPVHJhaW5pbmdTdGFydGVkEg4KBmRldmljZRgBIAEoCRIXCg9wYXJhbWV0ZXJfY291bnQYAiABKAMSFQoNZmVhdHVyZV9jb3VudBgDIAEoAxISCgp0cmFpbl9yb3dzGAQgASgDEhcKD3ZhbGlkYXRpb25fcm93cxgFIAEoAxIRCgl0ZXN0X3Jvd3MYBiABKAMSFwoPc3RlcHNfcGVyX2Vwb2NoGAcgASgDEhYKDnJlc3VtZWRfZXBvY2hzGAggASgFEgwKBHNlZWQYCSABKAMSGwoTcmVzdW1lZF9lcG9jaF9zdGVwcxgKIAEoAyKsAgoNRXBvY2hGaW5pc2hlZBINCgVlcG9jaBgBIAEoBRISCgp0cmFpbl9sb3NzGAIgASgBEhcKD3ZhbGlkYXRpb25fbG9zcxgDIAEoARIvChJ2YWxpZGF0aW9uX21ldHJpY3MYBCADKAsyEy5mbGFyZS5tbC52MS5NZXRyaWMSFQoNbGVhcm5pbmdfcmF0ZRgFIAEoARIrCghkdXJhdGlvbhgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIaChJzYW1wbGVzX3Blcl9zZWNvbmQYByABKAESDwoHaXNfYmVzdBgIIAEoCBI9ChJ2YWxpZGF0aW9uX3JlcG9ydHMYCSADKAsyIS5mbGFyZS5tbC52MS5DbGFzc2lmaWNhdGlvblJlcG9ydCJJCg9DaGVja3BvaW50U2F2ZWQSDQoFZXBvY2gYASABKAUSEgoKc2l6ZV9ieXRlcxgCIAEoAxITCgtlcG9jaF9zdGVwcxgDIAEoAyKMAQoMTGltaXRSZWFjaGVkEiwKBGtpbmQYASABKA4yHi5mbGFyZS5tbC52MS5MaW1pdFJlYWNoZWQuS2luZBINCgVzdGVwcxgCIAEoAyI/CgRLaW5kEhQKEEtJTkRfVU5TUEVDSUZJRUQQABIOCgpLSU5EX1NURVBTEAESEQoNS0lORF9EVVJBVElPThACIjEKDEVhcmx5U3RvcHBlZBINCgVlcG9jaBgBIAEoBRISCgpiZXN0X2Vwb2NoGAIgASgFInwKDFRlc3RGaW5pc2hlZBIkCgdtZXRyaWNzGAEgAygLMhMuZmxhcmUubWwudjEuTWV0cmljEhIKCmJlc3RfZXBvY2gYAiABKAUSMgoHcmVwb3J0cxgDIAMoCzIhLmZsYXJlLm1sLnYxLkNsYXNzaWZpY2F0aW9uUmVwb3J0IiEKDlZlcnNpb25DcmVhdGVkEg8KB3ZlcnNpb24YASABKAkiIgoPVHJhaW5pbmdXYXJuaW5nEg8KB21lc3NhZ2UYASABKAkqbAoJUHJlY2lzaW9uEhkKFVBSRUNJU0lPTl9VTlNQRUNJRklFRBAAEhUKEVBSRUNJU0lPTl9GTE9BVDMyEAESFgoSUFJFQ0lTSU9OX0JGTE9BVDE2EAISFQoRUFJFQ0lTSU9OX0ZMT0FUMTYQA2IGcHJvdG8z", [file_buf_validate_validate, file_flare_common_v1_job, file_flare_ml_v1_metric, file_flare_ml_v1_specification, file_google_api_field_behavior, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * The work of training a model on a view. A job that succeeds leaves a version of its model.
@@ -139,6 +141,28 @@ export type TrainingJob = Message<"flare.ml.v1.TrainingJob"> & {
    * @generated from field: int32 queue_position = 17;
    */
   queuePosition: number;
+
+  /**
+   * The version whose weights training starts from: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or
+   * `models/{model}` for the latest; the answer names the number. Empty for the model's own first weights.
+   *
+   * @generated from field: string base_version = 18;
+   */
+  baseVersion: string;
+
+  /**
+   * What is needed to make its weights again, next to the seed, the view's digest and the base version.
+   *
+   * @generated from field: flare.ml.v1.TrainingRecord record = 19;
+   */
+  record?: TrainingRecord | undefined;
+
+  /**
+   * The sweep that it is a trial of: `sweeps/{sweep}`; empty for a job of its own.
+   *
+   * @generated from field: string sweep = 20;
+   */
+  sweep: string;
 };
 
 /**
@@ -147,6 +171,48 @@ export type TrainingJob = Message<"flare.ml.v1.TrainingJob"> & {
  */
 export const TrainingJobSchema: GenMessage<TrainingJob> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_training_job, 0);
+
+/**
+ * What a training job was made of and made with. Fields are filled in as they become known.
+ *
+ * @generated from message flare.ml.v1.TrainingRecord
+ */
+export type TrainingRecord = Message<"flare.ml.v1.TrainingRecord"> & {
+  /**
+   * The network as it was when the job was asked for.
+   *
+   * @generated from field: flare.ml.v1.ModelSpecification specification = 1;
+   */
+  specification?: ModelSpecification | undefined;
+
+  /**
+   * The libraries that trained it: `torch` to `2.13.0`.
+   *
+   * @generated from field: map<string, string> library_versions = 2;
+   */
+  libraryVersions: { [key: string]: string };
+
+  /**
+   * The device that trained it: `cpu` or `cuda:0`.
+   *
+   * @generated from field: string device = 3;
+   */
+  device: string;
+
+  /**
+   * sha256 of its final weights, hexadecimal.
+   *
+   * @generated from field: string weights_digest = 4;
+   */
+  weightsDigest: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.TrainingRecord.
+ * Use `create(TrainingRecordSchema)` to create a new message.
+ */
+export const TrainingRecordSchema: GenMessage<TrainingRecord> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 1);
 
 /**
  * How to train.
@@ -430,6 +496,21 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
    * @generated from field: bool deterministic = 33;
    */
   deterministic: boolean;
+
+  /**
+   * Blocks of the network whose weights stay as they are, by the beginning of their parameters' names up to a dot: of
+   * `blocks.0.linear.weight`, `blocks.0` and `blocks` are such beginnings.
+   *
+   * @generated from field: repeated string frozen_blocks = 34;
+   */
+  frozenBlocks: string[];
+
+  /**
+   * How training images are changed at random, anew in each epoch; for models that see images. As they are unless set.
+   *
+   * @generated from field: flare.ml.v1.ImageAugmentation augmentation = 35;
+   */
+  augmentation?: ImageAugmentation | undefined;
 };
 
 /**
@@ -437,7 +518,71 @@ export type TrainingPlan = Message<"flare.ml.v1.TrainingPlan"> & {
  * Use `create(TrainingPlanSchema)` to create a new message.
  */
 export const TrainingPlanSchema: GenMessage<TrainingPlan> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 1);
+  messageDesc(file_flare_ml_v1_training_job, 2);
+
+/**
+ * How training images are changed at random. Validation and test images stay as they are.
+ *
+ * @generated from message flare.ml.v1.ImageAugmentation
+ */
+export type ImageAugmentation = Message<"flare.ml.v1.ImageAugmentation"> & {
+  /**
+   * The share of images that are mirrored left to right.
+   *
+   * @generated from field: double horizontal_flip = 1;
+   */
+  horizontalFlip: number;
+
+  /**
+   * The share of images that are mirrored top to bottom.
+   *
+   * @generated from field: double vertical_flip = 2;
+   */
+  verticalFlip: number;
+
+  /**
+   * Images are moved by up to so many pixels to each side, and cropped; what comes in is the reflection of the edge.
+   *
+   * @generated from field: int32 crop_padding = 3;
+   */
+  cropPadding: number;
+
+  /**
+   * Images are turned by up to so many degrees to each side.
+   *
+   * @generated from field: double rotation_degrees = 4;
+   */
+  rotationDegrees: number;
+
+  /**
+   * Brightness is multiplied with up to 1 plus or minus this.
+   *
+   * @generated from field: double brightness = 5;
+   */
+  brightness: number;
+
+  /**
+   * The distance of each value from the image's mean is multiplied with up to 1 plus or minus this.
+   *
+   * @generated from field: double contrast = 6;
+   */
+  contrast: number;
+
+  /**
+   * The distance of each colour from its pixel's grey is multiplied with up to 1 plus or minus this. For images of three
+   * channels.
+   *
+   * @generated from field: double saturation = 7;
+   */
+  saturation: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.ImageAugmentation.
+ * Use `create(ImageAugmentationSchema)` to create a new message.
+ */
+export const ImageAugmentationSchema: GenMessage<ImageAugmentation> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_training_job, 3);
 
 /**
  * The mean squared error. torch.nn.MSELoss.
@@ -452,7 +597,7 @@ export type MseLoss = Message<"flare.ml.v1.MseLoss"> & {
  * Use `create(MseLossSchema)` to create a new message.
  */
 export const MseLossSchema: GenMessage<MseLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 2);
+  messageDesc(file_flare_ml_v1_training_job, 4);
 
 /**
  * The mean absolute error. torch.nn.L1Loss.
@@ -467,7 +612,7 @@ export type MaeLoss = Message<"flare.ml.v1.MaeLoss"> & {
  * Use `create(MaeLossSchema)` to create a new message.
  */
 export const MaeLossSchema: GenMessage<MaeLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 3);
+  messageDesc(file_flare_ml_v1_training_job, 5);
 
 /**
  * Squared near 0, absolute beyond. torch.nn.HuberLoss.
@@ -488,7 +633,7 @@ export type HuberLoss = Message<"flare.ml.v1.HuberLoss"> & {
  * Use `create(HuberLossSchema)` to create a new message.
  */
 export const HuberLossSchema: GenMessage<HuberLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 4);
+  messageDesc(file_flare_ml_v1_training_job, 6);
 
 /**
  * The cross entropy of all classes. torch.nn.CrossEntropyLoss.
@@ -509,7 +654,7 @@ export type CrossEntropyLoss = Message<"flare.ml.v1.CrossEntropyLoss"> & {
  * Use `create(CrossEntropyLossSchema)` to create a new message.
  */
 export const CrossEntropyLossSchema: GenMessage<CrossEntropyLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 5);
+  messageDesc(file_flare_ml_v1_training_job, 7);
 
 /**
  * The cross entropy of one probability. torch.nn.BCEWithLogitsLoss of the difference of the two classes' logits.
@@ -524,7 +669,7 @@ export type BinaryCrossEntropyLoss = Message<"flare.ml.v1.BinaryCrossEntropyLoss
  * Use `create(BinaryCrossEntropyLossSchema)` to create a new message.
  */
 export const BinaryCrossEntropyLossSchema: GenMessage<BinaryCrossEntropyLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 6);
+  messageDesc(file_flare_ml_v1_training_job, 8);
 
 /**
  * The cross entropy times (1 - p)^gamma, p being the probability of the right class. Lin et al., 2017, "Focal Loss for
@@ -546,7 +691,7 @@ export type FocalLoss = Message<"flare.ml.v1.FocalLoss"> & {
  * Use `create(FocalLossSchema)` to create a new message.
  */
 export const FocalLossSchema: GenMessage<FocalLoss> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 7);
+  messageDesc(file_flare_ml_v1_training_job, 9);
 
 /**
  * How much the rows of each class count.
@@ -575,7 +720,7 @@ export type ClassWeights = Message<"flare.ml.v1.ClassWeights"> & {
  * Use `create(ClassWeightsSchema)` to create a new message.
  */
 export const ClassWeightsSchema: GenMessage<ClassWeights> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 8);
+  messageDesc(file_flare_ml_v1_training_job, 10);
 
 /**
  * The weight of a class.
@@ -610,7 +755,7 @@ export type ClassWeight = Message<"flare.ml.v1.ClassWeight"> & {
  * Use `create(ClassWeightSchema)` to create a new message.
  */
 export const ClassWeightSchema: GenMessage<ClassWeight> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 9);
+  messageDesc(file_flare_ml_v1_training_job, 11);
 
 /**
  * Stochastic gradient descent. torch.optim.SGD.
@@ -645,7 +790,7 @@ export type Sgd = Message<"flare.ml.v1.Sgd"> & {
  * Use `create(SgdSchema)` to create a new message.
  */
 export const SgdSchema: GenMessage<Sgd> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 10);
+  messageDesc(file_flare_ml_v1_training_job, 12);
 
 /**
  * Adam. torch.optim.Adam with PyTorch's defaults.
@@ -666,7 +811,7 @@ export type Adam = Message<"flare.ml.v1.Adam"> & {
  * Use `create(AdamSchema)` to create a new message.
  */
 export const AdamSchema: GenMessage<Adam> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 11);
+  messageDesc(file_flare_ml_v1_training_job, 13);
 
 /**
  * Adam with decoupled weight decay. torch.optim.AdamW with PyTorch's defaults.
@@ -687,7 +832,7 @@ export type AdamW = Message<"flare.ml.v1.AdamW"> & {
  * Use `create(AdamWSchema)` to create a new message.
  */
 export const AdamWSchema: GenMessage<AdamW> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 12);
+  messageDesc(file_flare_ml_v1_training_job, 14);
 
 /**
  * RMSprop. torch.optim.RMSprop with PyTorch's defaults.
@@ -715,7 +860,7 @@ export type RmsProp = Message<"flare.ml.v1.RmsProp"> & {
  * Use `create(RmsPropSchema)` to create a new message.
  */
 export const RmsPropSchema: GenMessage<RmsProp> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 13);
+  messageDesc(file_flare_ml_v1_training_job, 15);
 
 /**
  * Adagrad. torch.optim.Adagrad with PyTorch's defaults.
@@ -736,7 +881,7 @@ export type Adagrad = Message<"flare.ml.v1.Adagrad"> & {
  * Use `create(AdagradSchema)` to create a new message.
  */
 export const AdagradSchema: GenMessage<Adagrad> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 14);
+  messageDesc(file_flare_ml_v1_training_job, 16);
 
 /**
  * The learning rate stays.
@@ -751,7 +896,7 @@ export type ConstantSchedule = Message<"flare.ml.v1.ConstantSchedule"> & {
  * Use `create(ConstantScheduleSchema)` to create a new message.
  */
 export const ConstantScheduleSchema: GenMessage<ConstantSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 15);
+  messageDesc(file_flare_ml_v1_training_job, 17);
 
 /**
  * The learning rate falls by a factor every so many epochs.
@@ -779,7 +924,7 @@ export type StepSchedule = Message<"flare.ml.v1.StepSchedule"> & {
  * Use `create(StepScheduleSchema)` to create a new message.
  */
 export const StepScheduleSchema: GenMessage<StepSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 16);
+  messageDesc(file_flare_ml_v1_training_job, 18);
 
 /**
  * The learning rate falls along half a cosine.
@@ -800,7 +945,7 @@ export type CosineSchedule = Message<"flare.ml.v1.CosineSchedule"> & {
  * Use `create(CosineScheduleSchema)` to create a new message.
  */
 export const CosineScheduleSchema: GenMessage<CosineSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 17);
+  messageDesc(file_flare_ml_v1_training_job, 19);
 
 /**
  * The learning rate rises to its given value and falls to nearly nothing, each along half a cosine, over all steps.
@@ -836,7 +981,7 @@ export type OneCycleSchedule = Message<"flare.ml.v1.OneCycleSchedule"> & {
  * Use `create(OneCycleScheduleSchema)` to create a new message.
  */
 export const OneCycleScheduleSchema: GenMessage<OneCycleSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 18);
+  messageDesc(file_flare_ml_v1_training_job, 20);
 
 /**
  * The learning rate falls when the validation loss has not become lower for some epochs.
@@ -879,7 +1024,7 @@ export type ReduceOnPlateauSchedule = Message<"flare.ml.v1.ReduceOnPlateauSchedu
  * Use `create(ReduceOnPlateauScheduleSchema)` to create a new message.
  */
 export const ReduceOnPlateauScheduleSchema: GenMessage<ReduceOnPlateauSchedule> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 19);
+  messageDesc(file_flare_ml_v1_training_job, 21);
 
 /**
  * When to stop before the last epoch.
@@ -907,7 +1052,7 @@ export type EarlyStopping = Message<"flare.ml.v1.EarlyStopping"> & {
  * Use `create(EarlyStoppingSchema)` to create a new message.
  */
 export const EarlyStoppingSchema: GenMessage<EarlyStopping> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 20);
+  messageDesc(file_flare_ml_v1_training_job, 22);
 
 /**
  * How far a training job is.
@@ -984,7 +1129,7 @@ export type TrainingProgress = Message<"flare.ml.v1.TrainingProgress"> & {
  * Use `create(TrainingProgressSchema)` to create a new message.
  */
 export const TrainingProgressSchema: GenMessage<TrainingProgress> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 21);
+  messageDesc(file_flare_ml_v1_training_job, 23);
 
 /**
  * Something that happened in a training. Numbered 1, 2, 3, ... within its job.
@@ -1107,6 +1252,14 @@ export type TrainingEvent = Message<"flare.ml.v1.TrainingEvent"> & {
     value: LimitReached;
     case: "limitReached";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Above 0 if this is the newest of a run of `progress` events of which a watcher that reads slowly is sent no other:
+   * the sequence of the first of that run. Only events of kind `progress` are left out so.
+   *
+   * @generated from field: int64 coalesced_from = 15;
+   */
+  coalescedFrom: bigint;
 };
 
 /**
@@ -1114,7 +1267,7 @@ export type TrainingEvent = Message<"flare.ml.v1.TrainingEvent"> & {
  * Use `create(TrainingEventSchema)` to create a new message.
  */
 export const TrainingEventSchema: GenMessage<TrainingEvent> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 22);
+  messageDesc(file_flare_ml_v1_training_job, 24);
 
 /**
  * Rows arrived from the scraper service.
@@ -1149,7 +1302,7 @@ export type DataFetched = Message<"flare.ml.v1.DataFetched"> & {
  * Use `create(DataFetchedSchema)` to create a new message.
  */
 export const DataFetchedSchema: GenMessage<DataFetched> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 23);
+  messageDesc(file_flare_ml_v1_training_job, 25);
 
 /**
  * The loop starts.
@@ -1233,7 +1386,7 @@ export type TrainingStarted = Message<"flare.ml.v1.TrainingStarted"> & {
  * Use `create(TrainingStartedSchema)` to create a new message.
  */
 export const TrainingStartedSchema: GenMessage<TrainingStarted> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 24);
+  messageDesc(file_flare_ml_v1_training_job, 26);
 
 /**
  * An epoch ended.
@@ -1296,6 +1449,13 @@ export type EpochFinished = Message<"flare.ml.v1.EpochFinished"> & {
    * @generated from field: bool is_best = 8;
    */
   isBest: boolean;
+
+  /**
+   * How each class does on the validation rows, for each target that is a class.
+   *
+   * @generated from field: repeated flare.ml.v1.ClassificationReport validation_reports = 9;
+   */
+  validationReports: ClassificationReport[];
 };
 
 /**
@@ -1303,7 +1463,7 @@ export type EpochFinished = Message<"flare.ml.v1.EpochFinished"> & {
  * Use `create(EpochFinishedSchema)` to create a new message.
  */
 export const EpochFinishedSchema: GenMessage<EpochFinished> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 25);
+  messageDesc(file_flare_ml_v1_training_job, 27);
 
 /**
  * A lost attempt would go on from here.
@@ -1338,7 +1498,7 @@ export type CheckpointSaved = Message<"flare.ml.v1.CheckpointSaved"> & {
  * Use `create(CheckpointSavedSchema)` to create a new message.
  */
 export const CheckpointSavedSchema: GenMessage<CheckpointSaved> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 26);
+  messageDesc(file_flare_ml_v1_training_job, 28);
 
 /**
  * A limit of the plan ended the loop. The epoch under way was validated as if it had ended.
@@ -1366,7 +1526,7 @@ export type LimitReached = Message<"flare.ml.v1.LimitReached"> & {
  * Use `create(LimitReachedSchema)` to create a new message.
  */
 export const LimitReachedSchema: GenMessage<LimitReached> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 27);
+  messageDesc(file_flare_ml_v1_training_job, 29);
 
 /**
  * Which limit.
@@ -1400,7 +1560,7 @@ export enum LimitReached_Kind {
  * Describes the enum flare.ml.v1.LimitReached.Kind.
  */
 export const LimitReached_KindSchema: GenEnum<LimitReached_Kind> = /*@__PURE__*/
-  enumDesc(file_flare_ml_v1_training_job, 27, 0);
+  enumDesc(file_flare_ml_v1_training_job, 29, 0);
 
 /**
  * Validation no longer got better.
@@ -1428,7 +1588,7 @@ export type EarlyStopped = Message<"flare.ml.v1.EarlyStopped"> & {
  * Use `create(EarlyStoppedSchema)` to create a new message.
  */
 export const EarlyStoppedSchema: GenMessage<EarlyStopped> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 28);
+  messageDesc(file_flare_ml_v1_training_job, 30);
 
 /**
  * The test rows were measured.
@@ -1449,6 +1609,13 @@ export type TestFinished = Message<"flare.ml.v1.TestFinished"> & {
    * @generated from field: int32 best_epoch = 2;
    */
   bestEpoch: number;
+
+  /**
+   * How each class does, for each target that is a class.
+   *
+   * @generated from field: repeated flare.ml.v1.ClassificationReport reports = 3;
+   */
+  reports: ClassificationReport[];
 };
 
 /**
@@ -1456,7 +1623,7 @@ export type TestFinished = Message<"flare.ml.v1.TestFinished"> & {
  * Use `create(TestFinishedSchema)` to create a new message.
  */
 export const TestFinishedSchema: GenMessage<TestFinished> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 29);
+  messageDesc(file_flare_ml_v1_training_job, 31);
 
 /**
  * The version is there.
@@ -1477,7 +1644,7 @@ export type VersionCreated = Message<"flare.ml.v1.VersionCreated"> & {
  * Use `create(VersionCreatedSchema)` to create a new message.
  */
 export const VersionCreatedSchema: GenMessage<VersionCreated> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 30);
+  messageDesc(file_flare_ml_v1_training_job, 32);
 
 /**
  * Something that the job's owner should know.
@@ -1498,7 +1665,7 @@ export type TrainingWarning = Message<"flare.ml.v1.TrainingWarning"> & {
  * Use `create(TrainingWarningSchema)` to create a new message.
  */
 export const TrainingWarningSchema: GenMessage<TrainingWarning> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_training_job, 31);
+  messageDesc(file_flare_ml_v1_training_job, 33);
 
 /**
  * The numbers that forward and backward passes compute with.
