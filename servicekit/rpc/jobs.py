@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from flare.common.v1 import job_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from servicekit.errors import FlareError
@@ -28,6 +29,13 @@ def timestamp_message(time: datetime | None) -> Timestamp | None:
         return None
     message = Timestamp()
     message.FromDatetime(time)
+    return message
+
+
+def duration_message(seconds: float) -> Duration:
+    """A span of time."""
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
     return message
 
 

@@ -4,7 +4,7 @@ import pytest
 from flare.ml.v1 import training_job_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 
-from ml_server.rpc.training_converters import plan_message, training_plan
+from ml_server.rpc.plan_converters import plan_message, training_plan
 from ml_server.training import plans
 from ml_server.training.plans import TrainingPlan
 
