@@ -52,6 +52,7 @@ versions = Table(
     Column("training_job", String, unique=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("create_time", UtcDateTime, nullable=False),
+    Column("artifact", String, nullable=False),
 )
 
 aliases = Table(

@@ -116,10 +116,11 @@ class Models:
                 f"model '{model.name}' is being trained: cancel its jobs first or wait for them",
                 resource=model.name,
             )
+        versions = await self._store.versions(model, None, model.latest_version)
         await self._store.delete(model)
         await self._artifacts.delete(weights_artifact(model.uid))
-        for number in range(1, model.latest_version + 1):
-            await self._artifacts.delete(f"versions/{model.uid}/{number}")
+        for version in versions:
+            await self._artifacts.delete(version.artifact)
 
     async def set_initial_weights(self, owner: str, model_id: str, file: Path) -> Model:
         """Gives a model the weights, a safetensors file, that training starts from; later ones replace earlier ones.

@@ -113,7 +113,7 @@ class SqlModelStore:
             await _touch(connection, model)
             return await _model(connection, model.owner, model.id)
 
-    async def next_number(self, model: Model) -> int:
+    async def add_version(self, model: Model, details: VersionDetails, size_bytes: int, artifact: str) -> ModelVersion:
         """As ModelStore says."""
         counted = (
             update(models)
@@ -122,33 +122,30 @@ class SqlModelStore:
             .returning(models.c.last_number)
         )
         async with self._database.write() as connection:
-            number = (await connection.execute(counted)).scalar_one_or_none()
-            if number is None:
-                raise no_such_model(model.id)
-            return int(number)
-
-    async def add_version(self, model: Model, number: int, details: VersionDetails, size_bytes: int) -> ModelVersion:
-        """As ModelStore says."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(versions).values(
-                    model_uid=model.uid,
-                    number=number,
-                    details=details.model_dump(mode="json"),
-                    training_job=details.training_job or None,
-                    size_bytes=size_bytes,
-                    create_time=utc_now(),
+            row = await _row_of_job(connection, model, details.training_job)
+            if row is None:
+                number = (await connection.execute(counted)).scalar_one_or_none()
+                if number is None:
+                    raise no_such_model(model.id)
+                await connection.execute(
+                    insert(versions).values(
+                        model_uid=model.uid,
+                        number=number,
+                        details=details.model_dump(mode="json"),
+                        training_job=details.training_job or None,
+                        size_bytes=size_bytes,
+                        create_time=utc_now(),
+                        artifact=artifact,
+                    )
                 )
-            )
-            await _refresh_latest(connection, model)
-            row = await _version_row(connection, model, number)
+                await _refresh_latest(connection, model)
+                row = await _version_row(connection, model, number)
             return _version(await _model(connection, model.owner, model.id), row)
 
     async def version_of_job(self, model: Model, training_job: str) -> ModelVersion | None:
         """As ModelStore says."""
-        query = select(versions).where(versions.c.model_uid == model.uid, versions.c.training_job == training_job)
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            row = await _row_of_job(connection, model, training_job)
             return _version(model, row) if row is not None else None
 
     async def version(self, owner: str, reference: VersionReference) -> ModelVersion:
@@ -238,6 +235,11 @@ async def _refresh_latest(connection: AsyncConnection, model: Model) -> None:
     await _touch(connection, model, latest_version=newest.scalar_subquery())
 
 
+async def _row_of_job(connection: AsyncConnection, model: Model, training_job: str) -> Row[Any] | None:
+    query = select(versions).where(versions.c.model_uid == model.uid, versions.c.training_job == training_job)
+    return (await connection.execute(query)).one_or_none()
+
+
 async def _version_row(connection: AsyncConnection, model: Model, number: int) -> Row[Any] | None:
     query = select(versions).where(versions.c.model_uid == model.uid, versions.c.number == number)
     return (await connection.execute(query)).one_or_none()
@@ -245,4 +247,5 @@ async def _version_row(connection: AsyncConnection, model: Model, number: int) -
 
 def _version(model: Model, row: Row[Any] | None) -> ModelVersion:
     assert row is not None
-    return ModelVersion(model, row.number, VersionDetails.model_validate(row.details), row.size_bytes, row.create_time)
+    details = VersionDetails.model_validate(row.details)
+    return ModelVersion(model, row.number, details, row.size_bytes, row.create_time, row.artifact)

@@ -54,12 +54,12 @@ class ModelStore(Protocol):
         """Deletes an alias. Raises NotFound."""
         ...
 
-    async def next_number(self, model: Model) -> int:
-        """Reserves a version's number, which is never given again."""
-        ...
+    async def add_version(self, model: Model, details: VersionDetails, size_bytes: int, artifact: str) -> ModelVersion:
+        """Adds the model's next version, whose files are whole under the key `artifact`; it is the latest from then on.
 
-    async def add_version(self, model: Model, number: int, details: VersionDetails, size_bytes: int) -> ModelVersion:
-        """Adds a version under a reserved number; from then on it is the latest, if no later one is there."""
+        Its number is never given again. If its training job made a version already, that one is returned.
+        Raises NotFound (the model).
+        """
         ...
 
     async def version_of_job(self, model: Model, training_job: str) -> ModelVersion | None:

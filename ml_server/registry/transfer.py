@@ -140,11 +140,11 @@ class Transfer:
     async def _keep(self, model: Model, bundle: Bundle, directory: Path) -> ModelVersion:
         # The job is one of the system that the bundle comes from.
         details = bundle.details.model_copy(update={"training_job": ""})
-        number = await self._store.next_number(model)
-        async with self._artifacts.staged(version_artifact(model.uid, number)) as staging:
+        artifact = version_artifact(model.uid, uuid.uuid4().hex)
+        async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, directory, staging, dirs_exist_ok=True)
         size = await asyncio.to_thread(folder_bytes, directory)
-        return await self._store.add_version(model, number, details, size)
+        return await self._store.add_version(model, details, size, artifact)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

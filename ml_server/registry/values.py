@@ -71,21 +71,18 @@ class ModelVersion:
     details: VersionDetails
     size_bytes: int
     create_time: datetime
+    artifact: str
+    """The key of its files in the artifact store."""
 
     @property
     def name(self) -> str:
         """`models/{model}/versions/{version}`."""
         return f"{self.model.name}/versions/{self.number}"
 
-    @property
-    def artifact(self) -> str:
-        """The key of its files."""
-        return version_artifact(self.model.uid, self.number)
 
-
-def version_artifact(model_uid: str, number: int) -> str:
-    """The key of a version's files in the artifact store."""
-    return f"versions/{model_uid}/{number}"
+def version_artifact(model_uid: str, made_by: str) -> str:
+    """The key under which the files of a model's next version are put, by the id of what makes it."""
+    return f"versions/{model_uid}/{made_by}"
 
 
 def weights_artifact(model_uid: str) -> str:

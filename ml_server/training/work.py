@@ -217,8 +217,8 @@ class TrainingWork:
 
     async def _keep(self, model: Model, task: TrainingTask, details: VersionDetails) -> ModelVersion:
         """Makes a version of the worker's output: first its files, then its row, so that no row lacks its files."""
-        number = await self._models.next_number(model)
-        async with self._artifacts.staged(version_artifact(model.uid, number)) as staging:
+        artifact = version_artifact(model.uid, task.provenance.training_job)
+        async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, task.output, staging, dirs_exist_ok=True)
         size = await asyncio.to_thread(folder_bytes, task.output)
-        return await self._models.add_version(model, number, details, size)
+        return await self._models.add_version(model, details, size, artifact)

@@ -38,8 +38,7 @@ def details(training_job: str = "", digest: str = "d") -> VersionDetails:
 
 
 async def add(store: ModelStore, model: Model, training_job: str = "") -> ModelVersion:
-    number = await store.next_number(model)
-    return await store.add_version(model, number, details(training_job), 1234)
+    return await store.add_version(model, details(training_job), 1234, f"versions/{model.uid}/{training_job}")
 
 
 async def current(store: ModelStore, model: Model) -> Model:
@@ -142,25 +141,27 @@ async def test_a_number_is_never_given_again(store: ModelStore) -> None:
     await store.delete_version(second)
     assert (await current(store, model)).latest_version == 1
     assert (await add(store, model)).number == 3
-    assert sorted(await asyncio.gather(*(store.next_number(model) for _ in range(6)))) == [4, 5, 6, 7, 8, 9]
+    made = await asyncio.gather(*(add(store, model) for _ in range(6)))
+    assert sorted(version.number for version in made) == [4, 5, 6, 7, 8, 9]
 
 
 async def test_the_latest_is_the_highest_number_that_is_left(store: ModelStore) -> None:
     model = await make(store)
-    late = await store.next_number(model)
-    early = await add(store, model)
-    await store.add_version(model, late, details(), 1)  # the job that reserved first ends last
-    assert (await current(store, model)).latest_version == early.number
-    await store.delete_version(early)
-    assert (await store.version(ANN, VersionReference("iris"))).number == late
-    await store.delete_version(await store.version(ANN, VersionReference("iris", number=late)))
+    first, second = await add(store, model), await add(store, model)
+    assert (await current(store, model)).latest_version == second.number
+    await store.delete_version(second)
+    assert (await store.version(ANN, VersionReference("iris"))).number == first.number
+    await store.delete_version(first)
     with pytest.raises(FailedPrecondition):
         await store.version(ANN, VersionReference("iris"))
 
 
-async def test_the_version_of_a_job_is_found_once(store: ModelStore) -> None:
+async def test_the_version_of_a_job_is_made_and_found_once(store: ModelStore) -> None:
     model = await make(store)
     made = await add(store, model, "job-a")
+    assert made.artifact == f"versions/{model.uid}/job-a"
+    assert (await add(store, model, "job-a")).number == made.number
+    assert (await add(store, model)).number == made.number + 1
     found = await store.version_of_job(model, "job-a")
     assert found is not None
     assert found.number == made.number
@@ -244,7 +245,7 @@ async def test_versions_and_aliases_go_with_their_model(store: ModelStore) -> No
     await store.set_alias(model, "prod", 1, "")
     await store.delete(model)
     with pytest.raises(NotFound):
-        await store.next_number(model)
+        await add(store, model)
     again = await make(store)
     assert (again.aliases, again.latest_version) == ({}, 0)
     assert await store.versions(again, None, 10) == []
