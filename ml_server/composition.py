@@ -1,6 +1,7 @@
 """Builds the ML service from its settings: every object once, each given what it needs."""
 
 from functools import partial
+from pathlib import Path
 
 import grpc
 from flare.ml.v1 import (
@@ -28,6 +29,7 @@ from ml_server.training.jobs import KIND, TrainingJobs, is_training
 from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
+from ml_server.views.folder_cache import FolderCache, half_of_disk
 from ml_server.views.scraper import MESSAGE_BYTES, ScraperClient
 from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
@@ -79,7 +81,7 @@ class MlService:
         training_jobs = TrainingJobs(job_store, store, models, scraper)
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
         executor = LocalExecutor(settings.warm_workers)
-        fetched = FetchedViews(directory / "ml-views", scraper)
+        fetched = FetchedViews(_view_cache(settings, directory / "ml-views"), scraper)
         threads = Threads(settings.worker_threads, settings.concurrent_jobs)
         work = TrainingWork(store, artifacts, scraper, fetched, executor, directory / "ml-jobs", threads)
         runner = JobRunner(
@@ -123,6 +125,11 @@ def _registrations(
             partial(prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server, predictions),
         ),
     ]
+
+
+def _view_cache(settings: Settings, root: Path) -> FolderCache:
+    size = settings.view_cache_bytes
+    return FolderCache(root, half_of_disk(root) if size == "auto" else size)
 
 
 def _scraper_channel(settings: Settings) -> grpc.aio.Channel:

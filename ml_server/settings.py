@@ -40,6 +40,9 @@ class Settings(ServerSettings):
     one to a job with small batches."""
     warm_workers: NonNegativeInt = 1
     """Worker processes that wait for a job, so that it starts at once."""
+    view_cache_bytes: PositiveInt | Literal["auto"] = "auto"
+    """Bytes that rows of views may take on this disk; those not used for longest leave first, those that a job trains
+    on never. `auto` is half of what is free at the start."""
     max_model_parameters: PositiveInt = 500_000_000
     """Learned numbers of the largest network that may be made."""
     max_upload_bytes: PositiveInt = 4 * 1024**3

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import structlog
 
-from scraper_server.disk import full_disk_told
+from servicekit.disk import full_disk_told
 from servicekit.errors import FlareError, Internal, Reason, Unavailable
 
 log = structlog.get_logger()

@@ -66,7 +66,7 @@ def default_text(name: str, field: FieldInfo) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if name.endswith("_bytes"):
+    if name.endswith("_bytes") and isinstance(value, int):
         return f"`{value}` ({_size(value)})"
     return f"`{value}`"
 

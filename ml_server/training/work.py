@@ -35,8 +35,8 @@ from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
 from ml_server.training.task import Broke, Failed, Finished, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
-from ml_server.views.fetched import FetchedViews
-from ml_server.views.values import View
+from ml_server.views.fetched import FetchedView, FetchedViews
+from ml_server.views.values import Part, View
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import Aborted, FlareError, Internal, Reason, Unavailable
 from servicekit.files import folder_bytes
@@ -146,8 +146,13 @@ class TrainingWork:
         shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
 
     async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> ModelVersion:
-        task = await self._task(run, spec, model)
-        await self._warn_of_other_columns(run, model, task)
+        view = await self._view(run, spec)
+        with await self._fetch(run, view) as rows:
+            task = await self._task(run, spec, model, view, rows.files)
+            await self._warn_of_other_columns(run, model, task)
+            return await self._execute(run, spec, model, task)
+
+    async def _execute(self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask) -> ModelVersion:
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
@@ -166,7 +171,7 @@ class TrainingWork:
             raise asyncio.CancelledError
         raise LostAttempt(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the worker ended without a result"))
 
-    async def _task(self, run: JobRun, spec: TrainingSpec, model: Model) -> TrainingTask:
+    async def _view(self, run: JobRun, spec: TrainingSpec) -> View:
         view = await self._views.get_for(run.job.owner, spec.view)
         if view.digest != spec.view_digest:
             raise Aborted(
@@ -174,6 +179,9 @@ class TrainingWork:
                 f"view '{spec.view}' is another one than when the job was created: create the job again",
                 resource=spec.view,
             )
+        return view
+
+    async def _fetch(self, run: JobRun, view: View) -> FetchedView:
         last_told = 0.0
 
         async def fetched(rows: int, cached: bool) -> None:
@@ -183,7 +191,11 @@ class TrainingWork:
                 last_told = now
                 await run.emit(draft_of(DataFetched(rows, view.total_rows, cached)))
 
-        files = await self._fetched.fetch(run.job.owner, view, fetched)
+        return await self._fetched.fetch(run.job.owner, view, fetched)
+
+    async def _task(
+        self, run: JobRun, spec: TrainingSpec, model: Model, view: View, files: dict[Part, Path]
+    ) -> TrainingTask:
         weights = None
         if model.has_initial_weights:
             weights = await self._artifacts.fetch(weights_artifact(model.uid)) / WEIGHTS_FILE

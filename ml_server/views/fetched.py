@@ -3,17 +3,26 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import stamina
+import structlog
 
+from ml_server.views.folder_cache import FolderCache, Lease
 from ml_server.views.part_files import PartWriter
 from ml_server.views.values import Part, PartHeader, RowBatch, View
-from servicekit.errors import Unavailable
-from servicekit.files import staging_directory
+from servicekit.disk import full_disk_told
+from servicekit.errors import Reason, ResourceExhausted, Unavailable
+
+log = structlog.get_logger()
 
 Progress = Callable[[int, bool], Awaitable[None]]
+
+WAIT_SECONDS = 0.05
+GIGABYTE = 10**9
 
 
 class BatchSource(Protocol):
@@ -24,29 +33,81 @@ class BatchSource(Protocol):
         ...
 
 
-class FetchedViews:
-    """The folder of fetched views. Jobs on the same view share its files."""
+@dataclass(frozen=True)
+class FetchedView(AbstractContextManager["FetchedView"]):
+    """The files of a view's parts, which stay as long as this is open."""
 
-    def __init__(self, root: Path, source: BatchSource) -> None:
-        self._root = root
+    lease: Lease
+
+    @property
+    def files(self) -> dict[Part, Path]:
+        """The file of each part, see part_files.py."""
+        return {part: self.lease.directory / f"{part}.arrow" for part in Part}
+
+    def close(self) -> None:
+        """Lets the files go; they stay until others need their room."""
+        self.lease.close()
+
+    def __exit__(self, *error: object) -> None:
+        """As `close`."""
+        self.close()
+
+
+class FetchedViews:
+    """The views in a cache. Jobs on the same view share its files."""
+
+    def __init__(self, cache: FolderCache, source: BatchSource) -> None:
+        self._cache = cache
         self._source = source
         self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def fetch(self, owner: str, view: View, progress: Progress) -> dict[Part, Path]:
-        """The file of each part. `progress` is told rows so far, and whether they were here already.
+    async def fetch(self, owner: str, view: View, progress: Progress) -> FetchedView:
+        """The rows of a view. `progress` is told rows so far, and whether they were here already.
 
         A cut stream goes on at the batch after the last one received.
+
+        Raises:
+            ResourceExhausted: LIMIT_EXCEEDED: the view is larger than the cache may be, or the disk is full.
+            FlareError: What the source says.
         """
-        directory = self._root / view.digest
         async with self._fetching[view.digest]:
-            if directory.is_dir():
-                await progress(view.total_rows, True)
-            else:
-                async with staging_directory(directory) as staging:
-                    done = 0
-                    for part in Part:
-                        done = await self._fetch_part(owner, view, part, staging / f"{part}.arrow", done, progress)
-        return {part: directory / f"{part}.arrow" for part in Part}
+            is_fetched = False
+            while (lease := await asyncio.to_thread(self._cache.lease, view.digest)) is None:
+                is_fetched |= await self._fetch(owner, view, progress)
+        if is_fetched:
+            await asyncio.to_thread(self._cache.make_room, 0)  # texts may have taken more than was expected
+        else:
+            await progress(view.total_rows, True)
+        return FetchedView(lease)
+
+    async def _fetch(self, owner: str, view: View, progress: Progress) -> bool:
+        """Fills the folder of a view; False if another process is at it."""
+        claim = await asyncio.to_thread(self._cache.claim, view.digest)
+        if claim is None:
+            await asyncio.sleep(WAIT_SECONDS)
+            return False
+        try:
+            await asyncio.to_thread(self._make_room, view)
+            done = 0
+            with full_disk_told(remedy="lower FLARE_ML_VIEW_CACHE_BYTES, or make room on the disk"):
+                for part in Part:
+                    done = await self._fetch_part(owner, view, part, claim.staging / f"{part}.arrow", done, progress)
+                await asyncio.to_thread(claim.publish)
+        finally:
+            await asyncio.to_thread(claim.close)
+        return True
+
+    def _make_room(self, view: View) -> None:
+        needed, budget = view.expected_bytes, self._cache.budget_bytes
+        if needed > budget:
+            message = (
+                f"the rows of view '{view.name}' take about {needed / GIGABYTE:.3g} GB on the machine that trains, and "
+                f"it may keep {budget / GIGABYTE:.3g} GB of views: take fewer rows or columns into the view, or have "
+                "the operator raise FLARE_ML_VIEW_CACHE_BYTES"
+            )
+            raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message, resource=view.name)
+        if over := self._cache.make_room(needed):
+            log.warning("view_cache_over_budget", view=view.name, over_bytes=over, reason="all others are in use")
 
     async def _fetch_part(self, owner: str, view: View, part: Part, file: Path, done: int, progress: Progress) -> int:
         next_batch = 0

@@ -7,6 +7,8 @@ from typing import Protocol
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
 
+VALUE_BYTES = 8
+
 
 class Part(StrEnum):
     """A part of a view's rows; the file of a fetched part is named after it."""
@@ -30,6 +32,12 @@ class View:
     def total_rows(self) -> int:
         """Rows of all parts."""
         return sum(self.rows.values())
+
+    @property
+    def expected_bytes(self) -> int:
+        """What the rows take on a disk, about: texts are taken to be short."""
+        inputs = sum(each.image.size_bytes if each.image else VALUE_BYTES for each in self.inputs)
+        return self.total_rows * (inputs + VALUE_BYTES * len(self.targets))
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from scraper_server.datasets.placing import place
 from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.store import ArtifactGone, DatasetStore, view_name_taken
 from scraper_server.datasets.values import DatasetView, view_key
-from scraper_server.disk import full_disk_told
 from scraper_server.processes import Processes
 from scraper_server.views.batches import PartFile, PartStream
 from scraper_server.views.layouts import LayoutKind, layout_of
 from scraper_server.views.making import make_view, part_file
 from scraper_server.views.spec import Part, ViewSpec
 from servicekit.artifacts import ArtifactStore
+from servicekit.disk import full_disk_told
 from servicekit.errors import Aborted, AlreadyExists, Reason
 from servicekit.files import folder_bytes
 from servicekit.idempotency import RequestKey

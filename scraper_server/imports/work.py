@@ -12,7 +12,6 @@ from typing import TypeVar
 from scraper_server.datasets.catalog import Datasets, NewDataset
 from scraper_server.datasets.quota import Quota, Reservation
 from scraper_server.datasets.values import Dataset, Origin, SourceOrigin, UploadOrigin
-from scraper_server.disk import full_disk_told
 from scraper_server.imports.cached_file import Claim
 from scraper_server.imports.downloads import Downloads
 from scraper_server.imports.meter import Meter, reported
@@ -24,6 +23,7 @@ from scraper_server.sources.catalog import Sources
 from scraper_server.sources.source import FileRequest
 from scraper_server.tables.conversion import ConversionPhase, ConvertedTable, convert
 from scraper_server.uploads.sessions import UploadSessions
+from servicekit.disk import full_disk_told
 from servicekit.errors import NotFound, Unavailable
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.store import JobStore

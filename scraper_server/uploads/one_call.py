@@ -13,11 +13,11 @@ from scraper_server.datasets.names import DatasetNames
 from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.store import DatasetStore
 from scraper_server.datasets.values import Dataset, UploadOrigin
-from scraper_server.disk import full_disk_told
 from scraper_server.limits import Limits
 from scraper_server.processes import Processes
 from scraper_server.tables.conversion import ConvertedTable, convert
 from scraper_server.tables.formats import FileFormat, checked
+from servicekit.disk import full_disk_told
 from servicekit.errors import AlreadyExists, Reason
 from servicekit.idempotency import RequestKey
 from servicekit.uploads import Announcement, Bytes, receive_file, refuse_larger

@@ -12,11 +12,11 @@ import structlog
 
 from scraper_server.datasets.quota import Quota
 from scraper_server.datasets.values import UploadOrigin
-from scraper_server.disk import full_disk_told
 from scraper_server.uploads.folder import UploadFolder
 from scraper_server.uploads.session import JOB_UPLOAD, UploadProgress, UploadSession
 from scraper_server.uploads.store import UploadSessionStore
 from scraper_server.uploads.writers import Writers
+from servicekit.disk import full_disk_told
 from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange, Reason
 from servicekit.idempotency import RequestKey
 from servicekit.jobs.store import JobStore

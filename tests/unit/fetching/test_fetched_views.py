@@ -1,7 +1,8 @@
 """Rows of views are fetched whole, whatever happens to the stream, and read as they were sent."""
 
+import errno
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import stamina
 from pyarrow import ipc
 
 from ml_server.features.columns import Column, ColumnType, NumberColumn, TextColumn
+from ml_server.features.fit import InputColumn
 from ml_server.views.fetched import FetchedViews
+from ml_server.views.folder_cache import FolderCache
 from ml_server.views.part_files import read_part
 from ml_server.views.values import Part, PartHeader, RowBatch, View
-from servicekit.errors import Internal, Reason, Unavailable
+from servicekit.errors import Internal, Reason, ResourceExhausted, Unavailable
 
 BATCH_ROWS = 100
 MATRIX = np.arange(3.0 * 1000).reshape(1000, 3)
@@ -30,6 +33,7 @@ TYPES = {
     "y": ColumnType.INTEGER,
 }
 ROWS = {Part.TRAIN: 1000, Part.VALIDATION: 250, Part.TEST: 0}
+INPUTS = tuple(InputColumn(name, ColumnType.FLOAT) for name in "abc")
 VIEW = View("datasets/d/views/v", "0" * 64, (), (), ROWS)
 
 
@@ -57,6 +61,7 @@ class Source:
     cuts: list[int] = field(default_factory=list)
     with_matrix: bool = True
     lost: int = 0
+    full_after: int | None = None
     asked: list[tuple[Part, int]] = field(default_factory=list)
 
     async def batches(
@@ -71,9 +76,15 @@ class Source:
         for index in range(start_batch, len(starts)):
             if left == 0:
                 raise Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "cut")
+            if index == self.full_after:
+                raise OSError(errno.ENOSPC, "No space left on device")
             left = None if left is None else left - 1
             batch = rows.slice(starts[index], BATCH_ROWS)
             yield RowBatch(index, len(batch), batch.serialize().to_pybytes())
+
+
+def cache_in(directory: Path, budget_bytes: int = 10**9) -> FolderCache:
+    return FolderCache(directory / "views", budget_bytes)
 
 
 async def unheard(rows: int, cached: bool) -> None:
@@ -105,36 +116,36 @@ async def test_a_view_is_fetched_whole_through_any_cuts(tmp_path: Path, cuts: li
     async def progress(rows: int, cached: bool) -> None:
         heard.append((rows, cached))
 
-    fetched = FetchedViews(tmp_path / "views", source)
-    assert_whole(await fetched.fetch("accounts/ann", VIEW, progress))
+    fetched = FetchedViews(cache_in(tmp_path), source)
+    assert_whole((await fetched.fetch("accounts/ann", VIEW, progress)).files)
     assert heard == [(rows, False) for rows in [*range(100, 1001, 100), 1100, 1200, 1250]]
     starts = [start for part, start in source.asked if part is Part.TRAIN]
     assert starts == [sum(cuts[:at]) for at in range(len(starts))]
     asked = len(source.asked)
-    assert_whole(await fetched.fetch("accounts/ann", VIEW, progress))
+    assert_whole((await fetched.fetch("accounts/ann", VIEW, progress)).files)
     assert (heard[-1], len(source.asked)) == ((1250, True), asked)
 
 
 async def test_features_are_one_matrix_that_is_mapped_into_memory(tmp_path: Path) -> None:
-    files = await FetchedViews(tmp_path / "views", Source()).fetch("accounts/ann", VIEW, unheard)
-    a, b = (numbers(read_part(files[Part.TRAIN], TYPES)[name]) for name in "ab")
+    view = await FetchedViews(cache_in(tmp_path), Source()).fetch("accounts/ann", VIEW, unheard)
+    a, b = (numbers(read_part(view.files[Part.TRAIN], TYPES)[name]) for name in "ab")
     assert a.strides == b.strides == (24,)
     assert isinstance(a.base, np.memmap) or isinstance(a.base.base, np.memmap)
 
 
 async def test_a_view_without_numbers_has_no_matrix(tmp_path: Path) -> None:
     source = Source(with_matrix=False)
-    files = await FetchedViews(tmp_path / "views", source).fetch("accounts/ann", VIEW, unheard)
-    columns = read_part(files[Part.TRAIN], {"y": ColumnType.INTEGER})
+    view = await FetchedViews(cache_in(tmp_path), source).fetch("accounts/ann", VIEW, unheard)
+    columns = read_part(view.files[Part.TRAIN], {"y": ColumnType.INTEGER})
     np.testing.assert_array_equal(numbers(columns["y"]), np.arange(1000))
-    assert not list(files[Part.TRAIN].parent.glob("*.npy"))
+    assert not list(view.files[Part.TRAIN].parent.glob("*.npy"))
 
 
 async def test_rows_that_lack_are_an_error_and_nothing_is_kept(tmp_path: Path) -> None:
     source = Source(lost=BATCH_ROWS)
     with pytest.raises(Internal, match="the scraper service sent 900 of 1000 rows"):
-        await FetchedViews(tmp_path / "views", source).fetch("accounts/ann", VIEW, unheard)
-    assert list((tmp_path / "views").iterdir()) == []
+        await FetchedViews(cache_in(tmp_path), source).fetch("accounts/ann", VIEW, unheard)
+    assert list((tmp_path / "views").glob("*.*")) == [tmp_path / "views/.locks"]
 
 
 def test_a_file_of_columns_alone_is_read(tmp_path: Path) -> None:
@@ -144,3 +155,33 @@ def test_a_file_of_columns_alone_is_read(tmp_path: Path) -> None:
     columns = read_part(tmp_path / "train.arrow", {"x": ColumnType.FLOAT, "y": ColumnType.INTEGER})
     np.testing.assert_array_equal(numbers(columns["x"]), [0.5, np.nan])
     np.testing.assert_array_equal(numbers(columns["y"]), [1, 2])
+
+
+def kept(directory: Path) -> list[str]:
+    return sorted(each.name[0] for each in (directory / "views").iterdir() if each.name != ".locks")
+
+
+async def test_views_leave_for_others_but_not_while_they_are_used(tmp_path: Path) -> None:
+    fetched = FetchedViews(cache_in(tmp_path, 150_000), Source())  # a view has 50 kB and more
+    first, second, third = (replace(VIEW, digest=letter * 64, inputs=INPUTS) for letter in "123")
+    with await fetched.fetch("accounts/ann", first, unheard) as used:
+        for view in (second, third):
+            (await fetched.fetch("accounts/ann", view, unheard)).close()
+        assert kept(tmp_path) == ["1", "3"]
+        assert_whole(used.files)
+
+
+async def test_a_view_larger_than_the_cache_may_be_is_refused(tmp_path: Path) -> None:
+    source = Source()
+    with pytest.raises(ResourceExhausted, match=r"take about 3e-05 GB .* may keep 2e-05 GB .*fewer rows") as caught:
+        await FetchedViews(cache_in(tmp_path, 20_000), source).fetch(
+            "accounts/ann", replace(VIEW, inputs=INPUTS), unheard
+        )
+    assert (caught.value.reason, source.asked) == (Reason.LIMIT_EXCEEDED, [])
+    assert kept(tmp_path) == []
+
+
+async def test_a_full_disk_is_told_and_nothing_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(ResourceExhausted, match=r"disk is full: nothing was kept; .*FLARE_ML_VIEW_CACHE_BYTES"):
+        await FetchedViews(cache_in(tmp_path), Source(full_after=3)).fetch("accounts/ann", VIEW, unheard)
+    assert kept(tmp_path) == []

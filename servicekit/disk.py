@@ -8,7 +8,9 @@ from servicekit.errors import Reason, ResourceExhausted
 
 
 @contextmanager
-def full_disk_told(kept: str = "nothing was kept") -> Iterator[None]:
+def full_disk_told(
+    kept: str = "nothing was kept", remedy: str = "delete data sets that are not needed, and try again"
+) -> Iterator[None]:
     """Turns the error of a full disk inside the block into one for the caller, who hears what was `kept`.
 
     Raises:
@@ -19,5 +21,5 @@ def full_disk_told(kept: str = "nothing was kept") -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        message = f"the server's disk is full: {kept}; delete data sets that are not needed, and try again"
+        message = f"the server's disk is full: {kept}; {remedy}"
         raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message) from error
