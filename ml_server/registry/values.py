@@ -12,11 +12,35 @@ from ml_server.networks.values import Value
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of quality of one target."""
+    """A figure of quality of one target, or of all together if `target` is empty."""
 
     name: str
     target: str
     value: float
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """How one class does; an empty label is that of all rows whose class training never saw."""
+
+    class_label: str
+    precision: float
+    recall: float
+    f1: float
+    row_count: int
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """How each class of a target does, C classes in the order of the probabilities.
+
+    `confusion_matrix` has the C x C counts of rows row by row, those of class c taken for class p at c * C + p; it is
+    empty for many classes.
+    """
+
+    target: str
+    classes: tuple[ClassMetrics, ...]
+    confusion_matrix: tuple[int, ...] = ()
 
 
 class VersionDetails(Value):
@@ -30,6 +54,8 @@ class VersionDetails(Value):
     device: str = "cpu"
     test_metrics: tuple[Metric, ...] = ()
     validation_metrics: tuple[Metric, ...] = ()
+    test_reports: tuple[ClassificationReport, ...] = ()
+    validation_reports: tuple[ClassificationReport, ...] = ()
     library_versions: dict[str, str] = Field(default_factory=dict)
     parameter_count: int
     digest: str

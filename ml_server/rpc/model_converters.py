@@ -10,7 +10,7 @@ from ml_server.networks.registered_module import ModuleDescription
 from ml_server.networks.shapes import ModelSize
 from ml_server.registry.bundle import Preprocessing
 from ml_server.registry.models import NewModel
-from ml_server.registry.values import Metric, Model, ModelVersion
+from ml_server.registry.values import ClassificationReport, Metric, Model, ModelVersion
 from ml_server.rpc.specification_converters import model_specification, model_specification_message
 from ml_server.views.image_messages import image_shape_message
 from servicekit.errors import InvalidArgument
@@ -84,8 +84,25 @@ def metric_message(metric: Metric) -> metric_pb2.Metric:
     return metric_pb2.Metric(name=metric.name, target=metric.target, value=metric.value)
 
 
+def report_message(report: ClassificationReport) -> metric_pb2.ClassificationReport:
+    """How each class of a target does."""
+    return metric_pb2.ClassificationReport(
+        target=report.target,
+        classes=[metric_pb2.ClassMetrics(**vars(each)) for each in report.classes],
+        confusion_matrix=report.confusion_matrix,
+    )
+
+
 def version_message(version: ModelVersion, preprocessing: Preprocessing) -> model_pb2.ModelVersion:
-    """A version with its signature."""
+    """A version with its signature and reports."""
+    message = listed_version_message(version, preprocessing)
+    message.test_reports.extend(map(report_message, version.details.test_reports))
+    message.validation_reports.extend(map(report_message, version.details.validation_reports))
+    return message
+
+
+def listed_version_message(version: ModelVersion, preprocessing: Preprocessing) -> model_pb2.ModelVersion:
+    """A version with its signature, as one of many."""
     details = version.details
     return model_pb2.ModelVersion(
         name=version.name,

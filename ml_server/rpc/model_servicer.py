@@ -6,12 +6,13 @@ from flare.ml.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from google.protobuf import empty_pb2
 
 from ml_server.networks.registered_module import list_modules
-from ml_server.registry.bundle import read_preprocessing
+from ml_server.registry.bundle import Preprocessing, read_preprocessing
 from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
 from ml_server.registry.transfer import ExportFormat, Transfer
 from ml_server.registry.values import ModelVersion, VersionReference
 from ml_server.rpc.model_converters import (
+    listed_version_message,
     model_message,
     module_message,
     new_model,
@@ -98,7 +99,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         before = number_cursor(listing, request.page_token)
         versions = await self._store.versions(model, before, limit + 1)
         more = number_token(listing, next_cursor(versions, limit, lambda version: version.number))
-        messages = [await self._message(version) for version in versions[:limit]]
+        messages = [listed_version_message(each, await self._preprocessing(each)) for each in versions[:limit]]
         return model_service_pb2.ListModelVersionsResponse(model_versions=messages, next_page_token=more)
 
     async def DeleteModelVersion(
@@ -133,7 +134,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return model_service_pb2.ListModulesResponse(modules=map(module_message, list_modules()))
 
     async def _message(self, version: ModelVersion) -> model_pb2.ModelVersion:
-        return version_message(version, read_preprocessing(await self._models.files(version)))
+        return version_message(version, await self._preprocessing(version))
+
+    async def _preprocessing(self, version: ModelVersion) -> Preprocessing:
+        return read_preprocessing(await self._models.files(version))
 
 
 def _id(name: str) -> str:

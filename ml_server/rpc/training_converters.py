@@ -6,7 +6,7 @@ from typing import Any
 from flare.common.v1 import job_pb2
 from flare.ml.v1 import training_job_pb2, training_service_pb2
 
-from ml_server.rpc.model_converters import metric_message
+from ml_server.rpc.model_converters import metric_message, report_message
 from ml_server.rpc.plan_converters import plan_message, training_plan
 from ml_server.training import events
 from ml_server.training.jobs import NewTraining, TrainingSpec, version_name
@@ -113,11 +113,16 @@ def _epoch_message(event: events.EpochFinished) -> training_job_pb2.EpochFinishe
         duration=duration_message(event.seconds),
         samples_per_second=event.samples_per_second,
         is_best=event.is_best,
+        validation_reports=map(report_message, event.validation_reports),
     )
 
 
 def _test_message(event: events.TestFinished) -> training_job_pb2.TestFinished:
-    return training_job_pb2.TestFinished(metrics=map(metric_message, event.metrics), best_epoch=event.best_epoch)
+    return training_job_pb2.TestFinished(
+        metrics=map(metric_message, event.metrics),
+        best_epoch=event.best_epoch,
+        reports=map(report_message, event.reports),
+    )
 
 
 def _limit_message(event: events.LimitReached) -> training_job_pb2.LimitReached:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from ml_server.registry.values import Metric
+from ml_server.registry.values import ClassificationReport, ClassMetrics, Metric
 from servicekit.jobs.values import EventDraft
 
 
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """An epoch ended. Metrics are those of the validation rows."""
+    """An epoch ended. Metrics and reports are those of the validation rows."""
 
     epoch: int
     train_loss: float
@@ -60,6 +60,7 @@ class EpochFinished:
     seconds: float
     samples_per_second: float
     is_best: bool
+    validation_reports: tuple[ClassificationReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class TestFinished:
 
     metrics: tuple[Metric, ...]
     best_epoch: int
+    reports: tuple[ClassificationReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,14 @@ def event_of(kind: str, payload: dict[str, Any]) -> TrainingEvent:
     for name in ("metrics", "validation_metrics"):
         if name in values:
             values[name] = tuple(Metric(**metric) for metric in values[name])
+    for name in ("reports", "validation_reports"):
+        if name in values:
+            values[name] = tuple(map(_report, values[name]))
     if "kind" in values:
         values["kind"] = LimitKind(values["kind"])
     return _CLASSES[kind](**values)
+
+
+def _report(payload: dict[str, Any]) -> ClassificationReport:
+    classes = tuple(ClassMetrics(**each) for each in payload["classes"])
+    return ClassificationReport(payload["target"], classes, tuple(payload["confusion_matrix"]))

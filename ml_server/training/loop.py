@@ -74,8 +74,9 @@ def train(
         clock.step_told()
         train_loss = loss_sum.mean()
         validating = _validating(state, plan, objective, validation_rows, clock, total_steps)
-        measured, metrics = yield from validating
-        validation_loss = train_loss if measured is None else _finite(measured, position, position.epoch_steps)
+        measured = yield from validating
+        steps = position.epoch_steps
+        validation_loss = train_loss if measured.loss is None else _finite(measured.loss, position, steps)
         clock.epoch_told()
         ended = copy.copy(position)
         is_best = _finish_epoch(state, plan, validation_loss)
@@ -83,11 +84,12 @@ def train(
             epoch=position.finished_epochs,
             train_loss=train_loss,
             validation_loss=validation_loss,
-            validation_metrics=metrics,
+            validation_metrics=measured.quality.metrics,
             learning_rate=ended.learning_rate,
             seconds=ended.epoch_seconds,
             samples_per_second=ended.samples_per_second,
             is_best=is_best,
+            validation_reports=measured.quality.reports,
         )
     if limit := _limit(position, plan):
         yield LimitReached(limit, position.total_steps)
@@ -108,7 +110,7 @@ def _validating(
 ) -> Generator[Progress, None, Measurement]:
     """Measures the validation rows, and tells now and then that it is at it."""
     if not len(rows):
-        return None, ()
+        return Measurement()
     position = state.position
     evaluation = objective.evaluation(state.model, rows)
     while True:

@@ -30,6 +30,7 @@ from ml_server.training.events import (
     event_of,
 )
 from ml_server.training.loop import train
+from ml_server.training.metrics import UNKNOWN
 from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
 from ml_server.training.rows import Rows
@@ -178,8 +179,8 @@ def _finish(
     assert isinstance(model, ManageableModel)
     model.load_state_dict(state.best.weights)
     test: Rows = prepared.test.to(device)
-    metrics = objective.evaluate(model, test)[1] if len(test) else ()
-    yield Told((TestFinished(metrics, state.best.epoch),))
+    quality = objective.evaluate(model, test).quality if len(test) else UNKNOWN
+    yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
     best = next(epoch for epoch in history if epoch.epoch == state.best.epoch)
     model.cpu()
     details = VersionDetails(
@@ -189,8 +190,10 @@ def _finish(
         seed=task.plan.seed,
         best_epoch=state.best.epoch,
         device=str(device),
-        test_metrics=metrics,
+        test_metrics=quality.metrics,
         validation_metrics=best.validation_metrics,
+        test_reports=quality.reports,
+        validation_reports=best.validation_reports,
         library_versions={
             "torch": torch.__version__,
             "torchmetrics": torchmetrics.__version__,

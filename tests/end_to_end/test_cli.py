@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from flare_client.cli.app import run as run_command
 
@@ -96,6 +97,9 @@ def trained(flare: Command, view: str) -> str:
     assert rows[1][:3] == ["epoch", "train", "loss"]
     assert [row[0] for row in rows[2:12]] == [str(epoch) for epoch in range(1, 11)]
     assert rows[-1] == ["version", f"models/{name}/versions/1"]
+    assert (
+        rows[rows.index(["species", "PRECISION", "RECALL", "F1", "ROWS", "MOSTLY", "TAKEN", "FOR"]) + 1][0] == "setosa"
+    )
     assert "\x1b" not in done.stdout + done.stderr  # no terminal, no control codes
     return name
 
@@ -210,6 +214,22 @@ def test_a_model_is_described_exported_and_deleted(flare: Command, trained: str,
     assert flare("models", "create", name, "--spec", str(tmp_path / "spec.json")).returncode == 0
     assert name in [model["name"].partition("/")[2] for model in document(flare("models", "list", "-o", "json"))]
     assert flare("models", "delete", name).returncode == 0
+
+
+def test_how_each_class_does_is_shown_of_either_part(flare: Command, trained: str) -> None:
+    told = document(flare("models", "report", trained, "-o", "json"))
+    (report,) = told["reports"]
+    matrix = np.reshape(report["confusion_matrix"], (3, 3))
+    lines = [line.split() for line in flare("models", "report", trained).stdout.splitlines()]
+    assert lines[0] == ["version", f"models/{trained}/versions/1"]
+    heading = lines.index(["species", "\\", "TAKEN", "FOR", "setosa", "versicolor", "virginica"])
+    assert [[int(count) for count in line[1:]] for line in lines[heading + 1 :]] == matrix.tolist()
+    for line, each in zip(lines[heading - 3 : heading], report["classes"], strict=True):
+        assert line[:2] == [each["class_label"], f"{each['precision']:.4f}"]
+        assert line[4] == str(each["row_count"])
+    validated = document(flare("models", "report", trained, "--part", "validation", "-o", "json"))
+    assert {metric["name"] for metric in validated["metrics"]} >= {"precision_macro", "recall_macro"}
+    assert validated["reports"][0]["classes"] != report["classes"]
 
 
 def test_ctrl_c_leaves_the_training_running_and_says_how_to_watch_it(

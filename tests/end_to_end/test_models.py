@@ -311,6 +311,33 @@ def test_several_targets_are_learned_at_once_each_in_its_own_terms(
         np.testing.assert_allclose(predicted.filter(like=f"{target}_probability_").sum(axis=1), 1, atol=1e-6)
 
 
+def test_a_version_tells_how_each_class_does_and_its_job_told_the_same(
+    flare: Flare, houses: tuple[str, str, pd.DataFrame]
+) -> None:
+    _, model, test = houses
+    version = flare.models.version(model)
+    predicted = flare.predict(model, test.drop(columns=["price", "kind", "is_dear"]))
+    assert [report.target for report in version.test_reports] == ["kind", "is_dear"]
+    for report in version.test_reports:
+        confusion = flare_client.confusion_frame(report)
+        truth = test[report.target].map(lambda value: str(value).lower())
+        expected = pd.crosstab(truth.to_numpy(), predicted[report.target].to_numpy())
+        expected = expected.reindex(index=confusion.index, columns=confusion.columns, fill_value=0)
+        np.testing.assert_array_equal(confusion, expected)
+        classes = flare_client.class_frame(report)
+        np.testing.assert_array_equal(classes["rows"], confusion.sum(axis=1))
+        right = np.diag(confusion)
+        np.testing.assert_allclose(classes["recall"], right / confusion.sum(axis=1))
+        np.testing.assert_allclose(classes["precision"], right / confusion.sum(axis=0))
+    events = list(flare.jobs.get_training(version.training_job).events())
+    (tested,) = [event.test_finished for event in events if event.HasField("test_finished")]
+    assert list(tested.reports) == list(version.test_reports)
+    epochs = [event.epoch_finished for event in events if event.HasField("epoch_finished")]
+    assert list(epochs[version.best_epoch - 1].validation_reports) == list(version.validation_reports) != []
+    (listed,) = flare.models.versions(model)
+    assert (list(listed.test_reports), list(listed.validation_reports)) == ([], [])
+
+
 def test_rows_and_columns_predict_alike(world: World, houses: tuple[str, str, pd.DataFrame]) -> None:
     _, model, test = houses
     inputs = test.drop(columns=["price", "kind", "is_dear"]).head(8).reset_index(drop=True)

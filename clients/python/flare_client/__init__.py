@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flare_client.errors import FlareError, Violation
     from flare_client.history import Epoch, plot_history
+    from flare_client.reports import class_frame, confusion_frame
     from flare_client.specifications import block, cnn, mlp
     from flare_client.sync import Flare, ImportJobHandle, TrainingJobHandle, connect, login
 
@@ -17,7 +18,9 @@ __all__ = [
     "TrainingJobHandle",
     "Violation",
     "block",
+    "class_frame",
     "cnn",
+    "confusion_frame",
     "connect",
     "login",
     "mlp",
@@ -27,6 +30,7 @@ __all__ = [
 _PLACES = {
     "errors": ("FlareError", "Violation"),
     "history": ("Epoch", "plot_history"),
+    "reports": ("class_frame", "confusion_frame"),
     "specifications": ("block", "cnn", "mlp"),
     "sync": ("Flare", "ImportJobHandle", "TrainingJobHandle", "connect", "login"),
 }

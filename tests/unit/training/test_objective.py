@@ -38,9 +38,9 @@ class Given(nn.Module):
 def measure(targets: tuple[FittedTarget, ...], outputs: Tensor, *truths: Tensor) -> tuple[float, dict[str, float]]:
     """The loss, NaN for none, and the metrics by target and name."""
     objective = objective_of(*targets)
-    loss, found = objective.evaluate(Given(), Rows(outputs, truths))
-    named = {f"{metric.target}.{metric.name}": metric.value for metric in found}
-    return math.nan if loss is None else loss, named
+    measured = objective.evaluate(Given(), Rows(outputs, truths))
+    named = {f"{metric.target}.{metric.name}": metric.value for metric in measured.quality.metrics}
+    return math.nan if measured.loss is None else measured.loss, named
 
 
 @pytest.mark.parametrize("target", [KIND, FLAG])
@@ -61,6 +61,8 @@ def test_classification_is_measured_as_scikit_learn_does(target: FittedTarget, s
     assert found == pytest.approx(
         {
             f"{target.name}.accuracy": sk.accuracy_score(truth, predicted),
+            f"{target.name}.precision_macro": sk.precision_score(truth, predicted, average="macro"),
+            f"{target.name}.recall_macro": sk.recall_score(truth, predicted, average="macro"),
             f"{target.name}.f1_macro": sk.f1_score(truth, predicted, average="macro"),
             f"{target.name}.auroc": area,
         },
@@ -138,6 +140,6 @@ def test_evaluation_is_over_all_rows_without_dropout_and_leaves_the_mode() -> No
     outputs, truth = torch.randn(rows, 1), torch.randn(rows)
     model = nn.Dropout(0.5)
     model.train()
-    loss, _ = objective_of(PRICE).evaluate(model, Rows(outputs, (truth,)))
-    assert loss == pytest.approx(functional.mse_loss(outputs[:, 0], truth).item(), rel=1e-5)
+    measured = objective_of(PRICE).evaluate(model, Rows(outputs, (truth,)))
+    assert measured.loss == pytest.approx(functional.mse_loss(outputs[:, 0], truth).item(), rel=1e-5)
     assert model.training

@@ -234,6 +234,9 @@ def test_early_stopping_keeps_the_best_epoch(task: TrainingTask) -> None:
     assert last.details.best_epoch == min(epochs, key=lambda event: event.validation_loss).epoch
     (measured,) = [event for event in events if isinstance(event, training_events.TestFinished)]
     assert measured.metrics == last.details.test_metrics
+    assert measured.reports == last.details.test_reports != ()
+    best = epochs[last.details.best_epoch - 1]
+    assert best.validation_reports == last.details.validation_reports != measured.reports
 
 
 def test_a_diverging_loss_fails_with_epoch_and_remedy(tmp_path: Path) -> None:

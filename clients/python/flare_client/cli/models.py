@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
 from flare_client.cli.module_files import module_from_file
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
+from flare_client.cli.reports import print_reports
 from flare_client.cli.words import byte_size, moment, quantity
 from flare_client.history import metrics_by_name
 from flare_client.names import short
@@ -22,8 +24,16 @@ from flare_client.specifications import architecture_of
 app = typer.Typer(name="models", help="Make networks, look at them, take them away.", no_args_is_help=True)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="such as iris")]
+VersionArgument = Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")]
 NewModel = Annotated[str, typer.Argument(metavar="NAME", help="id of the new model")]
 View = Annotated[str | None, typer.Option(metavar="DATASET/VIEW", help="check its shapes against this view now")]
+
+
+class Part(StrEnum):
+    """Rows that training measures."""
+
+    TEST = "test"
+    VALIDATION = "validation"
 
 
 @app.command()
@@ -134,8 +144,30 @@ def describe(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
 
 
 @app.command()
+def report(
+    version: VersionArgument,
+    part: Annotated[Part, typer.Option(help="rows that were measured")] = Part.TEST,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Show a version's metrics, how each class does, and what it was taken for."""
+    with flare_client.connect() as flare:
+        found = flare.models.version(version)
+    metrics, reports = (
+        (found.test_metrics, found.test_reports)
+        if part is Part.TEST
+        else (found.validation_metrics, found.validation_reports)
+    )
+    if output is OutputFormat.JSON:
+        print_json({"version": found.name, "metrics": list(metrics), "reports": list(reports)})
+        return
+    figures = [(name, quantity(value)) for name, value in metrics_by_name(metrics).items()]
+    print_fields([("version", found.name), ("rows of", part), *figures])
+    print_reports(reports)
+
+
+@app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")],
+    model: VersionArgument,
     to: Annotated[Path | None, typer.Option(metavar="PATH", help="file or folder; here if left out")] = None,
     format_: Annotated[str, typer.Option("--format", help="bundle, safetensors or onnx")] = "bundle",
     output: Output = OutputFormat.TEXT,

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flare_client.choices import short_name
 from flare_client.cli.output import stderr, stdout
+from flare_client.cli.reports import print_reports
 from flare_client.cli.words import duration, quantity
 from flare_client.errors import FlareError
 from flare_client.history import Epoch, epoch_of, metrics_by_name
@@ -23,6 +24,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"
 SPARKLINE_WIDTH = 40
 SHOWN_METRICS = 2
 HIDDEN_METRICS = ("loss",)
+SHOWN_CLASSES = 20
 
 
 class TrainingDisplay:
@@ -58,6 +60,7 @@ class TrainingDisplay:
             sentence = _SENTENCES[kind](content)
             if sentence:
                 self._print(Text(sentence, style="dim"))
+            print_reports(content.test_finished.reports, most=SHOWN_CLASSES, console=self._console)
         elif kind == "progress":
             self._show_progress(content.progress)
         elif kind == "epoch_finished":

@@ -29,8 +29,9 @@ class Metric(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Of a class: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `auroc`. Of a number: `mean_absolute_error`,
-    `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together: `exact_match`, `hamming_distance`,
-    `f1_micro`, `f1_macro`.
+    `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together, which are two or more of two classes
+    each: `exact_match`, `hamming_distance`, `f1_micro`, `f1_macro`; the second class of a target says that its label is
+    there. One that is not defined for the rows, such as the `auroc` of a class without any, is left out.
     """
     target: _builtins.str
     """The target that it measures; empty if it measures all of them together."""
@@ -53,7 +54,7 @@ Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
 @_typing.final
 class ClassificationReport(_message.Message):
-    """How each class of a target does, measured over all rows of a part."""
+    """How each class of a target does, measured over all rows of a part. There is none of a target of more than 1000 classes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -270,7 +270,7 @@ class ModelVersion(_message.Message):
 
     @_builtins.property
     def test_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
-        """How each class does on the test rows, for each target that is a class."""
+        """How each class does on the test rows, for each target that is a class. Lists of versions leave reports out."""
 
     @_builtins.property
     def validation_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:

@@ -27,8 +27,9 @@ type Metric struct {
 	unknownFields protoimpl.UnknownFields
 
 	// Of a class: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `auroc`. Of a number: `mean_absolute_error`,
-	// `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together: `exact_match`, `hamming_distance`,
-	// `f1_micro`, `f1_macro`.
+	// `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together, which are two or more of two classes
+	// each: `exact_match`, `hamming_distance`, `f1_micro`, `f1_macro`; the second class of a target says that its label is
+	// there. One that is not defined for the rows, such as the `auroc` of a class without any, is left out.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The target that it measures; empty if it measures all of them together.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
@@ -89,7 +90,7 @@ func (x *Metric) GetValue() float64 {
 	return 0
 }
 
-// How each class of a target does, measured over all rows of a part.
+// How each class of a target does, measured over all rows of a part. There is none of a target of more than 1000 classes.
 type ClassificationReport struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache

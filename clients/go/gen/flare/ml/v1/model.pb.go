@@ -375,7 +375,7 @@ type ModelVersion struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// What it is made of.
 	Specification *ModelSpecification `protobuf:"bytes,16,opt,name=specification,proto3" json:"specification,omitempty"`
-	// How each class does on the test rows, for each target that is a class.
+	// How each class does on the test rows, for each target that is a class. Lists of versions leave reports out.
 	TestReports []*ClassificationReport `protobuf:"bytes,17,rep,name=test_reports,json=testReports,proto3" json:"test_reports,omitempty"`
 	// How each class does on the validation rows, at its best epoch.
 	ValidationReports []*ClassificationReport `protobuf:"bytes,18,rep,name=validation_reports,json=validationReports,proto3" json:"validation_reports,omitempty"`

@@ -20,8 +20,9 @@ export const file_flare_ml_v1_metric: GenFile = /*@__PURE__*/
 export type Metric = Message<"flare.ml.v1.Metric"> & {
   /**
    * Of a class: `accuracy`, `precision_macro`, `recall_macro`, `f1_macro`, `auroc`. Of a number: `mean_absolute_error`,
-   * `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together: `exact_match`, `hamming_distance`,
-   * `f1_micro`, `f1_macro`.
+   * `root_mean_squared_error`, `r2`. Of all targets of a multi-label task together, which are two or more of two classes
+   * each: `exact_match`, `hamming_distance`, `f1_micro`, `f1_macro`; the second class of a target says that its label is
+   * there. One that is not defined for the rows, such as the `auroc` of a class without any, is left out.
    *
    * @generated from field: string name = 1;
    */
@@ -50,7 +51,7 @@ export const MetricSchema: GenMessage<Metric> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_metric, 0);
 
 /**
- * How each class of a target does, measured over all rows of a part.
+ * How each class of a target does, measured over all rows of a part. There is none of a target of more than 1000 classes.
  *
  * @generated from message flare.ml.v1.ClassificationReport
  */

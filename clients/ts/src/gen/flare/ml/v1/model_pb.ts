@@ -289,7 +289,7 @@ export type ModelVersion = Message<"flare.ml.v1.ModelVersion"> & {
   specification?: ModelSpecification | undefined;
 
   /**
-   * How each class does on the test rows, for each target that is a class.
+   * How each class does on the test rows, for each target that is a class. Lists of versions leave reports out.
    *
    * @generated from field: repeated flare.ml.v1.ClassificationReport test_reports = 17;
    */
