@@ -25,7 +25,7 @@ from ml_server.rpc.training_servicer import TrainingServicer
 from ml_server.settings import Settings
 from ml_server.tables import jobs
 from ml_server.training.executors.local import LocalExecutor
-from ml_server.training.jobs import KIND, TrainingJobs, is_training
+from ml_server.training.jobs import KIND, TrainingJobs, needed_by
 from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
@@ -77,7 +77,7 @@ class MlService:
         wakeups = Wakeups()
         job_store = SqlJobStore(self._database, jobs, KIND, wakeups)
         follower = JobFollower(job_store, wakeups)
-        models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(is_training, job_store))
+        models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(needed_by, job_store))
         training_jobs = TrainingJobs(job_store, store, models, scraper)
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
         executor = LocalExecutor(settings.warm_workers)

@@ -1,6 +1,8 @@
 """Fits preprocessing: chooses an encoding for each input column and learns its numbers from the training rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from ml_server.features.columns import (
 from ml_server.features.encodings import (
     TIME_PARTS,
     CategoryEncoding,
+    ColumnEncoding,
     FittedColumn,
     ImageEncoding,
     NumberEncoding,
@@ -57,44 +60,70 @@ class InputColumn:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
+    """How a column becomes features, and to vectors of how many numbers; `dim` None: by the number of categories."""
+
     encoding: Encoding
     dim: int | None = None
 
 
-def expected_layout(inputs: list[InputColumn], preprocessing: Preprocessing) -> FeatureLayout:
+Known = Mapping[str, ColumnEncoding]
+"""Encodings, by column, that are fitted already."""
+
+
+def expected_layout(
+    inputs: list[InputColumn], preprocessing: Preprocessing, known: Known = MappingProxyType({})
+) -> FeatureLayout:
     """The layout that `fit` will give, from what the view tells without its rows.
 
     Raises:
         InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
     """
-    choices = _choices(inputs, preprocessing)
+    choices = encoding_choices(inputs, preprocessing)
     dense, embeddings, image = 0, [], None
     for column in inputs:
-        choice = choices[column.name]
+        choice, encoding = choices[column.name], known.get(column.name)
         if column.image is not None:
             image = network_image(column.image)
             dense += image.size
             continue
         codes = column.category_count + 1
-        if choice.encoding is Encoding.EMBEDDING:
+        if isinstance(encoding, CategoryEncoding) and encoding.dim is not None:
+            embeddings.append(EmbeddingColumn(name=column.name, categories=encoding.codes, dim=encoding.dim))
+        elif encoding is not None:
+            dense += encoding.width
+        elif choice.encoding is Encoding.EMBEDDING:
             embeddings.append(EmbeddingColumn(name=column.name, categories=codes, dim=_dim(choice, codes)))
         else:
             dense += {Encoding.ONE_HOT: codes, Encoding.TIME_PARTS: TIME_PARTS}.get(choice.encoding, 1)
     return FeatureLayout(dense=dense, embeddings=tuple(embeddings), image=image)
 
 
-def fit(inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns) -> FittedFeatures:
-    """Learns every encoding from the training rows.
+def fit(
+    inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns, known: Known = MappingProxyType({})
+) -> FittedFeatures:
+    """Learns every encoding that is not known from the training rows.
 
     Raises:
         InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
     """
-    choices = _choices(inputs, preprocessing)
-    return FittedFeatures(columns=tuple(_fitted(column, choices[column.name], train[column.name]) for column in inputs))
+    choices = encoding_choices(inputs, preprocessing)
+    return FittedFeatures(
+        columns=tuple(
+            _with_encoding(column, known[column.name])
+            if column.name in known
+            else _fitted(column, choices[column.name], train[column.name])
+            for column in inputs
+        )
+    )
 
 
-def _choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[str, _Choice]:
+def encoding_choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[str, Choice]:
+    """The encoding of each column, as asked for or by its type.
+
+    Raises:
+        InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
+    """
     by_name = {column.name: column for column in inputs}
     images = [column.name for column in inputs if column.type is ColumnType.IMAGE]
     if len(images) > 1:
@@ -104,7 +133,7 @@ def _choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[st
             "the others the role IGNORED",
             field="view",
         )
-    asked: dict[str, _Choice] = {}
+    asked: dict[str, Choice] = {}
     for index, each in enumerate(preprocessing.columns):
         field = f"specification.preprocessing.columns[{index}]"
         if each.column not in by_name:
@@ -114,25 +143,25 @@ def _choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[st
                 field=f"{field}.column",
             )
         _require_fit(by_name[each.column], each.encoding, f"{field}.encoding")
-        asked[each.column] = _Choice(each.encoding, each.embedding_dim)
+        asked[each.column] = Choice(each.encoding, each.embedding_dim)
     return {
         column.name: asked.get(column.name) or _default(column, preprocessing.numeric_encoding) for column in inputs
     }
 
 
-def _default(column: InputColumn, numeric: Encoding) -> _Choice:
+def _default(column: InputColumn, numeric: Encoding) -> Choice:
     match column.type:
         case ColumnType.INTEGER | ColumnType.FLOAT:
-            return _Choice(numeric)
+            return Choice(numeric)
         case ColumnType.IMAGE:
-            return _Choice(Encoding.STANDARDIZE)
+            return Choice(Encoding.STANDARDIZE)
         case ColumnType.BOOLEAN:
-            return _Choice(Encoding.ONE_HOT if column.keeps_missing else Encoding.PASS_THROUGH)
+            return Choice(Encoding.ONE_HOT if column.keeps_missing else Encoding.PASS_THROUGH)
         case ColumnType.DATETIME:
-            return _Choice(Encoding.TIME_PARTS)
+            return Choice(Encoding.TIME_PARTS)
         case ColumnType.CATEGORICAL:
             few = column.category_count <= ONE_HOT_CATEGORIES
-            return _Choice(Encoding.ONE_HOT if few else Encoding.EMBEDDING)
+            return Choice(Encoding.ONE_HOT if few else Encoding.EMBEDDING)
         case ColumnType.TEXT:
             raise InvalidArgument(
                 Reason.COLUMN_UNSUPPORTED,
@@ -168,26 +197,33 @@ def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
         )
 
 
-def _fitted(column: InputColumn, choice: _Choice, raw: Column) -> FittedColumn:
-    encoding: NumberEncoding | TimeEncoding | CategoryEncoding
+def _fitted(column: InputColumn, choice: Choice, raw: Column) -> FittedColumn:
+    encoding: ColumnEncoding
     if column.image is not None:
         assert isinstance(raw, ImageColumn), column.name
-        image = _image_encoding(column.image, _number_kind(choice.encoding), raw)
-        return FittedColumn(name=column.name, type=column.type, encoding=image, accepts_missing=False)
-    if choice.encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING):
+        encoding = _image_encoding(column.image, _number_kind(choice.encoding), raw)
+    elif choice.encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING):
         text = as_text(raw, column.type)
         seen = np.unique(text.codes[text.codes != MISSING])
         categories = tuple(sorted(text.values[code] for code in seen))
         is_embedded = choice.encoding is Encoding.EMBEDDING
-        dim = _dim(choice, len(categories) + 1) if is_embedded else None
-        encoding = CategoryEncoding(categories=categories, dim=dim)
-        return FittedColumn(name=column.name, type=column.type, encoding=encoding, fill=column.fill)
-    assert isinstance(raw, NumberColumn), column.name
-    shift, scale = _scaling(choice.encoding, raw)
-    if choice.encoding is Encoding.TIME_PARTS:
-        encoding = TimeEncoding(shift=shift, scale=scale)
+        encoding = CategoryEncoding(
+            categories=categories, dim=_dim(choice, len(categories) + 1) if is_embedded else None
+        )
     else:
-        encoding = NumberEncoding(encoding=_number_kind(choice.encoding), shift=shift, scale=scale)
+        assert isinstance(raw, NumberColumn), column.name
+        shift, scale = _scaling(choice.encoding, raw)
+        if choice.encoding is Encoding.TIME_PARTS:
+            encoding = TimeEncoding(shift=shift, scale=scale)
+        else:
+            encoding = NumberEncoding(encoding=_number_kind(choice.encoding), shift=shift, scale=scale)
+    return _with_encoding(column, encoding)
+
+
+def _with_encoding(column: InputColumn, encoding: ColumnEncoding) -> FittedColumn:
+    """The column with what the view puts in the place of its missing values."""
+    if isinstance(encoding, CategoryEncoding):
+        return FittedColumn(name=column.name, type=column.type, encoding=encoding, fill=column.fill)
     fill = _number(column.fill, column.type) if column.fill is not None else None
     return FittedColumn(
         name=column.name, type=column.type, encoding=encoding, fill=fill, accepts_missing=fill is not None
@@ -244,7 +280,7 @@ def _number(text: str, column_type: ColumnType) -> float:
     return float(text)
 
 
-def _dim(choice: _Choice, codes: int) -> int:
+def _dim(choice: Choice, codes: int) -> int:
     """The rule of thumb of 4 times the fourth root, between 2 and 64."""
     return choice.dim or max(2, min(MAX_EMBEDDING_DIM, round(4 * codes**0.25)))
 

@@ -1,8 +1,10 @@
 """What is learned about each target: its classes or its unit, and where its outputs stand in the network's result."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from servicekit.errors import InvalidArgument, Reason
 # The index of a class that training never saw; PyTorch's losses leave such rows out.
 UNSEEN = -100
 MAX_CLASSES = 100_000
+SHOWN_CLASSES = 10
 
 
 class Task(StrEnum):
@@ -88,7 +91,11 @@ class FittedTargets(Value):
         return tuple(found)
 
 
-def expected_outputs(targets: list[TargetColumn]) -> int:
+Known = Mapping[str, FittedTarget]
+"""Targets, by name, that are fitted already."""
+
+
+def expected_outputs(targets: list[TargetColumn], known: Known = MappingProxyType({})) -> int:
     """The width that `fit_targets` will give, from what the view tells without its rows.
 
     Raises:
@@ -96,7 +103,9 @@ def expected_outputs(targets: list[TargetColumn]) -> int:
     """
     width = 0
     for target in targets:
-        if _task_is_regression(target):
+        if target.name in known:
+            width += known[target.name].width
+        elif _task_is_regression(target):
             width += 1
         else:
             _require_classes(target.name, target.category_count)
@@ -104,13 +113,40 @@ def expected_outputs(targets: list[TargetColumn]) -> int:
     return width
 
 
-def fit_targets(targets: list[TargetColumn], train: Columns) -> FittedTargets:
-    """Learns classes and units from the training rows.
+def fit_targets(targets: list[TargetColumn], train: Columns, known: Known = MappingProxyType({})) -> FittedTargets:
+    """Learns the classes and units that are not known from the training rows.
 
     Raises:
-        InvalidArgument: COLUMN_UNSUPPORTED or TARGET_SINGLE_CLASS.
+        InvalidArgument: COLUMN_UNSUPPORTED or TARGET_SINGLE_CLASS; WEIGHTS_MISMATCH, if a known target has classes that
+            are not.
     """
-    return FittedTargets(targets=tuple(_fitted(target, train[target.name]) for target in targets))
+    for target in targets:
+        if target.name in known:
+            _require_known(known[target.name], train[target.name])
+    return FittedTargets(
+        targets=tuple(known.get(target.name) or _fitted(target, train[target.name]) for target in targets)
+    )
+
+
+def _require_known(target: FittedTarget, column: Column) -> None:
+    if target.task is Task.REGRESSION:
+        return
+    text = as_text(column, target.type)
+    seen = {text.values[code] for code in np.unique(text.codes[text.codes != MISSING])}
+    if others := sorted(seen - set(target.classes), key=_natural):
+        raise InvalidArgument(
+            Reason.WEIGHTS_MISMATCH,
+            f"target '{target.name}' has classes that the base version does not know: {some_of(others)}; it knows "
+            f"{some_of(target.classes)}: take a view with these alone, or leave base_version out",
+            field="training_job.base_version",
+            column=target.name,
+        )
+
+
+def some_of(labels: Sequence[str]) -> str:
+    """The first of some labels, and how many there are beside them."""
+    more = f" and {len(labels) - SHOWN_CLASSES} more" if len(labels) > SHOWN_CLASSES else ""
+    return ", ".join(f"'{label}'" for label in labels[:SHOWN_CLASSES]) + more
 
 
 def _fitted(target: TargetColumn, column: Column) -> FittedTarget:

@@ -27,6 +27,39 @@ def load_initial_weights(model: ManageableModel, state: Mapping[str, Tensor]) ->
     """
     own = model.weights()
     _require_match(own, state)
+    _copy(own, state)
+
+
+def load_base_weights(model: ManageableModel, state: Mapping[str, Tensor], base: str) -> None:
+    """Copies the weights of a base version into the network, by the names of `weights()`; all of them or none.
+
+    Raises:
+        InvalidArgument: As `check_base_weights`.
+    """
+    check_base_weights(model, state, base)
+    _copy(model.weights(), state)
+
+
+def check_base_weights(model: ManageableModel, state: Mapping[str, Tensor], base: str) -> None:
+    """Checks that a network can start from the weights of `base`. Tensors and network may be on the meta device.
+
+    Raises:
+        InvalidArgument: WEIGHTS_MISMATCH, naming each tensor that is missing, unexpected or of another shape.
+    """
+    own = model.weights()
+    violations = _mismatches(own, state) + [
+        _missing(name, tensor) for name, tensor in own.items() if name.startswith(INPUT_PREFIX) and name not in state
+    ]
+    if violations:
+        raise InvalidArgument(
+            Reason.WEIGHTS_MISMATCH,
+            f"the weights of '{base}' do not fit this model on this view: {_listed(violations)}; take a base version "
+            "of the same specification on the same columns and classes, or leave base_version out",
+            field="training_job.base_version",
+        )
+
+
+def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
@@ -63,26 +96,40 @@ def check_weights(
 
 
 def _require_match(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, shapes: bool = True) -> None:
+    if violations := _mismatches(own, given, shapes=shapes):
+        raise InvalidArgument(
+            Reason.WEIGHTS_MISMATCH,
+            f"the weights do not fit the specification: {_listed(violations)}",
+            violations=violations[:SHOWN_TENSORS],
+        )
+
+
+def _mismatches(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, shapes: bool = True) -> list[Violation]:
     violations = [
-        Violation(name, f"missing: the network has it with shape {_shape(own[name])}")
-        for name in own
+        _missing(name, tensor)
+        for name, tensor in own.items()
         if name not in given and not name.startswith(INPUT_PREFIX)
     ]
     for name, tensor in given.items():
         if name not in own:
-            violations.append(Violation(name[:128], "unexpected: the network has no tensor of this name"))
+            problem = f"unexpected with shape {_shape(tensor)}: the network has no tensor of this name"
+            violations.append(Violation(name[:128], problem))
         elif tensor.is_floating_point() != own[name].is_floating_point():
             violations.append(Violation(name, f"holds {tensor.dtype} but the network has {own[name].dtype}"))
         elif tensor.dim() != own[name].dim() or (shapes and tensor.shape != own[name].shape):
             problem = f"has shape {_shape(tensor)} but the network has {_shape(own[name])}"
             violations.append(Violation(name, problem))
-    if violations:
-        shown = violations[:SHOWN_TENSORS]
-        listed = "; ".join(f"'{violation.field}' {violation.description}" for violation in shown)
-        more = f"; and {len(violations) - len(shown)} more" if len(violations) > len(shown) else ""
-        raise InvalidArgument(
-            Reason.WEIGHTS_MISMATCH, f"the weights do not fit the specification: {listed}{more}", violations=shown
-        )
+    return violations
+
+
+def _missing(name: str, own: Tensor) -> Violation:
+    return Violation(name, f"missing: the network has it with shape {_shape(own)}")
+
+
+def _listed(violations: list[Violation]) -> str:
+    shown = violations[:SHOWN_TENSORS]
+    listed = "; ".join(f"'{violation.field}' {violation.description}" for violation in shown)
+    return listed + (f"; and {len(violations) - len(shown)} more" if len(violations) > len(shown) else "")
 
 
 def _shape(tensor: Tensor) -> str:

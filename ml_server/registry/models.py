@@ -10,11 +10,13 @@ from typing import TypeVar
 from safetensors import SafetensorError, safe_open
 
 from ml_server.features.fit import expected_layout
+from ml_server.features.reuse import arranged, known_encodings, known_targets
 from ml_server.features.targets import expected_outputs
 from ml_server.networks.manageable_model import ModelConfig
 from ml_server.networks.shapes import ModelSize, check_shapes
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.weights import check_weights
+from ml_server.registry.bundle import Preprocessing
 from ml_server.registry.store import ModelStore, model_taken
 from ml_server.registry.values import Model, ModelVersion, VersionReference, weights_artifact
 from ml_server.views.values import View, ViewSource
@@ -46,14 +48,15 @@ class Models:
         artifacts: ArtifactStore,
         views: ViewSource,
         max_parameters: int,
-        is_training: Callable[[str, str], Awaitable[bool]],
+        needed_by: Callable[[str, str, int | None], Awaitable[str]],
     ) -> None:
-        """`is_training(owner, model_id)` tells whether a training job of the model has not ended."""
+        """`needed_by(owner, model_id, version)` names a training job that has not ended and needs the version or, if
+        that is None, anything of the model; empty if there is none."""
         self._store = store
         self._artifacts = artifacts
         self._views = views
         self._max_parameters = max_parameters
-        self._is_training = is_training
+        self._needed_by = needed_by
 
     async def create(self, owner: str, new: NewModel, request: RequestKey | None) -> tuple[Model, ModelSize | None]:
         """Makes a model whose shapes fit, and says what it weighs on its view if it names one.
@@ -83,39 +86,38 @@ class Models:
             )
             return None
         view = await self._views.get(new.view)
-        return await self.fit_to_view(new.specification, view)
+        _, size = await self.fit_to_view(new.specification, view)
+        return size
 
-    async def fit_to_view(self, specification: ModelSpecification, view: View) -> ModelSize:
-        """What a model of a specification weighs on a view. In a thread: a large graph takes seconds.
+    async def fit_to_view(
+        self, specification: ModelSpecification, view: View, base: Preprocessing | None = None
+    ) -> tuple[ModelConfig, ModelSize]:
+        """A specification's network on a view, and what it weighs. In a thread: a large graph takes seconds.
 
         Raises:
-            InvalidArgument: With the reason of `check_shapes`, `expected_layout` or `expected_outputs`.
+            InvalidArgument: With the reason of `check_shapes`, or as `expected_config`.
         """
-        return await asyncio.to_thread(self._fitted, specification, view)
+        return await asyncio.to_thread(self._fitted, specification, view, base)
 
-    def _fitted(self, specification: ModelSpecification, view: View) -> ModelSize:
-        layout = _below_model(lambda: expected_layout(list(view.inputs), specification.preprocessing))
-        outputs = expected_outputs(list(view.targets))
-        return _below_model(lambda: check_shapes(specification, layout, outputs, self._max_parameters))
+    def _fitted(
+        self, specification: ModelSpecification, view: View, base: Preprocessing | None
+    ) -> tuple[ModelConfig, ModelSize]:
+        config = expected_config(specification, view, base)
+        return config, _below_model(lambda: self.check_config(config))
 
-    def check_config(self, config: ModelConfig) -> None:
+    def check_config(self, config: ModelConfig) -> ModelSize:
         """Raises InvalidArgument, as `check_shapes`, if a network can't be built, or not within this server's limit."""
-        check_shapes(config.specification, config.layout, config.outputs, self._max_parameters)
+        return check_shapes(config.specification, config.layout, config.outputs, self._max_parameters)
 
     async def delete(self, owner: str, model_id: str) -> None:
         """Deletes a model with its versions.
 
         Raises:
             NotFound: The owner has no such model.
-            FailedPrecondition: RESOURCE_IN_USE, while training jobs of it have not ended.
+            FailedPrecondition: RESOURCE_IN_USE, while training jobs that need it have not ended.
         """
         model = await self._store.get(owner, model_id)
-        if await self._is_training(owner, model_id):
-            raise FailedPrecondition(
-                Reason.RESOURCE_IN_USE,
-                f"model '{model.name}' is being trained: cancel its jobs first or wait for them",
-                resource=model.name,
-            )
+        await self._refuse_if_needed(owner, model, None, model.name)
         versions = await self._store.versions(model, None, model.latest_version)
         await self._store.delete(model)
         await self._artifacts.delete(weights_artifact(model.uid))
@@ -144,14 +146,45 @@ class Models:
         return await self._store.mark_initial_weights(model)
 
     async def delete_version(self, owner: str, reference: VersionReference) -> None:
-        """Deletes a version. Raises NotFound, FailedPrecondition (RESOURCE_IN_USE) while an alias names it."""
+        """Deletes a version.
+
+        Raises:
+            NotFound: The owner has no such version.
+            FailedPrecondition: RESOURCE_IN_USE, while an alias names it, or a training job starts from it that has not
+                ended.
+        """
         version = await self._store.version(owner, reference)
+        await self._refuse_if_needed(owner, version.model, version.number, version.name)
         await self._store.delete_version(version)
         await self._artifacts.delete(version.artifact)
+
+    async def _refuse_if_needed(self, owner: str, model: Model, version: int | None, name: str) -> None:
+        if job := await self._needed_by(owner, model.id, version):
+            raise FailedPrecondition(
+                Reason.RESOURCE_IN_USE,
+                f"'{name}' is needed by training job '{job}', which has not ended: cancel it first or wait for it",
+                resource=name,
+            )
 
     async def files(self, version: ModelVersion) -> Path:
         """The folder of a version's files."""
         return await self._artifacts.fetch(version.artifact)
+
+
+def expected_config(specification: ModelSpecification, view: View, base: Preprocessing | None = None) -> ModelConfig:
+    """The network of a specification on a view, with the preprocessing of a base version for what that knows.
+
+    Raises:
+        InvalidArgument: With the reason of `expected_layout`, `expected_outputs`, `known_encodings` or `known_targets`.
+    """
+    inputs, targets, preprocessing = list(view.inputs), list(view.targets), specification.preprocessing
+    layout = _below_model(lambda: expected_layout(inputs, preprocessing))
+    if base is None:
+        return ModelConfig(specification=specification, layout=layout, outputs=expected_outputs(targets))
+    inputs = arranged(inputs, base.features.columns)
+    layout = expected_layout(inputs, preprocessing, known_encodings(inputs, preprocessing, base.features))
+    outputs = expected_outputs(targets, known_targets(targets, base.targets))
+    return ModelConfig(specification=specification, layout=layout, outputs=outputs)
 
 
 def _below_model(check: Callable[[], T]) -> T:

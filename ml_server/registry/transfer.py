@@ -138,8 +138,8 @@ class Transfer:
         return model
 
     async def _keep(self, model: Model, bundle: Bundle, directory: Path) -> ModelVersion:
-        # The job is one of the system that the bundle comes from.
-        details = bundle.details.model_copy(update={"training_job": ""})
+        # The job and the base version are those of the system that the bundle comes from.
+        details = bundle.details.model_copy(update={"training_job": "", "base_version": ""})
         artifact = version_artifact(model.uid, uuid.uuid4().hex)
         async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, directory, staging, dirs_exist_ok=True)

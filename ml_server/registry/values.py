@@ -49,6 +49,8 @@ class VersionDetails(Value):
     training_job: str = ""
     view: str = ""
     view_digest: str = ""
+    base_version: str = ""
+    """`models/{model}/versions/{version}`, whose weights its training started from."""
     seed: int = 0
     best_epoch: int = 0
     device: str = "cpu"

@@ -124,6 +124,7 @@ def listed_version_message(version: ModelVersion, preprocessing: Preprocessing) 
         device=details.device,
         create_time=timestamp_message(version.create_time),
         specification=model_specification_message(version.model.specification),
+        base_version=details.base_version,
     )
 
 

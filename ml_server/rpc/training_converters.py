@@ -30,7 +30,8 @@ LIMIT_KIND = {
 def new_training(message: training_job_pb2.TrainingJob) -> NewTraining:
     """What CreateTrainingJob asks for."""
     plan = training_plan(message.plan)
-    return NewTraining(message.model.removeprefix("models/"), message.view, plan, message.priority)
+    model_id = message.model.removeprefix("models/")
+    return NewTraining(model_id, message.view, plan, message.priority, message.base_version)
 
 
 def job_message(job: Job) -> training_job_pb2.TrainingJob:
@@ -53,13 +54,18 @@ def job_message(job: Job) -> training_job_pb2.TrainingJob:
         view_digest=spec.view_digest,
         priority=job.priority,
         queue_position=job.queue_position,
+        base_version=spec.base.name if spec.base else "",
     )
 
 
 def unsaved_job_message(spec: TrainingSpec) -> training_job_pb2.TrainingJob:
     """The job as it would be, for a request that only checks."""
     return training_job_pb2.TrainingJob(
-        model=f"models/{spec.model_id}", view=spec.view, plan=plan_message(spec.plan), view_digest=spec.view_digest
+        model=f"models/{spec.model_id}",
+        view=spec.view,
+        plan=plan_message(spec.plan),
+        view_digest=spec.view_digest,
+        base_version=spec.base.name if spec.base else "",
     )
 
 

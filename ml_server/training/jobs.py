@@ -1,12 +1,18 @@
 """What people do with training jobs: start, look at, cancel and follow them."""
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from ml_server.networks.manageable_model import ModelConfig, build_model
 from ml_server.networks.values import Value
 from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
+from ml_server.registry.values import VersionReference
+from ml_server.training.base_version import BaseNetwork, BaseVersion
 from ml_server.training.devices import resolve_device
 from ml_server.training.plans import Precision, TrainingPlan
 from ml_server.views.values import ViewSource
@@ -26,6 +32,7 @@ class TrainingSpec(Value):
     view: str
     view_digest: str
     plan: TrainingPlan
+    base: BaseVersion | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The spec as the job store keeps it."""
@@ -40,6 +47,8 @@ class NewTraining:
     view: str
     plan: TrainingPlan
     priority: int = 0
+    base_version: str = ""
+    """By number, by alias, or as the latest; empty for none."""
 
 
 class TrainingJobs:
@@ -55,8 +64,9 @@ class TrainingJobs:
         """Queues a training whose model fits its view.
 
         Raises:
-            NotFound: The owner has no such model or view.
-            InvalidArgument: The model does not fit the view, or the precision not the device.
+            NotFound: The owner has no such model, view or base version.
+            InvalidArgument: The model does not fit the view, the base version not the model, or the precision not the
+                device.
             FailedPrecondition: DEVICE_UNAVAILABLE.
         """
         spec = await self.check(owner, new)
@@ -68,7 +78,10 @@ class TrainingJobs:
         """Raises what `create` would, and starts nothing."""
         model = await self._models.get(owner, new.model_id)
         view = await self._views.get(new.view)
-        await self._rules.fit_to_view(model.specification, view)
+        base, network = await self._base(owner, new.base_version) if new.base_version else (None, None)
+        known = network.preprocessing if network else None
+        config, _ = await self._rules.fit_to_view(model.specification, view, known)
+        await asyncio.to_thread(_check_network, config, network)
         device = resolve_device(new.plan.device)
         if new.plan.precision is Precision.FLOAT16 and device.type != "cuda":
             message = (
@@ -76,13 +89,41 @@ class TrainingJobs:
             )
             raise InvalidArgument(Reason.INVALID_FIELD, message, field="training_job.plan.precision")
         return TrainingSpec(
-            model_id=model.id, model_uid=model.uid, view=view.name, view_digest=view.digest, plan=new.plan
+            model_id=model.id,
+            model_uid=model.uid,
+            view=view.name,
+            view_digest=view.digest,
+            plan=new.plan,
+            base=base,
         )
 
+    async def _base(self, owner: str, name: str) -> tuple[BaseVersion, BaseNetwork]:
+        version = await self._models.version(owner, VersionReference.parse(name))
+        base = BaseVersion(model_id=version.model.id, model_uid=version.model.uid, number=version.number)
+        files = await self._rules.files(version)
+        return base, await asyncio.to_thread(BaseNetwork.read, base.name, files)
 
-async def is_training(store: JobStore, owner: str, model_id: str) -> bool:
-    """True if a job of an owner's model has not ended."""
-    return any(job.spec["model_id"] == model_id for job in await store.unfinished(owner))
+
+def _check_network(config: ModelConfig, base: BaseNetwork | None) -> None:
+    """Raises InvalidArgument if a network can't start as the plan wants it to."""
+    if base is None:
+        return
+    with torch.device("meta"):
+        model = build_model(config)
+    base.require_fit(model)
+
+
+async def needed_by(store: JobStore, owner: str, model_id: str, version: int | None = None) -> str:
+    """The name of a job of an owner that has not ended and needs a version or, if that is None, anything of a model.
+
+    Empty if there is none.
+    """
+    for job in await store.unfinished(owner):
+        spec = TrainingSpec.model_validate(job.spec)
+        is_base = spec.base is not None and spec.base.model_id == model_id and version in (None, spec.base.number)
+        if is_base or (version is None and spec.model_id == model_id):
+            return f"{KIND}/{job.id}"
+    return ""
 
 
 def version_name(job: Job) -> str:

@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 
 from ml_server.features.columns import Columns
+from ml_server.features.encodings import CategoryEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.features.fit import fit
-from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets
+from ml_server.features.reuse import arranged, known_encodings, known_targets, unknown_categories
+from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets, some_of
+from ml_server.registry.bundle import read_preprocessing
 from ml_server.training.events import TrainingWarning
 from ml_server.training.rows import Rows
 from ml_server.training.task import TrainingTask
@@ -32,16 +35,27 @@ def prepare(task: TrainingTask) -> Prepared:
     """Reads and transforms all rows of a task.
 
     Raises:
-        InvalidArgument: A column can't serve in its role, or a target has one class only.
+        InvalidArgument: A column can't serve in its role, a target has one class only, or classes that the base version
+            does not know.
     """
     train = _columns(task, task.files[Part.TRAIN])
-    features = fit(list(task.inputs), task.specification.preprocessing, train)
-    targets = fit_targets(list(task.targets), train)
+    features, targets = _fitted(task, train)
     validation, test = (_columns(task, task.files[part]) for part in (Part.VALIDATION, Part.TEST))
     parts = [_rows(features, targets, columns) for columns in (train, validation, test)]
     train_rows, validation_rows, test_rows = parts
-    warnings = _warnings(targets, validation_rows, test_rows)
+    warnings = (*_category_warnings(task, features, train), *_warnings(targets, validation_rows, test_rows))
     return Prepared(features, targets, train_rows, validation_rows, test_rows, warnings)
+
+
+def _fitted(task: TrainingTask, train: Columns) -> tuple[FittedFeatures, FittedTargets]:
+    """Preprocessing as the base version has it, as far as that knows the columns."""
+    inputs, targets, preprocessing = list(task.inputs), list(task.targets), task.specification.preprocessing
+    if task.base is None:
+        return fit(inputs, preprocessing, train), fit_targets(targets, train)
+    base = read_preprocessing(task.base)
+    inputs, targets = arranged(inputs, base.features.columns), arranged(targets, base.targets.targets)
+    features = fit(inputs, preprocessing, train, known_encodings(inputs, preprocessing, base.features))
+    return features, fit_targets(targets, train, known_targets(targets, base.targets))
 
 
 def _columns(task: TrainingTask, file: Path) -> Columns:
@@ -54,6 +68,24 @@ def _rows(features: FittedFeatures, targets: FittedTargets, columns: Columns) ->
         torch.from_numpy(features.transform(columns)),
         tuple(torch.from_numpy(target.transform(columns[target.name])) for target in targets.targets),
     )
+
+
+def _category_warnings(task: TrainingTask, features: FittedFeatures, train: Columns) -> list[TrainingWarning]:
+    """Tells of categories that the base version never saw, which count as one."""
+    if task.base is None:
+        return []
+    found = []
+    for column in features.columns:
+        if isinstance(column.encoding, CategoryEncoding):
+            unknown = unknown_categories(train[column.name], column.type, column.encoding)
+            if unknown:
+                found.append(
+                    TrainingWarning(
+                        f"column '{column.name}' has {len(unknown)} categories that the base version does not know and "
+                        f"that count as one: {some_of(unknown)}"
+                    )
+                )
+    return found
 
 
 def _warnings(targets: FittedTargets, validation: Rows, test: Rows) -> tuple[TrainingWarning, ...]:

@@ -20,6 +20,7 @@ class Provenance:
     training_job: str
     view: str
     view_digest: str
+    base_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class TrainingTask:
     provenance: Provenance
     logged_epochs: int
     """Epochs whose end is in the job's log; those that only a checkpoint knows are told again."""
+    base: Path | None = None
+    """The files of the version that training starts from; its weights go before initial ones."""
 
 
 @dataclass(frozen=True)

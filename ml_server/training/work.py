@@ -12,7 +12,7 @@ import structlog
 
 from ml_server.registry.bundle import read_preprocessing
 from ml_server.registry.models import WEIGHTS_FILE
-from ml_server.registry.store import ModelStore, no_such_model
+from ml_server.registry.store import ModelStore, no_such_model, no_such_version
 from ml_server.registry.values import (
     Model,
     ModelVersion,
@@ -21,6 +21,7 @@ from ml_server.registry.values import (
     version_artifact,
     weights_artifact,
 )
+from ml_server.training.base_version import BaseVersion
 from ml_server.training.events import (
     DataFetched,
     EpochFinished,
@@ -38,7 +39,7 @@ from ml_server.training.threads import Threads
 from ml_server.views.fetched import FetchedView, FetchedViews
 from ml_server.views.values import Part, View
 from servicekit.artifacts import ArtifactStore
-from servicekit.errors import Aborted, FlareError, Internal, Reason, Unavailable
+from servicekit.errors import Aborted, FlareError, Internal, NotFound, Reason, Unavailable
 from servicekit.files import folder_bytes
 from servicekit.jobs.runner import JobRun
 from servicekit.jobs.values import LostAttempt
@@ -200,6 +201,7 @@ class TrainingWork:
         if model.has_initial_weights:
             weights = await self._artifacts.fetch(weights_artifact(model.uid)) / WEIGHTS_FILE
         directory = self._directory / run.job.id
+        base = await self._base_files(run.job.owner, spec.base) if spec.base else None
         return TrainingTask(
             specification=model.specification,
             plan=spec.plan,
@@ -210,9 +212,24 @@ class TrainingWork:
             checkpoints=directory / "checkpoints",
             output=directory / "version",
             threads=self._threads.of(spec.plan),
-            provenance=Provenance(run.job.id, view.name, view.digest),
+            provenance=Provenance(run.job.id, view.name, view.digest, spec.base.name if spec.base else ""),
             logged_epochs=run.job.progress["finished_epochs"] if run.job.progress else 0,
+            base=base,
         )
+
+    async def _base_files(self, owner: str, base: BaseVersion) -> Path:
+        """The folder of a base version. Raises NotFound if it was deleted while the job was being created."""
+        try:
+            version = await self._models.version(owner, VersionReference(base.model_id, base.number))
+            if version.model.uid != base.model_uid:
+                raise no_such_version(base.name)
+            return await self._artifacts.fetch(version.artifact)
+        except NotFound as error:
+            raise NotFound(
+                Reason.NOT_FOUND,
+                f"base version '{base.name}' is no longer there: create the job again with another one",
+                resource=base.name,
+            ) from error
 
     async def _warn_of_other_columns(self, run: JobRun, model: Model, task: TrainingTask) -> None:
         """Tells who retrains a model on other columns: `models/iris` will mean the new version, and take only these."""

@@ -15,6 +15,7 @@ from ml_server.networks.manageable_model import ManageableModel, ModelConfig, bu
 from ml_server.networks.weights import load_initial_weights
 from ml_server.registry.bundle import Bundle, weights_digest, write_bundle
 from ml_server.registry.values import VersionDetails
+from ml_server.training.base_version import start_from
 from ml_server.training.checkpoints import Checkpoints
 from ml_server.training.compilation import compiled
 from ml_server.training.devices import resolve_device
@@ -155,7 +156,9 @@ def _fresh_model(task: TrainingTask, prepared: Prepared) -> ManageableModel:
         specification=task.specification, layout=prepared.features.layout, outputs=prepared.targets.outputs
     )
     model = build_model(config)
-    if task.initial_weights is not None:
+    if task.base is not None:
+        start_from(model, task.provenance.base_version, task.base)
+    elif task.initial_weights is not None:
         load_initial_weights(model, load_file(task.initial_weights))
     return model
 
@@ -187,6 +190,7 @@ def _finish(
         training_job=task.provenance.training_job,
         view=task.provenance.view,
         view_digest=task.provenance.view_digest,
+        base_version=task.provenance.base_version,
         seed=task.plan.seed,
         best_epoch=state.best.epoch,
         device=str(device),

@@ -47,6 +47,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="decides first weights, order and dropout")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="how often infrastructure may fail")] = None,
+    base_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="start from its weights: iris/versions/3, iris@prod, iris")
+    ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="higher ones leave the queue first")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
     output: Output = OutputFormat.TEXT,
@@ -82,7 +85,7 @@ def train(
     }
     plan: PlanOptions = {key: value for key, value in given.items() if value is not None}  # type: ignore[assignment]
     with flare_client.connect() as flare:
-        job = flare.train(model, view, priority=priority, **plan)
+        job = flare.train(model, view, base_version=base_version, priority=priority, **plan)
         if detach:
             if output is OutputFormat.JSON:
                 print_json(job.job)

@@ -115,17 +115,28 @@ class Flare:
         return self._auth.call(stub.GetCaller, auth_service_pb2.GetCallerRequest(), safe=True)
 
     def train(
-        self, model: Reference, view: Reference, *, priority: int = 0, **plan: Unpack[PlanOptions]
+        self,
+        model: Reference,
+        view: Reference,
+        *,
+        base_version: Reference | None = None,
+        priority: int = 0,
+        **plan: Unpack[PlanOptions],
     ) -> TrainingJobHandle:
         """Starts to train a model on a view and returns at once; `.epochs()` follows it, `.wait()` gives the version.
 
-        Jobs of a higher `priority` (-100 to 100) leave the queue first.
+        With a `base_version` (`iris/versions/3`, `iris@prod`, or `iris` for the latest) it starts from the weights of
+        that version, of whatever model. Jobs of a higher `priority` (-100 to 100) leave the queue first.
 
         Raises:
             FlareError: There is no such model or view, they do not fit, or an option is wrong.
         """
         job = training_job_pb2.TrainingJob(
-            model=model_name(model), view=view_name(view), plan=training_plan(plan), priority=priority
+            model=model_name(model),
+            view=view_name(view),
+            plan=training_plan(plan),
+            priority=priority,
+            base_version=model_name(base_version) if base_version is not None else "",
         )
         request = training_service_pb2.CreateTrainingJobRequest(training_job=job, request_id=str(uuid4()))
         stub = training_service_pb2_grpc.TrainingServiceStub(self._ml.channel)

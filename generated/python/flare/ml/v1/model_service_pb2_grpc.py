@@ -135,7 +135,8 @@ class ModelServiceServicer(object):
 
     def DeleteModel(self, request, context):
         """Deletes a model with its versions.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+        from one of its versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,7 +182,8 @@ class ModelServiceServicer(object):
 
     def DeleteModelVersion(self, request, context):
         """Deletes a version.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+        starts from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

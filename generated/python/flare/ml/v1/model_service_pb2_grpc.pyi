@@ -48,7 +48,8 @@ class ModelServiceStub:
     """
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _empty_pb2.Empty]
     """Deletes a model with its versions.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+    from one of its versions.
     """
     UploadModelWeights: _grpc.StreamUnaryMultiCallable[_model_service_pb2.UploadModelWeightsRequest, _model_pb2.Model]
     """Gives a model the weights that training starts from: a header, then a safetensors file in chunks.
@@ -67,7 +68,8 @@ class ModelServiceStub:
     """Lists the versions of a model, newest first."""
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
     """Deletes a version.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+    starts from it.
     """
     ExportModelVersion: _grpc.UnaryStreamMultiCallable[_model_service_pb2.ExportModelVersionRequest, _model_service_pb2.ExportModelVersionResponse]
     """Streams a version as a file: a header, then its bytes in chunks."""
@@ -99,7 +101,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a model with its versions.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+    from one of its versions.
     """
     UploadModelWeights: _aio.StreamUnaryMultiCallable[_model_service_pb2.UploadModelWeightsRequest, _model_pb2.Model]  # type: ignore[assignment]
     """Gives a model the weights that training starts from: a header, then a safetensors file in chunks.
@@ -118,7 +121,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the versions of a model, newest first."""
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+    starts from it.
     """
     ExportModelVersion: _aio.UnaryStreamMultiCallable[_model_service_pb2.ExportModelVersionRequest, _model_service_pb2.ExportModelVersionResponse]  # type: ignore[assignment]
     """Streams a version as a file: a header, then its bytes in chunks."""
@@ -171,7 +175,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes a model with its versions.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+        from one of its versions.
         """
 
     @_abc_1.abstractmethod
@@ -226,7 +231,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes a version.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+        starts from it.
         """
 
     @_abc_1.abstractmethod

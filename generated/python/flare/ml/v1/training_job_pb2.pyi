@@ -99,6 +99,7 @@ class TrainingJob(_message.Message):
     base_version: _builtins.str
     """The version whose weights training starts from: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or
     `models/{model}` for the latest; the answer names the number. Empty for the model's own first weights.
+    Columns and targets that the version knows by name keep its preprocessing and its classes.
     """
     sweep: _builtins.str
     """The sweep that it is a trial of: `sweeps/{sweep}`; empty for a job of its own."""

@@ -37,8 +37,8 @@ class TrainingServiceStub:
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
     the caller's rights now and with the service's own later.
-    Returns NOT_FOUND if there is no such model or view, and INVALID_ARGUMENT with the reasons of CreateModel if the
-    model does not fit the view.
+    Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
+    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Returns a training job."""
@@ -75,8 +75,8 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CreateTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
     the caller's rights now and with the service's own later.
-    Returns NOT_FOUND if there is no such model or view, and INVALID_ARGUMENT with the reasons of CreateModel if the
-    model does not fit the view.
+    Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
+    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Returns a training job."""
@@ -116,8 +116,8 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_training_job_pb2.TrainingJob, _abc.Awaitable[_training_job_pb2.TrainingJob]]:
         """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
         the caller's rights now and with the service's own later.
-        Returns NOT_FOUND if there is no such model or view, and INVALID_ARGUMENT with the reasons of CreateModel if the
-        model does not fit the view.
+        Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
+        CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
         """
 
     @_abc_1.abstractmethod

@@ -29,7 +29,8 @@ type ModelServiceClient interface {
 	// specification. Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a model of this id.
 	CreateModel(ctx context.Context, in *CreateModelRequest, opts ...grpc.CallOption) (*Model, error)
 	// Deletes a model with its versions.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+	// from one of its versions.
 	DeleteModel(ctx context.Context, in *DeleteModelRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Gives a model the weights that training starts from: a header, then a safetensors file in chunks.
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
@@ -45,7 +46,8 @@ type ModelServiceClient interface {
 	// Lists the versions of a model, newest first.
 	ListModelVersions(ctx context.Context, in *ListModelVersionsRequest, opts ...grpc.CallOption) (*ListModelVersionsResponse, error)
 	// Deletes a version.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+	// starts from it.
 	DeleteModelVersion(ctx context.Context, in *DeleteModelVersionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Streams a version as a file: a header, then its bytes in chunks.
 	ExportModelVersion(ctx context.Context, in *ExportModelVersionRequest, opts ...grpc.CallOption) (ModelService_ExportModelVersionClient, error)
@@ -272,7 +274,8 @@ type ModelServiceServer interface {
 	// specification. Returns ALREADY_EXISTS (NAME_TAKEN) if the caller has a model of this id.
 	CreateModel(context.Context, *CreateModelRequest) (*Model, error)
 	// Deletes a model with its versions.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+	// from one of its versions.
 	DeleteModel(context.Context, *DeleteModelRequest) (*emptypb.Empty, error)
 	// Gives a model the weights that training starts from: a header, then a safetensors file in chunks.
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
@@ -288,7 +291,8 @@ type ModelServiceServer interface {
 	// Lists the versions of a model, newest first.
 	ListModelVersions(context.Context, *ListModelVersionsRequest) (*ListModelVersionsResponse, error)
 	// Deletes a version.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+	// starts from it.
 	DeleteModelVersion(context.Context, *DeleteModelVersionRequest) (*emptypb.Empty, error)
 	// Streams a version as a file: a header, then its bytes in chunks.
 	ExportModelVersion(*ExportModelVersionRequest, ModelService_ExportModelVersionServer) error

@@ -176,6 +176,7 @@ type TrainingJob struct {
 	QueuePosition int32 `protobuf:"varint,17,opt,name=queue_position,json=queuePosition,proto3" json:"queue_position,omitempty"`
 	// The version whose weights training starts from: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or
 	// `models/{model}` for the latest; the answer names the number. Empty for the model's own first weights.
+	// Columns and targets that the version knows by name keep its preprocessing and its classes.
 	BaseVersion string `protobuf:"bytes,18,opt,name=base_version,json=baseVersion,proto3" json:"base_version,omitempty"`
 	// What is needed to make its weights again, next to the seed, the view's digest and the base version.
 	Record *TrainingRecord `protobuf:"bytes,19,opt,name=record,proto3" json:"record,omitempty"`

@@ -774,7 +774,8 @@ export const ModelService: GenService<{
   },
   /**
    * Deletes a model with its versions.
-   * Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs of it have not ended.
+   * Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while training jobs have not ended that train it or start
+   * from one of its versions.
    *
    * @generated from rpc flare.ml.v1.ModelService.DeleteModel
    */
@@ -838,7 +839,8 @@ export const ModelService: GenService<{
   },
   /**
    * Deletes a version.
-   * Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it.
+   * Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+   * starts from it.
    *
    * @generated from rpc flare.ml.v1.ModelService.DeleteModelVersion
    */

@@ -145,6 +145,7 @@ export type TrainingJob = Message<"flare.ml.v1.TrainingJob"> & {
   /**
    * The version whose weights training starts from: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or
    * `models/{model}` for the latest; the answer names the number. Empty for the model's own first weights.
+   * Columns and targets that the version knows by name keep its preprocessing and its classes.
    *
    * @generated from field: string base_version = 18;
    */
