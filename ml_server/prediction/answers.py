@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from ml_server.engines.engine import Outputs
 from ml_server.features.targets import FittedTarget, FittedTargets, Task
 
 
@@ -31,13 +30,22 @@ class Classification:
 Answer = Regression | Classification
 
 
-def answers_of(targets: FittedTargets, outputs: Tensor) -> list[Answer]:
+def answers_of(targets: FittedTargets, outputs: Outputs) -> list[Answer]:
     """The answer for each target from a network's outputs (N, targets.outputs)."""
     return [_answer(target, outputs[:, part]) for target, part in targets.slices]
 
 
-def _answer(target: FittedTarget, outputs: Tensor) -> Answer:
+def _answer(target: FittedTarget, outputs: Outputs) -> Answer:
     if target.task is Task.REGRESSION:
-        return Regression(target.name, outputs[:, 0].double().numpy() * target.deviation + target.mean)
-    probabilities = torch.softmax(outputs.double(), dim=1).numpy()
+        return Regression(target.name, outputs[:, 0].astype(np.float64) * target.deviation + target.mean)
+    probabilities = _softmax(outputs)
     return Classification(target.name, target.classes, probabilities.argmax(axis=1), probabilities)
+
+
+def _softmax(outputs: Outputs) -> NDArray[np.float64]:
+    """Probabilities (N, classes). Outputs that are no numbers stay so."""
+    exponentials = outputs.astype(np.float64)
+    exponentials -= exponentials.max(axis=1, keepdims=True)
+    np.exp(exponentials, out=exponentials)
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    return exponentials

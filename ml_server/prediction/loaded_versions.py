@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from ml_server.registry.bundle import Bundle, read_bundle
+from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.values import ModelVersion
 from servicekit.artifacts import ArtifactStore
 
@@ -19,7 +19,7 @@ Key = tuple[str, int]
 
 @dataclass
 class _Loaded:
-    bundle: asyncio.Future[Bundle]
+    served: asyncio.Future[ServedVersion]
     size_bytes: int
     users: int = 0
 
@@ -33,7 +33,7 @@ class LoadedVersions:
         self._loaded: OrderedDict[Key, _Loaded] = OrderedDict()
 
     @asynccontextmanager
-    async def using(self, version: ModelVersion) -> AsyncIterator[Bundle]:
+    async def using(self, version: ModelVersion) -> AsyncIterator[ServedVersion]:
         """The version's network and preprocessing, for as long as the block runs. Raises NotFound."""
         key = (version.model.uid, version.number)
         loaded = self._loaded.get(key)
@@ -45,20 +45,20 @@ class LoadedVersions:
         loaded.users += 1
         try:
             try:
-                bundle = await asyncio.shield(loaded.bundle)
+                served = await asyncio.shield(loaded.served)
             except Exception:
                 self._loaded.pop(key, None)  # the next one tries anew
                 raise
-            yield bundle
+            yield served
         finally:
             loaded.users -= 1
             self._shrink()
 
-    async def _load(self, version: ModelVersion) -> Bundle:
+    async def _load(self, version: ModelVersion) -> ServedVersion:
         directory = await self._artifacts.fetch(version.artifact)
-        bundle = await asyncio.to_thread(read_bundle, directory)
+        served = await asyncio.to_thread(ServedVersion.read, directory)
         log.info("version_loaded", version=version.name, size_bytes=version.size_bytes)
-        return bundle
+        return served
 
     def _shrink(self) -> None:
         total = sum(loaded.size_bytes for loaded in self._loaded.values())

@@ -4,22 +4,17 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
 from ml_server.prediction.answers import Answer, answers_of
 from ml_server.prediction.inputs import columns_of
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.raw import RawColumn
-from ml_server.registry.bundle import Bundle
+from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.store import ModelStore
-from ml_server.registry.values import ModelVersion, VersionReference
+from ml_server.registry.values import ModelVersion, VersionDetails, VersionReference
 from servicekit.images.decoding import ImageDecoder
 
-# Below so many multiplications the network runs where it is asked for: a hand-over to a thread costs more than that.
-INLINE_OPERATIONS = 2_000_000
-BATCH_ROWS = 8_192
-# A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
-BATCH_FEATURES = 4_000_000
+# A network that takes less runs where it is asked for: a hand-over to a thread costs others more than the wait.
+INLINE_MICROSECONDS = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -50,25 +45,21 @@ class Predictor:
         """
         version = await self._models.version(owner, VersionReference.parse(name))
         rows = len(next(iter(raw.values()), ()))
-        async with self._loaded.using(version) as bundle:
-            has_images = bundle.features.layout.image is not None  # decoding one may take a second
-            if not has_images and rows * bundle.details.parameter_count <= INLINE_OPERATIONS:
-                answers = compute(bundle, raw, self._images, version.name)
+        async with self._loaded.using(version) as served:
+            has_images = served.features.layout.image is not None  # decoding one may take a second
+            if not has_images and served.expected_microseconds(rows) <= INLINE_MICROSECONDS:
+                answers = compute(served, raw, self._images, version.name)
             else:
-                answers = await asyncio.to_thread(compute, bundle, raw, self._images, version.name)
+                answers = await asyncio.to_thread(compute, served, raw, self._images, version.name)
         return Prediction(version, rows, answers)
 
 
-@torch.inference_mode()
-def compute(bundle: Bundle, raw: Mapping[str, RawColumn], images: ImageDecoder, name: str) -> list[Answer]:
+def compute(served: ServedVersion, raw: Mapping[str, RawColumn], images: ImageDecoder, name: str) -> list[Answer]:
     """The answers of a version for raw columns. Raises as `Predictor.predict`; `name` stands in the text."""
-    columns = columns_of(bundle.features, raw, images, _described(bundle, name))
-    features = torch.from_numpy(bundle.features.transform(columns))
-    size = max(1, min(BATCH_ROWS, BATCH_FEATURES // max(features.shape[1], 1)))
-    outputs = torch.cat([bundle.model(part) for part in torch.split(features, size)])
-    return answers_of(bundle.targets, outputs)
+    columns = columns_of(served.features, raw, images, _described(served.details, name))
+    return answers_of(served.targets, served.run(served.features.transform(columns)))
 
 
-def _described(bundle: Bundle, name: str) -> str:
+def _described(details: VersionDetails, name: str) -> str:
     """The version with its view, since a name such as `models/iris` may mean one that the caller did not think of."""
-    return f"{name} (view {bundle.details.view})" if bundle.details.view else name
+    return f"{name} (view {details.view})" if details.view else name

@@ -1,4 +1,7 @@
-"""A version's folder: network, preprocessing and provenance, in four files that need nothing else."""
+"""A version's folder: network, preprocessing and provenance, in four files that need nothing else.
+
+A fifth one holds the network for the engine that serves it, if that is not PyTorch. It stays where it was made.
+"""
 
 import hashlib
 import zipfile
@@ -19,6 +22,7 @@ from servicekit.errors import InvalidArgument, Reason
 
 FEATURES_FILE = "features.json"
 VERSION_FILE = "version.json"
+ENGINE_FILE = "model.onnx"
 FILES = (CONFIG_FILE, STATE_FILE, FEATURES_FILE, VERSION_FILE)
 # zipfile has an error of its own for some damages; others, and encryption, come as these.
 _UNZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
@@ -46,7 +50,12 @@ def write_bundle(directory: Path, bundle: Bundle) -> None:
     bundle.model.save(directory)
     preprocessing = Preprocessing(features=bundle.features, targets=bundle.targets)
     (directory / FEATURES_FILE).write_text(preprocessing.model_dump_json(), encoding="utf-8")
-    (directory / VERSION_FILE).write_text(bundle.details.model_dump_json(), encoding="utf-8")
+    write_details(directory, bundle.details)
+
+
+def write_details(directory: Path, details: VersionDetails) -> None:
+    """Writes the provenance into a version's folder."""
+    (directory / VERSION_FILE).write_text(details.model_dump_json(), encoding="utf-8")
 
 
 def read_config(directory: Path) -> ModelConfig:
@@ -64,7 +73,7 @@ def read_bundle(directory: Path) -> Bundle:
     Raises:
         InvalidArgument: WEIGHTS_MISMATCH or INVALID_FIELD, if the files are not what `write_bundle` writes.
     """
-    model = ManageableModel.load(directory)
+    model = read_network(directory)
     try:
         preprocessing = Preprocessing.model_validate_json((directory / FEATURES_FILE).read_bytes())
         details = read_details(directory)
@@ -79,8 +88,12 @@ def read_bundle(directory: Path) -> Bundle:
             f"{model.config.layout.features} and {model.config.outputs}",
             field="bundle",
         )
-    model.eval().requires_grad_(False)
     return Bundle(model, preprocessing.features, preprocessing.targets, details)
+
+
+def read_network(directory: Path) -> ManageableModel:
+    """The network of a version's folder, in evaluation mode. Raises InvalidArgument as `read_bundle`."""
+    return ManageableModel.load(directory).eval().requires_grad_(False)
 
 
 def read_preprocessing(directory: Path) -> Preprocessing:

@@ -12,11 +12,21 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ml_server.registry.bundle import Bundle, read_bundle, read_config, unzip_bundle, weights_digest, zip_bundle
+from ml_server.engines.choice import choose_engine, made_rows
+from ml_server.engines.onnx_export import export_onnx
+from ml_server.registry.bundle import (
+    ENGINE_FILE,
+    Bundle,
+    read_bundle,
+    read_config,
+    unzip_bundle,
+    weights_digest,
+    write_details,
+    zip_bundle,
+)
 from ml_server.registry.models import Models
-from ml_server.registry.onnx_export import export_onnx
 from ml_server.registry.store import ModelStore
-from ml_server.registry.values import Model, ModelVersion, version_artifact
+from ml_server.registry.values import Model, ModelVersion, VersionDetails, version_artifact
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import InvalidArgument, NotFound, Reason
 from servicekit.files import folder_bytes
@@ -117,7 +127,8 @@ class Transfer:
                 raise InvalidArgument(
                     Reason.WEIGHTS_MISMATCH, "the weights are not those that version.json names", field="bundle"
                 )
-            return await self._keep(await self._model_for(owner, model_id, bundle), bundle, unzipped)
+            details = await asyncio.to_thread(_served_here, bundle, unzipped)
+            return await self._keep(await self._model_for(owner, model_id, bundle), details, unzipped)
 
     async def _receive(self, path: Path, announced: Announcement, chunks: AsyncIterator[Bytes]) -> None:
         refuse_larger(announced, self._max_bytes, Reason.LIMIT_EXCEEDED, LIMIT_SETTING)
@@ -137,9 +148,7 @@ class Transfer:
             )
         return model
 
-    async def _keep(self, model: Model, bundle: Bundle, directory: Path) -> ModelVersion:
-        # The job and the base version are those of the system that the bundle comes from.
-        details = bundle.details.model_copy(update={"training_job": "", "base_version": ""})
+    async def _keep(self, model: Model, details: VersionDetails, directory: Path) -> ModelVersion:
         artifact = version_artifact(model.uid, uuid.uuid4().hex)
         async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, directory, staging, dirs_exist_ok=True)
@@ -154,6 +163,14 @@ class Transfer:
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _served_here(bundle: Bundle, directory: Path) -> VersionDetails:
+    """Chooses an engine anew, and forgets the job and the base version: those of the system that the bundle is of."""
+    engine = choose_engine(bundle.model, made_rows(bundle.model), directory / ENGINE_FILE)
+    details = bundle.details.model_copy(update={"training_job": "", "base_version": "", "engine": engine})
+    write_details(directory, details)
+    return details
 
 
 def _export(source: Path, form: ExportFormat, target: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from ml_server.engines.engine import EngineChoice
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.values import Value
 
@@ -61,6 +62,8 @@ class VersionDetails(Value):
     library_versions: dict[str, str] = Field(default_factory=dict)
     parameter_count: int
     digest: str
+    engine: EngineChoice | None = None
+    """None: made before engines were chosen; PyTorch serves it."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ml_server.networks.shapes import ModelSize
 from ml_server.registry.bundle import Preprocessing
 from ml_server.registry.models import NewModel
 from ml_server.registry.values import ClassificationReport, Metric, Model, ModelVersion
+from ml_server.rpc.engine_converters import serving_engine_message
 from ml_server.rpc.specification_converters import model_specification, model_specification_message
 from ml_server.views.image_messages import image_shape_message
 from servicekit.errors import InvalidArgument
@@ -125,6 +126,7 @@ def listed_version_message(version: ModelVersion, preprocessing: Preprocessing) 
         create_time=timestamp_message(version.create_time),
         specification=model_specification_message(version.model.specification),
         base_version=details.base_version,
+        engine=serving_engine_message(details.engine) if details.engine else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from flare.ml.v1 import training_job_pb2
 
+from ml_server.rpc.engine_converters import ENGINE, ENGINE_OF
 from ml_server.training import plans
 from ml_server.training.plans import TrainingPlan
 from servicekit.errors import InvalidArgument, Reason
@@ -48,6 +49,7 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         deterministic=message.deterministic,
         checkpoint_seconds=message.checkpoint_interval.ToNanoseconds() / 1e9 or CHECKPOINT_SECONDS,
         max_attempts=message.max_attempts or 3,
+        engine=ENGINE_OF[message.engine],
     )
 
 
@@ -145,6 +147,7 @@ def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
         precision=PRECISION[plan.precision],
         compile=plan.compile,
         deterministic=plan.deterministic,
+        engine=ENGINE[plan.engine],
         checkpoint_interval=duration_message(plan.checkpoint_seconds),
         max_attempts=plan.max_attempts,
     )

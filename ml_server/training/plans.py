@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt
 from pydantic import Field
 
+from ml_server.engines.engine import EngineName
 from ml_server.networks.values import AtLeastOne, Fraction, NotNegative, PositiveOrZero, Probability, Value
 
 
@@ -198,3 +199,5 @@ class TrainingPlan(Value):
     checkpoint_seconds: Annotated[float, Gt(0)] = 60.0
     """From one checkpoint to the next within an epoch."""
     max_attempts: Annotated[int, Ge(1)] = 3
+    engine: EngineName | None = None
+    """What is to serve the version; None for the fastest that is right."""

@@ -11,9 +11,10 @@ import torch
 import torchmetrics
 from safetensors.torch import load_file
 
+from ml_server.engines.choice import choose_engine
 from ml_server.networks.manageable_model import ManageableModel, ModelConfig, build_model
 from ml_server.networks.weights import load_initial_weights
-from ml_server.registry.bundle import Bundle, weights_digest, write_bundle
+from ml_server.registry.bundle import ENGINE_FILE, Bundle, weights_digest, write_bundle
 from ml_server.registry.values import VersionDetails
 from ml_server.training.base_version import start_from
 from ml_server.training.checkpoints import Checkpoints
@@ -43,6 +44,8 @@ from ml_server.training.task import Finished, Told, TrainingTask
 TOLD_SECONDS = 0.1
 # The end of an epoch has no checkpoint if the one before is younger: what it would save is made again as quickly.
 CHECKPOINT_GAP_SECONDS = 1.0
+# Rows that engines are held against PyTorch with.
+SAMPLE_ROWS = 256
 
 
 class StopRequested(Exception):
@@ -186,6 +189,10 @@ def _finish(
     yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
     best = next(epoch for epoch in history if epoch.epoch == state.best.epoch)
     model.cpu()
+    task.output.parent.mkdir(parents=True, exist_ok=True)
+    engine_file = task.output.with_suffix(".onnx")
+    sample = next(prepared.train.batches(SAMPLE_ROWS)).features.cpu().numpy()
+    engine = choose_engine(model, sample, engine_file, task.plan.engine)
     details = VersionDetails(
         training_job=task.provenance.training_job,
         view=task.provenance.view,
@@ -206,7 +213,10 @@ def _finish(
         },
         parameter_count=model.parameter_count,
         digest=weights_digest(model),
+        engine=engine,
     )
     shutil.rmtree(task.output, ignore_errors=True)  # of an attempt that ended after this write and before the next
     write_bundle(task.output, Bundle(model, prepared.features, prepared.targets, details))
+    if engine_file.exists():
+        engine_file.rename(task.output / ENGINE_FILE)
     yield Finished(details)

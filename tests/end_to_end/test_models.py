@@ -27,6 +27,7 @@ from flare.ml.v1 import (
     training_service_pb2,
     training_service_pb2_grpc,
 )
+from flare.ml.v1.engine_pb2 import Engine
 from flare_client import Flare, FlareError
 from flare_client.errors import error_of_call
 from google.protobuf import json_format
@@ -504,3 +505,17 @@ def test_training_on_other_columns_is_told_and_a_refused_prediction_names_the_ve
     assert caught.value.reason == "COLUMN_MISSING"
     assert f"{model.name}/versions/2 (view {narrow.name}) was trained on" in caught.value.message
     assert len(world.flare.predict(f"{model.name}/versions/1", world.rows)) == len(world.rows)
+
+
+def test_a_version_tells_what_serves_it_and_why(world: World, flare: Flare) -> None:
+    engine = flare.models.version(world.linear).engine
+    costs = {each.engine: each.single_row_microseconds * each.batch_microseconds for each in engine.measurements}
+    assert set(costs) == {Engine.ENGINE_ONNXRUNTIME, Engine.ENGINE_TORCH}
+    assert 0 < costs[engine.engine] == min(costs.values())
+
+
+def test_an_engine_can_be_asked_for(world: World, flare: Flare) -> None:
+    version = flare.train(world.linear, world.flowers, epochs=1, engine="torch").wait()
+    assert version.engine.engine == Engine.ENGINE_TORCH
+    with pytest.raises(FlareError, match="not one of onnxruntime, torch"):
+        flare.train(world.linear, world.flowers, engine="abacus")

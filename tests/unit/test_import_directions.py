@@ -16,10 +16,11 @@ ML_LAYERS = {
     "networks": set(),
     "features": {"networks"},
     "views": {"features"},
-    "registry": {"networks", "features", "views"},
-    "training": {"networks", "features", "views", "registry"},
-    "prediction": {"networks", "features", "registry"},
-    "rpc": {"networks", "features", "views", "registry", "training", "prediction"},
+    "engines": {"networks"},
+    "registry": {"networks", "features", "views", "engines"},
+    "training": {"networks", "features", "views", "engines", "registry"},
+    "prediction": {"networks", "features", "engines", "registry"},
+    "rpc": {"networks", "features", "views", "engines", "registry", "training", "prediction"},
 }
 
 

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import grpc
 from flare.ml.v1 import training_job_pb2 as pb
+from flare.ml.v1.engine_pb2 import Engine
 from google.protobuf.message import Message
 
 from flare_client.choices import choose
@@ -70,6 +71,7 @@ class PlanOptions(TypedDict, total=False):
     deterministic: bool
     checkpoint_interval: float
     max_attempts: int
+    engine: str
 
 
 _SAME_IN_PLAN = (
@@ -132,6 +134,7 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
         if name in given:
             getattr(plan, name).FromNanoseconds(round(float(str(given.pop(name))) * 1e9))
     plan.precision = choose("precision", str(given.pop("precision", "")), pb.Precision)
+    plan.engine = choose("engine", str(given.pop("engine", "")), Engine)
     _set_losses(plan, given)
     if weights := given.pop("class_weights", None):
         plan.class_weights.CopyFrom(_class_weights(weights))

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from ml_server.engines.choice import choose_engine, made_rows
+from ml_server.engines.engine import EngineMeasurement, EngineName
+from ml_server.engines.onnx_engine import OnnxEngine
 from ml_server.features.columns import Column, ColumnType, NumberColumn, TextColumn
 from ml_server.features.fit import InputColumn, fit
 from ml_server.features.targets import TargetColumn, fit_targets
@@ -16,7 +19,18 @@ from ml_server.networks.specification import MlpSpecification, ModelSpecificatio
 from ml_server.prediction.answers import Classification
 from ml_server.prediction.predictor import compute
 from ml_server.prediction.raw import RawColumn
-from ml_server.registry.bundle import FILES, Bundle, read_bundle, unzip_bundle, weights_digest, write_bundle, zip_bundle
+from ml_server.prediction.served_version import ServedVersion
+from ml_server.registry.bundle import (
+    ENGINE_FILE,
+    FILES,
+    Bundle,
+    read_bundle,
+    unzip_bundle,
+    weights_digest,
+    write_bundle,
+    write_details,
+    zip_bundle,
+)
 from ml_server.registry.values import Metric, VersionDetails
 from servicekit.errors import AlreadyExists, InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
@@ -62,9 +76,9 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
     return tmp_path / "version"
 
 
-def probabilities(bundle: Bundle) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def probabilities(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     raw = {"size": RawColumn(np.array([0.5, 9.0])), "colour": RawColumn(["red", "green"])}
-    (answer,) = compute(bundle, raw, ImageDecoder(10_000), "models/iris/versions/1")
+    (answer,) = compute(ServedVersion.read(folder), raw, ImageDecoder(10_000), "models/iris/versions/1")
     assert isinstance(answer, Classification)
     return answer.probabilities
 
@@ -74,8 +88,34 @@ def test_what_is_written_is_read_back_and_predicts_equally(bundle: Bundle, folde
     assert (again.features, again.targets, again.details) == (bundle.features, bundle.targets, bundle.details)
     assert again.model.config == bundle.model.config
     assert weights_digest(again.model) == bundle.details.digest
-    np.testing.assert_array_equal(probabilities(again), probabilities(bundle))
     assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
+
+
+def test_a_version_predicts_what_its_network_computes(bundle: Bundle, folder: Path) -> None:
+    columns: dict[str, Column] = {
+        "size": NumberColumn(np.array([0.5, 9.0])),
+        "colour": TextColumn(["red", "green"], np.array([0, 1])),
+    }
+    with torch.inference_mode():
+        outputs = bundle.model(torch.from_numpy(bundle.features.transform(columns)))
+    np.testing.assert_allclose(probabilities(folder), outputs.double().softmax(1).numpy(), rtol=1e-12)
+
+
+def test_an_engine_other_than_pytorch_is_read_from_its_own_file(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    engine = choose_engine(bundle.model, made_rows(bundle.model), tmp_path / ENGINE_FILE, EngineName.ONNXRUNTIME)
+    (tmp_path / ENGINE_FILE).rename(folder / ENGINE_FILE)
+    write_details(folder, bundle.details.model_copy(update={"engine": engine}))
+    expected = probabilities(folder)
+    (folder / "state.pt").unlink()
+    np.testing.assert_array_equal(probabilities(folder), expected)
+    assert isinstance(ServedVersion.read(folder).engine, OnnxEngine)
+
+
+def test_what_a_call_takes_is_told_from_its_measurement(bundle: Bundle) -> None:
+    measured = EngineMeasurement(engine=EngineName.TORCH, single_row_microseconds=20.0, batch_microseconds=51.0)
+    assert measured.microseconds(1) == 20.0
+    assert measured.microseconds(32) == 51.0
+    assert measured.microseconds(1001) == 1020.0
 
 
 def test_a_version_is_never_rewritten(bundle: Bundle, folder: Path) -> None:
@@ -113,7 +153,7 @@ def test_it_travels_as_one_file(bundle: Bundle, folder: Path, tmp_path: Path) ->
     zip_bundle(folder, tmp_path / "bundle.zip")
     (tmp_path / "again").mkdir()
     unzip_bundle(tmp_path / "bundle.zip", tmp_path / "again", LIMIT)
-    np.testing.assert_array_equal(probabilities(read_bundle(tmp_path / "again")), probabilities(bundle))
+    np.testing.assert_array_equal(probabilities(tmp_path / "again"), probabilities(folder))
 
 
 def archive(path: Path, names: list[str], content: bytes = b"x", compression: int = zipfile.ZIP_DEFLATED) -> Path:

@@ -42,6 +42,9 @@ def train(
     min_delta: Annotated[float | None, typer.Option(help="what counts as better, with --patience")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="at most so many steps in all")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="at most so long")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What serves the version: onnxruntime or torch; else the faster one")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16")] = None,
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the network first")] = None,
     seed: Annotated[int | None, typer.Option(help="decides first weights, order and dropout")] = None,
@@ -77,6 +80,7 @@ def train(
         "min_delta": min_delta,
         "max_steps": max_steps,
         "max_duration": max_seconds,
+        "engine": engine,
         "precision": precision,
         "compile": compile_,
         "seed": seed,

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from flare.ml.v1 import engine_pb2 as flare_dot_ml_dot_v1_dot_engine__pb2
 from flare.ml.v1 import metric_pb2 as flare_dot_ml_dot_v1_dot_metric__pb2
 from flare.ml.v1 import specification_pb2 as flare_dot_ml_dot_v1_dot_specification__pb2
 from flare.scraper.v1 import dataset_pb2 as flare_dot_scraper_dot_v1_dot_dataset__pb2
@@ -30,7 +31,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66lare/ml/v1/model.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x66lare/ml/v1/metric.proto\x1a\x1f\x66lare/ml/v1/specification.proto\x1a\x1e\x66lare/scraper/v1/dataset.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x04\n\x05Model\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12+\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12R\n\rspecification\x18\x03 \x01(\x0b\x32\x1f.flare.ml.v1.ModelSpecificationB\x0b\xe2\x41\x02\x02\x05\xbaH\x03\xc8\x01\x01R\rspecification\x12\x37\n\x07\x61liases\x18\x04 \x03(\x0b\x32\x17.flare.ml.v1.ModelAliasB\x04\xe2\x41\x01\x03R\x07\x61liases\x12+\n\x0elatest_version\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rlatestVersion\x12\x34\n\x13has_initial_weights\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x11hasInitialWeights\x12\x41\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12\x12\n\x04\x65tag\x18\t \x01(\tR\x04\x65tag\x12\x30\n\x04size\x18\n \x01(\x0b\x32\x16.flare.ml.v1.ModelSizeB\x04\xe2\x41\x01\x03R\x04size\"|\n\tModelSize\x12\'\n\x0fparameter_count\x18\x01 \x01(\x03R\x0eparameterCount\x12#\n\rfeature_count\x18\x02 \x01(\x03R\x0c\x66\x65\x61tureCount\x12!\n\x0coutput_count\x18\x03 \x01(\x03R\x0boutputCount\"<\n\nModelAlias\x12\x14\n\x05\x61lias\x18\x01 \x01(\tR\x05\x61lias\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\"\xbb\x07\n\x0cModelVersion\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12!\n\x0ctraining_job\x18\x02 \x01(\tR\x0btrainingJob\x12\x12\n\x04view\x18\x03 \x01(\tR\x04view\x12\x1f\n\x0bview_digest\x18\x04 \x01(\tR\nviewDigest\x12\x12\n\x04seed\x18\x05 \x01(\x03R\x04seed\x12\x34\n\tsignature\x18\x06 \x01(\x0b\x32\x16.flare.ml.v1.SignatureR\tsignature\x12\x36\n\x0ctest_metrics\x18\x07 \x03(\x0b\x32\x13.flare.ml.v1.MetricR\x0btestMetrics\x12\x42\n\x12validation_metrics\x18\x08 \x03(\x0b\x32\x13.flare.ml.v1.MetricR\x11validationMetrics\x12\x1d\n\nbest_epoch\x18\t \x01(\x05R\tbestEpoch\x12\'\n\x0fparameter_count\x18\n \x01(\x03R\x0eparameterCount\x12\x1d\n\nsize_bytes\x18\x0b \x01(\x03R\tsizeBytes\x12\x16\n\x06\x64igest\x18\x0c \x01(\tR\x06\x64igest\x12Y\n\x10library_versions\x18\r \x03(\x0b\x32..flare.ml.v1.ModelVersion.LibraryVersionsEntryR\x0flibraryVersions\x12\x16\n\x06\x64\x65vice\x18\x0e \x01(\tR\x06\x64\x65vice\x12;\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x45\n\rspecification\x18\x10 \x01(\x0b\x32\x1f.flare.ml.v1.ModelSpecificationR\rspecification\x12\x44\n\x0ctest_reports\x18\x11 \x03(\x0b\x32!.flare.ml.v1.ClassificationReportR\x0btestReports\x12P\n\x12validation_reports\x18\x12 \x03(\x0b\x32!.flare.ml.v1.ClassificationReportR\x11validationReports\x12!\n\x0c\x62\x61se_version\x18\x13 \x01(\tR\x0b\x62\x61seVersion\x1a\x42\n\x14LibraryVersionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"r\n\tSignature\x12\x30\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.flare.ml.v1.InputColumnR\x06inputs\x12\x33\n\x07targets\x18\x02 \x03(\x0b\x32\x19.flare.ml.v1.TargetColumnR\x07targets\"\x83\x02\n\x0bInputColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x30\n\x04type\x18\x02 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeR\x04type\x12\x31\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x15.flare.ml.v1.EncodingR\x08\x65ncoding\x12\'\n\x0f\x61\x63\x63\x65pts_missing\x18\x04 \x01(\x08R\x0e\x61\x63\x63\x65ptsMissing\x12\x1e\n\ncategories\x18\x05 \x03(\tR\ncategories\x12\x32\n\x05image\x18\x06 \x01(\x0b\x32\x1c.flare.scraper.v1.ImageShapeR\x05image\"c\n\x0cTargetColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x04task\x18\x02 \x01(\x0e\x32\x11.flare.ml.v1.TaskR\x04task\x12\x18\n\x07\x63lasses\x18\x03 \x03(\tR\x07\x63lasses*u\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_REGRESSION\x10\x01\x12\x1e\n\x1aTASK_BINARY_CLASSIFICATION\x10\x02\x12\"\n\x1eTASK_MULTICLASS_CLASSIFICATION\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66lare/ml/v1/model.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x18\x66lare/ml/v1/engine.proto\x1a\x18\x66lare/ml/v1/metric.proto\x1a\x1f\x66lare/ml/v1/specification.proto\x1a\x1e\x66lare/scraper/v1/dataset.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x04\n\x05Model\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12+\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01R\x0b\x64isplayName\x12R\n\rspecification\x18\x03 \x01(\x0b\x32\x1f.flare.ml.v1.ModelSpecificationB\x0b\xe2\x41\x02\x02\x05\xbaH\x03\xc8\x01\x01R\rspecification\x12\x37\n\x07\x61liases\x18\x04 \x03(\x0b\x32\x17.flare.ml.v1.ModelAliasB\x04\xe2\x41\x01\x03R\x07\x61liases\x12+\n\x0elatest_version\x18\x05 \x01(\x03\x42\x04\xe2\x41\x01\x03R\rlatestVersion\x12\x34\n\x13has_initial_weights\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03R\x11hasInitialWeights\x12\x41\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\ncreateTime\x12\x41\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03R\nupdateTime\x12\x12\n\x04\x65tag\x18\t \x01(\tR\x04\x65tag\x12\x30\n\x04size\x18\n \x01(\x0b\x32\x16.flare.ml.v1.ModelSizeB\x04\xe2\x41\x01\x03R\x04size\"|\n\tModelSize\x12\'\n\x0fparameter_count\x18\x01 \x01(\x03R\x0eparameterCount\x12#\n\rfeature_count\x18\x02 \x01(\x03R\x0c\x66\x65\x61tureCount\x12!\n\x0coutput_count\x18\x03 \x01(\x03R\x0boutputCount\"<\n\nModelAlias\x12\x14\n\x05\x61lias\x18\x01 \x01(\tR\x05\x61lias\x12\x18\n\x07version\x18\x02 \x01(\x03R\x07version\"\xef\x07\n\x0cModelVersion\x12\x18\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08R\x04name\x12!\n\x0ctraining_job\x18\x02 \x01(\tR\x0btrainingJob\x12\x12\n\x04view\x18\x03 \x01(\tR\x04view\x12\x1f\n\x0bview_digest\x18\x04 \x01(\tR\nviewDigest\x12\x12\n\x04seed\x18\x05 \x01(\x03R\x04seed\x12\x34\n\tsignature\x18\x06 \x01(\x0b\x32\x16.flare.ml.v1.SignatureR\tsignature\x12\x36\n\x0ctest_metrics\x18\x07 \x03(\x0b\x32\x13.flare.ml.v1.MetricR\x0btestMetrics\x12\x42\n\x12validation_metrics\x18\x08 \x03(\x0b\x32\x13.flare.ml.v1.MetricR\x11validationMetrics\x12\x1d\n\nbest_epoch\x18\t \x01(\x05R\tbestEpoch\x12\'\n\x0fparameter_count\x18\n \x01(\x03R\x0eparameterCount\x12\x1d\n\nsize_bytes\x18\x0b \x01(\x03R\tsizeBytes\x12\x16\n\x06\x64igest\x18\x0c \x01(\tR\x06\x64igest\x12Y\n\x10library_versions\x18\r \x03(\x0b\x32..flare.ml.v1.ModelVersion.LibraryVersionsEntryR\x0flibraryVersions\x12\x16\n\x06\x64\x65vice\x18\x0e \x01(\tR\x06\x64\x65vice\x12;\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x45\n\rspecification\x18\x10 \x01(\x0b\x32\x1f.flare.ml.v1.ModelSpecificationR\rspecification\x12\x44\n\x0ctest_reports\x18\x11 \x03(\x0b\x32!.flare.ml.v1.ClassificationReportR\x0btestReports\x12P\n\x12validation_reports\x18\x12 \x03(\x0b\x32!.flare.ml.v1.ClassificationReportR\x11validationReports\x12!\n\x0c\x62\x61se_version\x18\x13 \x01(\tR\x0b\x62\x61seVersion\x12\x32\n\x06\x65ngine\x18\x14 \x01(\x0b\x32\x1a.flare.ml.v1.ServingEngineR\x06\x65ngine\x1a\x42\n\x14LibraryVersionsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"r\n\tSignature\x12\x30\n\x06inputs\x18\x01 \x03(\x0b\x32\x18.flare.ml.v1.InputColumnR\x06inputs\x12\x33\n\x07targets\x18\x02 \x03(\x0b\x32\x19.flare.ml.v1.TargetColumnR\x07targets\"\x83\x02\n\x0bInputColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x30\n\x04type\x18\x02 \x01(\x0e\x32\x1c.flare.scraper.v1.ColumnTypeR\x04type\x12\x31\n\x08\x65ncoding\x18\x03 \x01(\x0e\x32\x15.flare.ml.v1.EncodingR\x08\x65ncoding\x12\'\n\x0f\x61\x63\x63\x65pts_missing\x18\x04 \x01(\x08R\x0e\x61\x63\x63\x65ptsMissing\x12\x1e\n\ncategories\x18\x05 \x03(\tR\ncategories\x12\x32\n\x05image\x18\x06 \x01(\x0b\x32\x1c.flare.scraper.v1.ImageShapeR\x05image\"c\n\x0cTargetColumn\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x04task\x18\x02 \x01(\x0e\x32\x11.flare.ml.v1.TaskR\x04task\x12\x18\n\x07\x63lasses\x18\x03 \x03(\tR\x07\x63lasses*u\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_REGRESSION\x10\x01\x12\x1e\n\x1aTASK_BINARY_CLASSIFICATION\x10\x02\x12\"\n\x1eTASK_MULTICLASS_CLASSIFICATION\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,22 +60,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELVERSION_LIBRARYVERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_MODELVERSION'].fields_by_name['name']._loaded_options = None
   _globals['_MODELVERSION'].fields_by_name['name']._serialized_options = b'\342A\001\010'
-  _globals['_TASK']._serialized_start=2376
-  _globals['_TASK']._serialized_end=2493
-  _globals['_MODEL']._serialized_start=227
-  _globals['_MODEL']._serialized_end=749
-  _globals['_MODELSIZE']._serialized_start=751
-  _globals['_MODELSIZE']._serialized_end=875
-  _globals['_MODELALIAS']._serialized_start=877
-  _globals['_MODELALIAS']._serialized_end=937
-  _globals['_MODELVERSION']._serialized_start=940
-  _globals['_MODELVERSION']._serialized_end=1895
-  _globals['_MODELVERSION_LIBRARYVERSIONSENTRY']._serialized_start=1829
-  _globals['_MODELVERSION_LIBRARYVERSIONSENTRY']._serialized_end=1895
-  _globals['_SIGNATURE']._serialized_start=1897
-  _globals['_SIGNATURE']._serialized_end=2011
-  _globals['_INPUTCOLUMN']._serialized_start=2014
-  _globals['_INPUTCOLUMN']._serialized_end=2273
-  _globals['_TARGETCOLUMN']._serialized_start=2275
-  _globals['_TARGETCOLUMN']._serialized_end=2374
+  _globals['_TASK']._serialized_start=2454
+  _globals['_TASK']._serialized_end=2571
+  _globals['_MODEL']._serialized_start=253
+  _globals['_MODEL']._serialized_end=775
+  _globals['_MODELSIZE']._serialized_start=777
+  _globals['_MODELSIZE']._serialized_end=901
+  _globals['_MODELALIAS']._serialized_start=903
+  _globals['_MODELALIAS']._serialized_end=963
+  _globals['_MODELVERSION']._serialized_start=966
+  _globals['_MODELVERSION']._serialized_end=1973
+  _globals['_MODELVERSION_LIBRARYVERSIONSENTRY']._serialized_start=1907
+  _globals['_MODELVERSION_LIBRARYVERSIONSENTRY']._serialized_end=1973
+  _globals['_SIGNATURE']._serialized_start=1975
+  _globals['_SIGNATURE']._serialized_end=2089
+  _globals['_INPUTCOLUMN']._serialized_start=2092
+  _globals['_INPUTCOLUMN']._serialized_end=2351
+  _globals['_TARGETCOLUMN']._serialized_start=2353
+  _globals['_TARGETCOLUMN']._serialized_end=2452
 # @@protoc_insertion_point(module_scope)

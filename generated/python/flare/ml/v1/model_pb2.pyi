@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from flare.ml.v1 import engine_pb2 as _engine_pb2
 from flare.ml.v1 import metric_pb2 as _metric_pb2
 from flare.ml.v1 import specification_pb2 as _specification_pb2
 from flare.scraper.v1 import dataset_pb2 as _dataset_pb2
@@ -222,6 +223,7 @@ class ModelVersion(_message.Message):
     TEST_REPORTS_FIELD_NUMBER: _builtins.int
     VALIDATION_REPORTS_FIELD_NUMBER: _builtins.int
     BASE_VERSION_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{model}/versions/{version}`, numbered 1, 2, 3, ..."""
     training_job: _builtins.str
@@ -276,6 +278,10 @@ class ModelVersion(_message.Message):
     def validation_reports(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.ClassificationReport]:
         """How each class does on the validation rows, at its best epoch."""
 
+    @_builtins.property
+    def engine(self) -> _engine_pb2.ServingEngine:
+        """What serves it, and how that was chosen; not set if it was made before engines were chosen: PyTorch serves it."""
+
     def __init__(
         self,
         *,
@@ -298,10 +304,11 @@ class ModelVersion(_message.Message):
         test_reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
         validation_reports: _abc.Iterable[_metric_pb2.ClassificationReport] | None = ...,
         base_version: _builtins.str = ...,
+        engine: _engine_pb2.ServingEngine | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "signature", b"signature", "specification", b"specification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "engine", b"engine", "signature", b"signature", "specification", b"specification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "best_epoch", b"best_epoch", "create_time", b"create_time", "device", b"device", "digest", b"digest", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "seed", b"seed", "signature", b"signature", "size_bytes", b"size_bytes", "specification", b"specification", "test_metrics", b"test_metrics", "test_reports", b"test_reports", "training_job", b"training_job", "validation_metrics", b"validation_metrics", "validation_reports", b"validation_reports", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "best_epoch", b"best_epoch", "create_time", b"create_time", "device", b"device", "digest", b"digest", "engine", b"engine", "library_versions", b"library_versions", "name", b"name", "parameter_count", b"parameter_count", "seed", b"seed", "signature", b"signature", "size_bytes", b"size_bytes", "specification", b"specification", "test_metrics", b"test_metrics", "test_reports", b"test_reports", "training_job", b"training_job", "validation_metrics", b"validation_metrics", "validation_reports", b"validation_reports", "view", b"view", "view_digest", b"view_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

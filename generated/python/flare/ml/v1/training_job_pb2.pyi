@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from flare.common.v1 import job_pb2 as _job_pb2
+from flare.ml.v1 import engine_pb2 as _engine_pb2
 from flare.ml.v1 import metric_pb2 as _metric_pb2
 from flare.ml.v1 import specification_pb2 as _specification_pb2
 from google.protobuf import descriptor as _descriptor
@@ -265,6 +266,7 @@ class TrainingPlan(_message.Message):
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     FROZEN_BLOCKS_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """At most so many passes over the training rows; 0 for 50."""
     batch_size: _builtins.int
@@ -291,6 +293,8 @@ class TrainingPlan(_message.Message):
     """True to compile the network first, which pays for large ones. Where the machine can't, a warning says so."""
     deterministic: _builtins.bool
     """True to refuse operations whose result differs from run to run on a GPU. On a CPU results never differ."""
+    engine: _engine_pb2.Engine.ValueType
+    """What is to serve the version. Not given: the fastest one whose answers are those of PyTorch."""
     @_builtins.property
     def sgd(self) -> Global___Sgd:
         """Stochastic gradient descent."""
@@ -423,10 +427,11 @@ class TrainingPlan(_message.Message):
         deterministic: _builtins.bool = ...,
         frozen_blocks: _abc.Iterable[_builtins.str] | None = ...,
         augmentation: Global___ImageAugmentation | None = ...,
+        engine: _engine_pb2.Engine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "early_stopping", b"early_stopping", "focal", b"focal", "huber", b"huber", "mae", b"mae", "max_duration", b"max_duration", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "epochs", b"epochs", "focal", b"focal", "frozen_blocks", b"frozen_blocks", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "engine", b"engine", "epochs", b"epochs", "focal", b"focal", "frozen_blocks", b"frozen_blocks", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_classification_loss: _TypeAlias = _typing.Literal["cross_entropy", "binary_cross_entropy", "focal"]  # noqa: Y015
     _WhichOneofArgType_classification_loss: _TypeAlias = _typing.Literal["classification_loss", b"classification_loss"]  # noqa: Y015
