@@ -120,6 +120,7 @@ COLUMN_ROLE = {
     ColumnRole.INPUT: dataset_view_pb2.COLUMN_ROLE_INPUT,
     ColumnRole.TARGET: dataset_view_pb2.COLUMN_ROLE_TARGET,
     ColumnRole.IGNORED: dataset_view_pb2.COLUMN_ROLE_IGNORED,
+    ColumnRole.WEIGHT: dataset_view_pb2.COLUMN_ROLE_WEIGHT,
 }
 COLUMN_ROLE_OF = _reversed(COLUMN_ROLE)
 

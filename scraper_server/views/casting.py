@@ -13,7 +13,7 @@ from scraper_server.tables.insisting import insisted
 from scraper_server.tables.readings import Family, Reading
 from scraper_server.tables.schema import ARROW_TYPES, CellExample, ColumnType
 from scraper_server.views.resolution import PlannedColumn
-from scraper_server.views.spec import BadCells
+from scraper_server.views.spec import BadCells, ViewColumn
 from servicekit.errors import InvalidArgument, Reason
 
 Cast = Callable[[Array], Array]
@@ -63,6 +63,18 @@ def cast_for(planned: PlannedColumn, values: Array) -> tuple[Cast, BadCells | No
     )
 
 
+def bad_cells(column: ViewColumn, field: str, values: Array, bad: npt.NDArray[np.bool_]) -> BadCells | None:
+    """Those of a column's values that are marked as bad, with the first of them; None if none is."""
+    places = np.flatnonzero(bad)
+    if not len(places):
+        return None
+    examples = tuple(
+        CellExample(int(place), value=str(as_text(values.slice(place, 1)).to_pylist()[0])[:SHOWN_CHARACTERS])
+        for place in places[:SHOWN_CELLS]
+    )
+    return BadCells(column.source_column, field, column.type, len(places), examples)
+
+
 def cast_failed(bad: BadCells, value_count: int) -> InvalidArgument:
     """The error for cells that do not fit, of a column with so many values."""
     first = bad.examples[0]
@@ -87,15 +99,7 @@ def _reads_all(reading: Reading, wanted: ColumnType, strings: Array) -> bool:
 
 
 def _bad_cells(planned: PlannedColumn, values: Array, unfit: npt.NDArray[np.bool_]) -> BadCells | None:
-    places = np.flatnonzero(unfit)
-    if not len(places):
-        return None
-    examples = tuple(
-        CellExample(int(place), value=str(as_text(values.slice(place, 1)).to_pylist()[0])[:SHOWN_CHARACTERS])
-        for place in places[:SHOWN_CELLS]
-    )
-    column = planned.column
-    return BadCells(column.source_column, f"{planned.field}.cast", column.type, len(places), examples)
+    return bad_cells(planned.column, f"{planned.field}.cast", values, unfit)
 
 
 def _same(values: Array) -> Array:

@@ -1,10 +1,7 @@
 """Computes a view: which rows are in which part, what their missing values become, and the files of the parts."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,7 @@ from scraper_server.views.advice import (
 )
 from scraper_server.views.batches import BatchWriter
 from scraper_server.views.casting import Cast, cast_failed, cast_for, needs_values, plain_cast
+from scraper_server.views.digests import view_digest
 from scraper_server.views.filling import fill_text, given_fill, learned_fill
 from scraper_server.views.observing import RowObserver
 from scraper_server.views.resolution import (
@@ -47,6 +45,7 @@ from scraper_server.views.spec import (
     ViewSpec,
 )
 from scraper_server.views.splits import LEFT_OUT, TRAIN, Parts, parts_of
+from scraper_server.views.weights import bad_weights, check_any_weight, check_fill, weights_refused
 from servicekit.errors import InvalidArgument, Reason
 
 READ_ROWS = 65_536
@@ -80,7 +79,9 @@ def make_view(table: Path, known: ConvertedTable, spec: ViewSpec, directory: Pat
         keep = (parts != LEFT_OUT) & ~making.dropped
         _check_parts(spec, parts, keep)
         making.check_nothing_missing(keep)
-        making.learn(keep & (parts == TRAIN))
+        training = keep & (parts == TRAIN)
+        making.learn(training)
+        making.check_weights(training)
         left = np.where(keep, parts, np.int8(LEFT_OUT))
         observer = RowObserver(making.view_columns, len(parts))
         making.write(directory, left, observer)
@@ -96,7 +97,7 @@ def make_view(table: Path, known: ConvertedTable, spec: ViewSpec, directory: Pat
         columns=making.view_columns,
         row_counts=_counts(parts[keep]),
         dropped_row_count=int(((parts != LEFT_OUT) & making.dropped).sum()),
-        digest=_digest(known.digest, making.view_columns, spec),
+        digest=view_digest(known.digest, making.view_columns, spec),
         warnings=summarized(list(warnings)),
         bad_cells=bad_cells,
     )
@@ -129,7 +130,7 @@ class _Making:
     def check_values(self, *, tolerant: bool) -> tuple[BadCells, ...]:
         """Casts every column, and notes the rows that leave. Returns the cells that do not fit if it is `tolerant`.
 
-        Raises TARGET_ALL_MISSING, and CAST_FAILED for cells that do not fit.
+        Raises TARGET_ALL_MISSING, CAST_FAILED for cells that do not fit, and WEIGHTS_INVALID for weights that are none.
         """
         found: list[BadCells] = []
         for each in self._planned:
@@ -149,6 +150,14 @@ class _Making:
             if each.column.role is ColumnRole.TARGET and missing.all():
                 message = f"target '{name}' has no value in any of the {len(missing)} rows: choose another target"
                 raise InvalidArgument(Reason.TARGET_ALL_MISSING, message, field=each.field, column=name)
+            if each.column.role is ColumnRole.WEIGHT:
+                weights = cast(self._values(name))
+                no_weights = bad_weights(each, weights)
+                if no_weights is not None:
+                    if not tolerant:
+                        raise weights_refused(no_weights, len(weights) - weights.null_count)
+                    found.append(no_weights)
+                    self._unfit.add(name)
             if each.column.missing is MissingPolicy.DROP_ROW:
                 self.dropped |= missing
         return tuple(found)
@@ -191,6 +200,17 @@ class _Making:
                 values = plain(pa.chunked_array(distinct))
                 filled = values if fill is None else kernels.fill_null(values, fill)
                 self._category_counts[at] = int(reductions.count_distinct(filled).as_py())
+
+    def check_weights(self, training: Mask) -> None:
+        """Raises WEIGHTS_INVALID if missing weights become none, or if no row that trains has any."""
+        for at, each in enumerate(self._planned):
+            if each.column.role is not ColumnRole.WEIGHT or each.column.source_column in self._unfit:
+                continue
+            fill = self._fills[at]
+            if fill is not None:
+                check_fill(each, float(fill.as_py()))
+            values = self._training_values(at, training)
+            check_any_weight(each, values if fill is None else (kernels.fill_null(part, fill) for part in values))
 
     def future_warnings(self, method: SplitMethod, parts: Parts) -> Iterator[TableWarning]:
         """Looks at every column of times, whatever the view does with it."""
@@ -273,19 +293,3 @@ def _check_parts(spec: ViewSpec, parts: Parts, keep: Mask) -> None:
         counts = ", ".join(f"{count} {each.value}" for count, each in zip(after, PARTS, strict=True))
         message = f"the split leaves no rows for {part.value} ({counts}): {cause}"
         raise InvalidArgument(Reason.SPLIT_EMPTY, message, field="view.split", part=part.value)
-
-
-def _digest(dataset_digest: str, columns: tuple[ViewColumn, ...], spec: ViewSpec) -> str:
-    split = spec.split
-    described = {
-        "version": "flare-view-1",
-        "dataset": dataset_digest,
-        "columns": [asdict(column) for column in columns],
-        "method": split.method.value,
-        "fractions": fractions_of(spec),
-        "seed": split.seed,
-        "column": split.column,
-        "values": [given or (part.value,) for given, part in zip(split.values, PARTS, strict=True)],
-    }
-    text = json.dumps(described, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,6 +8,7 @@ from scraper_server.views.spec import ColumnRole, ColumnSelection, MissingPolicy
 from servicekit.errors import InvalidArgument, Reason
 
 DEFAULT_FRACTIONS = (0.7, 0.15, 0.15)
+DEFAULT_ROLE_FIELD = "view.default_role"
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,23 @@ class PlannedColumn:
     field: str
     given_fill: str
 
+    @property
+    def role_field(self) -> str:
+        """The path of the field that gives the column its role."""
+        return _role_field(self.field)
+
 
 def planned_columns(spec: ViewSpec, columns: tuple[Column, ...]) -> tuple[PlannedColumn, ...]:
-    """The inputs and targets of a view, in the data set's order.
+    """The inputs, targets and weights of a view, in the data set's order.
 
     Raises:
-        InvalidArgument: COLUMN_NOT_FOUND, COLUMN_DUPLICATE, ROLE_MISSING, INVALID_FIELD for a policy that does not suit
-            its column; names the field.
+        InvalidArgument: COLUMN_NOT_FOUND, COLUMN_DUPLICATE, ROLE_MISSING, INVALID_FIELD for a role or policy that does
+            not suit its column, or a second column of weights; names the field.
     """
     selections = _by_column(spec, columns)
     planned: list[PlannedColumn] = []
     for column in columns:
-        path, selection = selections.get(column.name, ("view.default_role", ColumnSelection(column.name)))
+        path, selection = selections.get(column.name, (DEFAULT_ROLE_FIELD, ColumnSelection(column.name)))
         role = selection.role or spec.default_role
         if role is not ColumnRole.IGNORED:
             planned.append(_planned(column, selection, role, path))
@@ -80,6 +86,9 @@ def _planned(column: Column, selection: ColumnSelection, role: ColumnRole, path:
     kind = selection.cast or column.type
     if ColumnType.IMAGE in (kind, column.type):
         _check_image(column, kind, role, path)
+    if role is ColumnRole.WEIGHT and not kind.is_numeric:
+        message = f"column '{column.name}' is {kind.value}, and weights are numbers: cast it, or give it another role"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field=_role_field(path), column=column.name)
     policy = selection.missing or _default_policy(kind, role)
     _check_policy(column.name, kind, role, policy, path)
     view_column = ViewColumn(selection.rename or column.name, column.name, role, kind, policy, image=column.image)
@@ -92,13 +101,18 @@ def _check_image(column: Column, kind: ColumnType, role: ColumnRole, path: str) 
         raise InvalidArgument(Reason.CAST_FAILED, message, field=f"{path}.cast", column=column.name)
     if role is ColumnRole.TARGET:
         message = f"column '{column.name}' holds images, which no model predicts: give it the role INPUT or IGNORED"
-        field = path if path == "view.default_role" else f"{path}.role"
-        raise InvalidArgument(Reason.INVALID_FIELD, message, field=field, column=column.name)
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field=_role_field(path), column=column.name)
+
+
+def _role_field(path: str) -> str:
+    return path if path == DEFAULT_ROLE_FIELD else f"{path}.role"
 
 
 def _default_policy(kind: ColumnType, role: ColumnRole) -> MissingPolicy:
     if role is ColumnRole.TARGET or kind is ColumnType.IMAGE:
         return MissingPolicy.DROP_ROW
+    if role is ColumnRole.WEIGHT:
+        return MissingPolicy.FAIL
     if kind.is_numeric:
         return MissingPolicy.FILL_MEDIAN
     return MissingPolicy.KEEP if kind.is_string else MissingPolicy.FILL_MOST_FREQUENT
@@ -143,6 +157,11 @@ def _check_roles(planned: list[PlannedColumn]) -> None:
     if ColumnRole.INPUT not in roles:
         message = "the view marks no input: give the role INPUT to a column that the model may see"
         raise InvalidArgument(Reason.ROLE_MISSING, message, field="view.columns")
+    weights = [each for each in planned if each.column.role is ColumnRole.WEIGHT]
+    if len(weights) > 1:
+        first, second = (each.column.source_column for each in weights[:2])
+        message = f"columns '{first}' and '{second}' both have the role WEIGHT: a row has one weight, so choose one"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field=weights[1].role_field, column=second)
 
 
 def finished_column(planned: PlannedColumn, fill: str | None, category_count: int) -> ViewColumn:

@@ -13,6 +13,7 @@ class ColumnRole(StrEnum):
     INPUT = "input"
     TARGET = "target"
     IGNORED = "ignored"
+    WEIGHT = "weight"
 
 
 class MissingPolicy(StrEnum):
@@ -111,7 +112,10 @@ class ViewColumn:
 
 @dataclass(frozen=True)
 class BadCells:
-    """Cells of a column that do not fit its cast: how many, and the first. `field` is the path that asks for it."""
+    """Cells of a column that do not fit its cast or its role: how many, and the first.
+
+    `field` is the path that asks for it.
+    """
 
     column: str
     field: str

@@ -12,6 +12,7 @@ from flare_client.choices import choose
 from flare_client.errors import FlareError, Violation
 
 FILL_VALUE_PREFIX = "fill_value="
+ROLES = "targets, inputs, drop and weight"
 
 
 def dataset_view(
@@ -19,6 +20,7 @@ def dataset_view(
     *,
     inputs: Sequence[str] | None = None,
     drop: Sequence[str] = (),
+    weight: str | None = None,
     rename: Mapping[str, str] | None = None,
     cast: Mapping[str, str] | None = None,
     missing: Mapping[str, str] | None = None,
@@ -26,8 +28,8 @@ def dataset_view(
 ) -> pb.DatasetView:
     """The columns of a view, without its split.
 
-    `inputs` None takes every column that is neither a target nor dropped. `missing` maps a column to `drop_row`,
-    `fill_mean`, `fill_median`, `fill_most_frequent`, `keep`, `fail` or `fill_value=VALUE`.
+    `inputs` None takes every column that has no other role. `weight` says how much each row counts. `missing` maps a
+    column to `drop_row`, `fill_mean`, `fill_median`, `fill_most_frequent`, `keep`, `fail` or `fill_value=VALUE`.
 
     Raises:
         FlareError: A column has two roles, or a type or policy is not known.
@@ -37,10 +39,11 @@ def dataset_view(
         (targets, pb.COLUMN_ROLE_TARGET),
         (inputs or (), pb.COLUMN_ROLE_INPUT),
         (drop, pb.COLUMN_ROLE_IGNORED),
+        (() if weight is None else (weight,), pb.COLUMN_ROLE_WEIGHT),
     ):
         for name in names:
             if roles.setdefault(name, role) != role:
-                raise _refused(f"column {name!r} can have one role only: name it once among targets, inputs and drop")
+                raise _refused(f"column {name!r} can have one role only: name it once among {ROLES}")
     view = pb.DatasetView(
         display_name=display_name,
         default_role=pb.COLUMN_ROLE_INPUT if inputs is None else pb.COLUMN_ROLE_IGNORED,

@@ -138,6 +138,36 @@ async def test_both_layouts_hold_every_value_of_every_type(ann: Caller) -> None:
         assert features.schema.field(name).equals(columns.schema.field(name), check_metadata=True)
 
 
+async def test_weights_are_streamed_beside_the_features_and_bad_ones_are_named(ann: Caller) -> None:
+    rows = [(at, at % 5 / 2, at % 2) for at in range(40)]
+    text = "x,w,y\n" + "".join(f"{x},{w},{y}\n" for x, w, y in rows)
+    columns = [
+        view_pb.ColumnSelection(column="w", role=view_pb.COLUMN_ROLE_WEIGHT),
+        view_pb.ColumnSelection(column="y", role=view_pb.COLUMN_ROLE_TARGET),
+    ]
+    described = view_pb.DatasetView(columns=columns, split=view_pb.Split(train_fraction=1))
+    view = await ann.viewed(await ann.uploaded(text), described)
+    assert list(view.columns) == columns
+    assert [(each.name, each.role, each.missing) for each in view.resolved_columns][1] == (
+        "w",
+        view_pb.COLUMN_ROLE_WEIGHT,
+        view_pb.MISSING_POLICY_FAIL,
+    )
+    header, batches = await streamed(ann, view.name, layout=pb.VIEW_LAYOUT_FEATURES)
+    table = table_of(header, batches)
+    assert list(header.feature_columns) == ["x"]
+    assert table.schema.names == ["features", "w", "y"]
+    assert table["w"].to_pylist() == [w for _, w, _ in rows]
+
+    worse = await ann.uploaded(text.replace("\n7,1.0,", "\n7,-1.0,"))
+    checked = await ann.viewed(worse, described, validate_only=True)
+    (bad,) = checked.bad_cells
+    assert (bad.column, bad.field, bad.count) == ("w", "view.columns[0].role", 1)
+    assert [(each.row, each.value) for each in bad.examples] == [(7, "-1")]
+    refusal = await ann.refused("CreateDatasetView", pb.CreateDatasetViewRequest(parent=worse.name, view=described))
+    assert (refusal.code, refusal.reason, refusal.fields) == (INVALID, "WEIGHTS_INVALID", ("view.columns[0].role",))
+
+
 @pytest.mark.parametrize("layout", [pb.VIEW_LAYOUT_COLUMNS, pb.VIEW_LAYOUT_FEATURES])
 async def test_a_stream_that_was_cut_goes_on_at_any_batch(ann: Caller, layout: "pb.ViewLayout.ValueType") -> None:
     flags = [f"f{at}" for at in range(20)]  # as booleans they are small, as features they are not

@@ -38,8 +38,17 @@ def test_named_inputs_leave_the_other_columns_out() -> None:
 
 
 def test_a_column_has_one_role() -> None:
-    with pytest.raises(FlareError, match="'y' can have one role only"):
-        dataset_view(["y"], drop=["y"])
+    for roles in ({"drop": ["y"]}, {"weight": "y"}):
+        with pytest.raises(FlareError, match="'y' can have one role only"):
+            dataset_view(["y"], **roles)
+
+
+def test_a_column_of_weights_has_their_role() -> None:
+    view = dataset_view(["y"], weight="n")
+    assert [(c.column, c.role) for c in view.columns] == [
+        ("y", dataset_view_pb2.COLUMN_ROLE_TARGET),
+        ("n", dataset_view_pb2.COLUMN_ROLE_WEIGHT),
+    ]
 
 
 def test_a_word_that_is_no_choice_is_refused_with_the_choices() -> None:

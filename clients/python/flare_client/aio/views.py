@@ -31,6 +31,7 @@ class Views:
         *,
         inputs: Sequence[str] | None = None,
         drop: Sequence[str] = (),
+        weight: str | None = None,
         rename: Mapping[str, str] | None = None,
         cast: Mapping[str, str] | None = None,
         missing: Mapping[str, str] | None = None,
@@ -46,9 +47,10 @@ class Views:
     ) -> dataset_view_pb2.DatasetView:
         """Makes a view; all rows are computed at once, so that what can't work is told now.
 
-        Columns go by their names in the data set. Every column that is neither a target nor dropped goes in, unless
-        `inputs` names those that do. `cast` maps to `integer`, `float`, `boolean`, `datetime`, `categorical` or `text`,
-        `missing` to `drop_row`, `fill_mean`, `fill_median`, `fill_most_frequent`, `fill_value=VALUE`, `keep` or `fail`.
+        Columns go by their names in the data set. Every column that has no other role goes in, unless `inputs` names
+        those that do; `weight` says how much each row counts in training. `cast` maps to `integer`, `float`, `boolean`,
+        `datetime`, `categorical` or `text`, `missing` to `drop_row`, `fill_mean`, `fill_median`, `fill_most_frequent`,
+        `fill_value=VALUE`, `keep` or `fail`.
         `split` are the shares of training, validation and test (0.7, 0.15, 0.15 unless given), by chance from `seed`,
         or by at most one of `stratify`, `group`, `time` and `split_column`, which name a column.
 
@@ -60,6 +62,7 @@ class Views:
             targets,
             inputs=inputs,
             drop=drop,
+            weight=weight,
             rename=rename,
             cast=cast,
             missing=missing,

@@ -28,6 +28,9 @@ def create(
         list[str] | None, typer.Option("--input", help="column that goes in; all that are left if never given")
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(help="column to leave out")] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="says how much each row counts in training")
+    ] = None,
     rename: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW", help="another name for a column")] = None,
     cast: Annotated[
         list[str] | None,
@@ -60,6 +63,7 @@ def create(
             target,
             inputs=input_,
             drop=drop or (),
+            weight=weight,
             rename=pairs("--rename", rename or ()),
             cast=pairs("--cast", cast or ()),
             missing=pairs("--missing", missing or ()),
@@ -130,21 +134,26 @@ def describe(
         )
 
 
+def _named(view: dataset_view_pb2.DatasetView, role: dataset_view_pb2.ColumnRole.ValueType) -> list[str]:
+    return [column.name for column in view.resolved_columns if column.role == role]
+
+
 def _targets(view: dataset_view_pb2.DatasetView) -> list[str]:
-    return [column.name for column in view.resolved_columns if column.role == dataset_view_pb2.COLUMN_ROLE_TARGET]
+    return _named(view, dataset_view_pb2.COLUMN_ROLE_TARGET)
 
 
 def _print_view(view: dataset_view_pb2.DatasetView, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         print_json(view)
         return
-    counts, targets = view.row_counts, _targets(view)
+    counts = view.row_counts
     print_fields(
         [
             ("view", view.name),
             ("title", view.display_name),
-            ("inputs", len(view.resolved_columns) - len(targets)),
-            ("targets", ", ".join(targets)),
+            ("inputs", len(_named(view, dataset_view_pb2.COLUMN_ROLE_INPUT))),
+            ("targets", ", ".join(_targets(view))),
+            ("weight", ", ".join(_named(view, dataset_view_pb2.COLUMN_ROLE_WEIGHT))),
             ("rows", f"{counts.train:,} train, {counts.validation:,} validation, {counts.test:,} test"),
             ("rows left out", f"{view.dropped_row_count:,}" if view.dropped_row_count else ""),
             ("from", origin_text(view.origin)),

@@ -130,6 +130,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: images have more pixels than this server takes."""
     ERROR_REASON_UPLOAD_TAKEN_OVER: _ErrorReason.ValueType  # 229
     """ABORTED: another stream sends the bytes of this upload by now; read where it is before sending more."""
+    ERROR_REASON_WEIGHTS_INVALID: _ErrorReason.ValueType  # 230
+    """INVALID_ARGUMENT: weights of rows are negative or not finite, or 0 in all training rows; the message counts them and
+    shows the first.
+    """
     ERROR_REASON_SHAPE_MISMATCH: _ErrorReason.ValueType  # 300
     """INVALID_ARGUMENT: shapes do not fit; the message names the layer or node with both shapes."""
     ERROR_REASON_GRAPH_INVALID: _ErrorReason.ValueType  # 301
@@ -279,6 +283,10 @@ ERROR_REASON_IMAGE_TOO_LARGE: ErrorReason.ValueType  # 228
 """RESOURCE_EXHAUSTED: images have more pixels than this server takes."""
 ERROR_REASON_UPLOAD_TAKEN_OVER: ErrorReason.ValueType  # 229
 """ABORTED: another stream sends the bytes of this upload by now; read where it is before sending more."""
+ERROR_REASON_WEIGHTS_INVALID: ErrorReason.ValueType  # 230
+"""INVALID_ARGUMENT: weights of rows are negative or not finite, or 0 in all training rows; the message counts them and
+shows the first.
+"""
 ERROR_REASON_SHAPE_MISMATCH: ErrorReason.ValueType  # 300
 """INVALID_ARGUMENT: shapes do not fit; the message names the layer or node with both shapes."""
 ERROR_REASON_GRAPH_INVALID: ErrorReason.ValueType  # 301

@@ -37,7 +37,10 @@ class _ColumnRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnRole
     COLUMN_ROLE_IGNORED: _ColumnRole.ValueType  # 3
     """Nobody sees it; it can still decide the split."""
     COLUMN_ROLE_WEIGHT: _ColumnRole.ValueType  # 4
-    """How much the row counts in training: a number, at least 0. One column at most; the model does not see it."""
+    """How much the row counts in training: a finite number, at least 0, and not 0 in all training rows. A row of weight 2
+    counts as two rows do, one of weight 0 not at all. One column at most; the model does not see it, and a prediction
+    needs none.
+    """
 
 class ColumnRole(_ColumnRole, metaclass=_ColumnRoleEnumTypeWrapper):
     """What a column is for."""
@@ -51,7 +54,10 @@ COLUMN_ROLE_TARGET: ColumnRole.ValueType  # 2
 COLUMN_ROLE_IGNORED: ColumnRole.ValueType  # 3
 """Nobody sees it; it can still decide the split."""
 COLUMN_ROLE_WEIGHT: ColumnRole.ValueType  # 4
-"""How much the row counts in training: a number, at least 0. One column at most; the model does not see it."""
+"""How much the row counts in training: a finite number, at least 0, and not 0 in all training rows. A row of weight 2
+counts as two rows do, one of weight 0 not at all. One column at most; the model does not see it, and a prediction
+needs none.
+"""
 Global___ColumnRole: _TypeAlias = ColumnRole  # noqa: Y015
 
 class _MissingPolicy:
@@ -62,7 +68,7 @@ class _MissingPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Missing
     DESCRIPTOR: _descriptor.EnumDescriptor
     MISSING_POLICY_UNSPECIFIED: _MissingPolicy.ValueType  # 0
     """FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-    DROP_ROW for images and targets.
+    DROP_ROW for images and targets, FAIL for weights.
     """
     MISSING_POLICY_DROP_ROW: _MissingPolicy.ValueType  # 1
     """Leave the row out."""
@@ -84,7 +90,7 @@ class MissingPolicy(_MissingPolicy, metaclass=_MissingPolicyEnumTypeWrapper):
 
 MISSING_POLICY_UNSPECIFIED: MissingPolicy.ValueType  # 0
 """FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-DROP_ROW for images and targets.
+DROP_ROW for images and targets, FAIL for weights.
 """
 MISSING_POLICY_DROP_ROW: MissingPolicy.ValueType  # 1
 """Leave the row out."""
@@ -176,7 +182,7 @@ class DatasetView(_message.Message):
 
     @_builtins.property
     def resolved_columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___ViewColumn]:
-        """The columns of the view as its rows have them: inputs and targets, in the data set's order."""
+        """The columns of the view as its rows have them: inputs, targets and weights, in the data set's order."""
 
     @_builtins.property
     def row_counts(self) -> Global___SplitRowCounts:
@@ -196,8 +202,8 @@ class DatasetView(_message.Message):
 
     @_builtins.property
     def bad_cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadCells]:
-        """What was found with `validate_only`: cells that do not fit their column's cast, column by column. A view that is
-        kept has none, since they are an error without `validate_only`.
+        """What was found with `validate_only`: cells that do not fit their column's cast, and weights that are none, column by
+        column. A view that is kept has none, since they are an error without `validate_only`.
         """
 
     def __init__(
@@ -228,7 +234,7 @@ Global___DatasetView: _TypeAlias = DatasetView  # noqa: Y015
 
 @_typing.final
 class BadCells(_message.Message):
-    """Cells that do not fit their column's cast."""
+    """Cells that do not fit their column's cast; or, of a column of weights, that are negative or not finite."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -240,9 +246,9 @@ class BadCells(_message.Message):
     column: _builtins.str
     """The column in the data set."""
     field: _builtins.str
-    """The path of the field that asks for the cast, such as `view.columns[2].cast`."""
+    """The path of the field that asks for the cast, such as `view.columns[2].cast`; for weights that of the role."""
     type: _dataset_pb2.ColumnType.ValueType
-    """The type that they do not fit."""
+    """The type that they do not fit; for weights the column's own."""
     count: _builtins.int
     """How many there are."""
     @_builtins.property
@@ -327,7 +333,7 @@ class ViewColumn(_message.Message):
     source_column: _builtins.str
     """Its column in the data set."""
     role: Global___ColumnRole.ValueType
-    """INPUT or TARGET."""
+    """INPUT, TARGET or WEIGHT."""
     type: _dataset_pb2.ColumnType.ValueType
     """Its type in the view."""
     missing: Global___MissingPolicy.ValueType

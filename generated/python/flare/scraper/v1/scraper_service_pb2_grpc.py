@@ -340,7 +340,7 @@ class ScraperServiceServicer(object):
     def CreateDatasetView(self, request, context):
         """Makes a view of a data set: computes every row of it, so that what can't work is told now.
         Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-        VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+        VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

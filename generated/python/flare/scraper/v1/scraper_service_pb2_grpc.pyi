@@ -121,7 +121,7 @@ class ScraperServiceStub:
     CreateDatasetView: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateDatasetViewRequest, _dataset_view_pb2.DatasetView]
     """Makes a view of a data set: computes every row of it, so that what can't work is told now.
     Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-    VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+    VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
     """
     GetDatasetView: _grpc.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetViewRequest, _dataset_view_pb2.DatasetView]
     """Returns a view."""
@@ -221,7 +221,7 @@ class ScraperServiceAsyncStub(ScraperServiceStub):
     CreateDatasetView: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.CreateDatasetViewRequest, _dataset_view_pb2.DatasetView]  # type: ignore[assignment]
     """Makes a view of a data set: computes every row of it, so that what can't work is told now.
     Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-    VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+    VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
     """
     GetDatasetView: _aio.UnaryUnaryMultiCallable[_scraper_service_pb2.GetDatasetViewRequest, _dataset_view_pb2.DatasetView]  # type: ignore[assignment]
     """Returns a view."""
@@ -444,7 +444,7 @@ class ScraperServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dataset_view_pb2.DatasetView, _abc.Awaitable[_dataset_view_pb2.DatasetView]]:
         """Makes a view of a data set: computes every row of it, so that what can't work is told now.
         Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-        VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+        VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
         """
 
     @_abc_1.abstractmethod

@@ -35,7 +35,9 @@ const (
 	ColumnRole_COLUMN_ROLE_TARGET ColumnRole = 2
 	// Nobody sees it; it can still decide the split.
 	ColumnRole_COLUMN_ROLE_IGNORED ColumnRole = 3
-	// How much the row counts in training: a number, at least 0. One column at most; the model does not see it.
+	// How much the row counts in training: a finite number, at least 0, and not 0 in all training rows. A row of weight 2
+	// counts as two rows do, one of weight 0 not at all. One column at most; the model does not see it, and a prediction
+	// needs none.
 	ColumnRole_COLUMN_ROLE_WEIGHT ColumnRole = 4
 )
 
@@ -89,7 +91,7 @@ type MissingPolicy int32
 
 const (
 	// FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-	// DROP_ROW for images and targets.
+	// DROP_ROW for images and targets, FAIL for weights.
 	MissingPolicy_MISSING_POLICY_UNSPECIFIED MissingPolicy = 0
 	// Leave the row out.
 	MissingPolicy_MISSING_POLICY_DROP_ROW MissingPolicy = 1
@@ -232,7 +234,7 @@ type DatasetView struct {
 	DefaultRole ColumnRole `protobuf:"varint,4,opt,name=default_role,json=defaultRole,proto3,enum=flare.scraper.v1.ColumnRole" json:"default_role,omitempty"`
 	// Which rows train, validate and test.
 	Split *Split `protobuf:"bytes,5,opt,name=split,proto3" json:"split,omitempty"`
-	// The columns of the view as its rows have them: inputs and targets, in the data set's order.
+	// The columns of the view as its rows have them: inputs, targets and weights, in the data set's order.
 	ResolvedColumns []*ViewColumn `protobuf:"bytes,6,rep,name=resolved_columns,json=resolvedColumns,proto3" json:"resolved_columns,omitempty"`
 	// How many rows each part has.
 	RowCounts *SplitRowCounts `protobuf:"bytes,7,opt,name=row_counts,json=rowCounts,proto3" json:"row_counts,omitempty"`
@@ -249,8 +251,8 @@ type DatasetView struct {
 	Warnings []*DatasetWarning `protobuf:"bytes,12,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Where the rows of its data set came from, down to the version at the source.
 	Origin *DatasetOrigin `protobuf:"bytes,13,opt,name=origin,proto3" json:"origin,omitempty"`
-	// What was found with `validate_only`: cells that do not fit their column's cast, column by column. A view that is
-	// kept has none, since they are an error without `validate_only`.
+	// What was found with `validate_only`: cells that do not fit their column's cast, and weights that are none, column by
+	// column. A view that is kept has none, since they are an error without `validate_only`.
 	BadCells []*BadCells `protobuf:"bytes,14,rep,name=bad_cells,json=badCells,proto3" json:"bad_cells,omitempty"`
 }
 
@@ -384,7 +386,7 @@ func (x *DatasetView) GetBadCells() []*BadCells {
 	return nil
 }
 
-// Cells that do not fit their column's cast.
+// Cells that do not fit their column's cast; or, of a column of weights, that are negative or not finite.
 type BadCells struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -392,9 +394,9 @@ type BadCells struct {
 
 	// The column in the data set.
 	Column string `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
-	// The path of the field that asks for the cast, such as `view.columns[2].cast`.
+	// The path of the field that asks for the cast, such as `view.columns[2].cast`; for weights that of the role.
 	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
-	// The type that they do not fit.
+	// The type that they do not fit; for weights the column's own.
 	Type ColumnType `protobuf:"varint,3,opt,name=type,proto3,enum=flare.scraper.v1.ColumnType" json:"type,omitempty"`
 	// How many there are.
 	Count int64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
@@ -573,7 +575,7 @@ type ViewColumn struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Its column in the data set.
 	SourceColumn string `protobuf:"bytes,2,opt,name=source_column,json=sourceColumn,proto3" json:"source_column,omitempty"`
-	// INPUT or TARGET.
+	// INPUT, TARGET or WEIGHT.
 	Role ColumnRole `protobuf:"varint,3,opt,name=role,proto3,enum=flare.scraper.v1.ColumnRole" json:"role,omitempty"`
 	// Its type in the view.
 	Type ColumnType `protobuf:"varint,4,opt,name=type,proto3,enum=flare.scraper.v1.ColumnType" json:"type,omitempty"`

@@ -85,7 +85,7 @@ type ScraperServiceClient interface {
 	PreviewDataset(ctx context.Context, in *PreviewDatasetRequest, opts ...grpc.CallOption) (*PreviewDatasetResponse, error)
 	// Makes a view of a data set: computes every row of it, so that what can't work is told now.
 	// Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-	// VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+	// VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
 	CreateDatasetView(ctx context.Context, in *CreateDatasetViewRequest, opts ...grpc.CallOption) (*DatasetView, error)
 	// Returns a view.
 	GetDatasetView(ctx context.Context, in *GetDatasetViewRequest, opts ...grpc.CallOption) (*DatasetView, error)
@@ -498,7 +498,7 @@ type ScraperServiceServer interface {
 	PreviewDataset(context.Context, *PreviewDatasetRequest) (*PreviewDatasetResponse, error)
 	// Makes a view of a data set: computes every row of it, so that what can't work is told now.
 	// Returns INVALID_ARGUMENT with COLUMN_NOT_FOUND, COLUMN_DUPLICATE, CAST_FAILED, ROLE_MISSING, TARGET_ALL_MISSING,
-	// VALUES_MISSING, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
+	// VALUES_MISSING, WEIGHTS_INVALID, SPLIT_EMPTY or SPLIT_INVALID; the field violation names the field of the view.
 	CreateDatasetView(context.Context, *CreateDatasetViewRequest) (*DatasetView, error)
 	// Returns a view.
 	GetDatasetView(context.Context, *GetDatasetViewRequest) (*DatasetView, error)

@@ -63,7 +63,7 @@ export type DatasetView = Message<"flare.scraper.v1.DatasetView"> & {
   split?: Split | undefined;
 
   /**
-   * The columns of the view as its rows have them: inputs and targets, in the data set's order.
+   * The columns of the view as its rows have them: inputs, targets and weights, in the data set's order.
    *
    * @generated from field: repeated flare.scraper.v1.ViewColumn resolved_columns = 6;
    */
@@ -120,8 +120,8 @@ export type DatasetView = Message<"flare.scraper.v1.DatasetView"> & {
   origin?: DatasetOrigin | undefined;
 
   /**
-   * What was found with `validate_only`: cells that do not fit their column's cast, column by column. A view that is
-   * kept has none, since they are an error without `validate_only`.
+   * What was found with `validate_only`: cells that do not fit their column's cast, and weights that are none, column by
+   * column. A view that is kept has none, since they are an error without `validate_only`.
    *
    * @generated from field: repeated flare.scraper.v1.BadCells bad_cells = 14;
    */
@@ -136,7 +136,7 @@ export const DatasetViewSchema: GenMessage<DatasetView> = /*@__PURE__*/
   messageDesc(file_flare_scraper_v1_dataset_view, 0);
 
 /**
- * Cells that do not fit their column's cast.
+ * Cells that do not fit their column's cast; or, of a column of weights, that are negative or not finite.
  *
  * @generated from message flare.scraper.v1.BadCells
  */
@@ -149,14 +149,14 @@ export type BadCells = Message<"flare.scraper.v1.BadCells"> & {
   column: string;
 
   /**
-   * The path of the field that asks for the cast, such as `view.columns[2].cast`.
+   * The path of the field that asks for the cast, such as `view.columns[2].cast`; for weights that of the role.
    *
    * @generated from field: string field = 2;
    */
   field: string;
 
   /**
-   * The type that they do not fit.
+   * The type that they do not fit; for weights the column's own.
    *
    * @generated from field: flare.scraper.v1.ColumnType type = 3;
    */
@@ -261,7 +261,7 @@ export type ViewColumn = Message<"flare.scraper.v1.ViewColumn"> & {
   sourceColumn: string;
 
   /**
-   * INPUT or TARGET.
+   * INPUT, TARGET or WEIGHT.
    *
    * @generated from field: flare.scraper.v1.ColumnRole role = 3;
    */
@@ -590,7 +590,9 @@ export enum ColumnRole {
   IGNORED = 3,
 
   /**
-   * How much the row counts in training: a number, at least 0. One column at most; the model does not see it.
+   * How much the row counts in training: a finite number, at least 0, and not 0 in all training rows. A row of weight 2
+   * counts as two rows do, one of weight 0 not at all. One column at most; the model does not see it, and a prediction
+   * needs none.
    *
    * @generated from enum value: COLUMN_ROLE_WEIGHT = 4;
    */
@@ -611,7 +613,7 @@ export const ColumnRoleSchema: GenEnum<ColumnRole> = /*@__PURE__*/
 export enum MissingPolicy {
   /**
    * FILL_MEDIAN for numeric inputs, FILL_MOST_FREQUENT for boolean and time inputs, KEEP for other inputs,
-   * DROP_ROW for images and targets.
+   * DROP_ROW for images and targets, FAIL for weights.
    *
    * @generated from enum value: MISSING_POLICY_UNSPECIFIED = 0;
    */
