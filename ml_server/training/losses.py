@@ -14,12 +14,16 @@ from servicekit.errors import InvalidArgument, Reason
 
 @dataclass(frozen=True)
 class TargetLoss:
-    """What is minimised for one target. `class_weights` (C,) is None where all classes count alike."""
+    """What is minimised for one target. `class_weights` (C,) is None where all classes count alike.
+
+    `mean_weight` is what a training row counts on average, by its own weight and its class's.
+    """
 
     target: FittedTarget
     regression: RegressionLoss
     classification: ClassificationLoss
     class_weights: Tensor | None = None
+    mean_weight: float = 1.0
 
     def __call__(self, outputs: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
         """The mean loss, a scalar, of outputs (N, target.width) against truth (N,), rows counted by `weights` (N,).
@@ -30,25 +34,30 @@ class TargetLoss:
             return fast
         losses, counted = self._by_row(outputs, truth)
         if weights is not None:
-            counted = counted * weights
-        return (losses * counted).sum() / counted.sum()
+            losses, counted = losses * weights, counted * weights
+        return losses.sum() / counted.sum()
+
+    def of_batch(self, outputs: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of a batch of training rows: over all batches of an epoch, its mean is that of all training rows.
+
+        So it is divided by what as many rows weigh on average. Divided by the weight of the batch itself, as
+        `__call__` does, a row would count the less the heavier it is, and in a batch of one row no weight would count.
+        """
+        if weights is None:
+            return self(outputs, truth)
+        losses, _ = self._by_row(outputs, truth)
+        return (losses * weights).sum() / (len(truth) * self.mean_weight)
 
     def _mean(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
         """The mean where PyTorch computes it in one kernel."""
         if self.target.task is Task.REGRESSION:
             return _regression(self.regression, outputs[:, 0], truth, "mean")
         if isinstance(self.classification, plans.CrossEntropy):
-            return functional.cross_entropy(
-                outputs,
-                truth,
-                self.class_weights,
-                ignore_index=UNSEEN,
-                label_smoothing=self.classification.label_smoothing,
-            )
+            return self._cross_entropy(self.classification, outputs, truth, "mean")
         return None
 
     def _by_row(self, outputs: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of each row (N,), and how much it counts."""
+        """The loss of each row (N,) times its class's weight, and that weight; 0 for unseen classes."""
         if self.target.task is Task.REGRESSION:
             return _regression(self.regression, outputs[:, 0], truth, "none"), torch.ones_like(truth)
         seen = truth != UNSEEN
@@ -56,13 +65,28 @@ class TargetLoss:
         counted = seen.to(outputs.dtype)
         if self.class_weights is not None:
             counted = counted * self.class_weights[known]
-        return _classification(self.classification, outputs, known), counted
+        if isinstance(self.classification, plans.CrossEntropy):
+            return self._cross_entropy(self.classification, outputs, truth, "none"), counted
+        return _classification(self.classification, outputs, known) * counted, counted
+
+    def _cross_entropy(self, loss: plans.CrossEntropy, outputs: Tensor, truth: Tensor, reduction: str) -> Tensor:
+        """PyTorch's, which weighs what smoothing gives to other classes by their own weights."""
+        return functional.cross_entropy(
+            outputs,
+            truth,
+            self.class_weights,
+            ignore_index=UNSEEN,
+            reduction=reduction,
+            label_smoothing=loss.label_smoothing,
+        )
 
 
 def target_losses(
-    plan: TrainingPlan, targets: tuple[FittedTarget, ...], truths: tuple[Tensor, ...]
+    plan: TrainingPlan, targets: tuple[FittedTarget, ...], truths: tuple[Tensor, ...], weights: Tensor | None = None
 ) -> list[TargetLoss]:
     """The loss of each target. `truths` are the training rows' (N,), from which balanced weights are counted.
+
+    `weights` (N,) say how much each of these rows counts; None if all count alike.
 
     Raises:
         InvalidArgument: INVALID_FIELD, naming the field of the plan that does not suit the targets.
@@ -78,8 +102,9 @@ def target_losses(
                 f"target '{target.name}' has {len(target.classes)} classes, and binary_cross_entropy is for two: take "
                 "cross_entropy or focal",
             )
-        weights = _class_weights(plan.class_weights, target, truth, is_only=len(targets) == 1)
-        losses.append(TargetLoss(target, plan.regression_loss, plan.classification_loss, weights))
+        by_class = _class_weights(plan.class_weights, target, truth, weights, is_only=len(targets) == 1)
+        mean = _mean_weight(by_class, truth, weights)
+        losses.append(TargetLoss(target, plan.regression_loss, plan.classification_loss, by_class, mean))
     return losses
 
 
@@ -93,10 +118,8 @@ def _regression(loss: RegressionLoss, outputs: Tensor, truth: Tensor, reduction:
             return functional.huber_loss(outputs, truth, reduction=reduction, delta=delta)
 
 
-def _classification(loss: ClassificationLoss, outputs: Tensor, truth: Tensor) -> Tensor:
+def _classification(loss: plans.BinaryCrossEntropy | plans.Focal, outputs: Tensor, truth: Tensor) -> Tensor:
     match loss:
-        case plans.CrossEntropy(label_smoothing=smoothing):
-            return functional.cross_entropy(outputs, truth, reduction="none", label_smoothing=smoothing)
         case plans.BinaryCrossEntropy():
             logit = outputs[:, 1] - outputs[:, 0]
             return functional.binary_cross_entropy_with_logits(logit, truth.to(logit.dtype), reduction="none")
@@ -107,12 +130,16 @@ def _classification(loss: ClassificationLoss, outputs: Tensor, truth: Tensor) ->
             return missed.clamp(min=1e-7) ** gamma * entropy
 
 
-def _class_weights(wanted: ClassWeights, target: FittedTarget, truth: Tensor, *, is_only: bool) -> Tensor | None:
+def _class_weights(
+    wanted: ClassWeights, target: FittedTarget, truth: Tensor, weights: Tensor | None, *, is_only: bool
+) -> Tensor | None:
     if target.task is Task.REGRESSION:
         return None
     if wanted.balanced:
-        counts = torch.bincount(truth[truth != UNSEEN], minlength=len(target.classes)).double()
-        return (counts.sum() / (len(counts) * counts.clamp(min=1))).float()
+        seen = truth != UNSEEN
+        each = torch.ones_like(truth, dtype=torch.float64) if weights is None else weights.double()
+        counts = torch.bincount(truth[seen], each[seen], minlength=len(target.classes))
+        return torch.where(counts > 0, counts.sum() / (len(counts) * counts), 1.0).float()
     given = {
         each.class_label: each.weight
         for each in wanted.weights
@@ -121,6 +148,13 @@ def _class_weights(wanted: ClassWeights, target: FittedTarget, truth: Tensor, *,
     if not given:
         return None
     return torch.tensor([given.get(label, 1.0) for label in target.classes])
+
+
+def _mean_weight(by_class: Tensor | None, truth: Tensor, weights: Tensor | None) -> float:
+    """What a training row counts on average; 1 without weights of rows, where no batch is divided by it."""
+    if weights is None:
+        return 1.0
+    return (weights if by_class is None else weights * by_class[truth]).double().mean().item()
 
 
 def _check_weights(wanted: ClassWeights, targets: tuple[FittedTarget, ...]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ml_server.features.targets import UNSEEN, FittedTargets, Task
+from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
 from ml_server.training.losses import TargetLoss, target_losses
 from ml_server.training.metrics import UNKNOWN, Quality, measure
 from ml_server.training.plans import TrainingPlan
@@ -36,7 +36,7 @@ class Objective:
     @classmethod
     def of(cls, plan: TrainingPlan, targets: FittedTargets, train: Rows) -> "Objective":
         """The objective of a plan for these training rows. Raises InvalidArgument as `target_losses`."""
-        return cls(targets, target_losses(plan, targets.targets, train.targets))
+        return cls(targets, target_losses(plan, targets.targets, train.targets, train.weights))
 
     def to(self, device: torch.device) -> "Objective":
         """The same with its class weights on a device."""
@@ -47,11 +47,11 @@ class Objective:
         return Objective(self._targets, moved)
 
     def loss(self, outputs: Tensor, batch: Rows) -> Tensor:
-        """The loss, a scalar, of outputs (N, targets.outputs), averaged over the rows of the batch."""
+        """The loss, a scalar, of outputs (N, targets.outputs), averaged over the rows of a batch of training rows."""
         if len(self._losses) == 1:
-            return self._losses[0](outputs, batch.targets[0], batch.weights)
+            return self._losses[0].of_batch(outputs, batch.targets[0], batch.weights)
         losses = [
-            loss(outputs[:, part], truth, batch.weights)
+            loss.of_batch(outputs[:, part], truth, batch.weights)
             for loss, (_, part), truth in zip(self._losses, self._targets.slices, batch.targets, strict=True)
         ]
         return torch.stack(losses).mean()
@@ -69,8 +69,9 @@ class Objective:
     def evaluation(self, model: nn.Module, rows: Rows) -> Generator[None, None, Measurement]:
         """Loss and quality over all rows, with the model in evaluation mode; its mode is put back.
 
-        It pauses after every few thousand rows, so that its caller can tell of it, or end it. A target whose class
-        training never saw in any of the rows has no loss; None if that is so for all targets.
+        It pauses after every few thousand rows, so that its caller can tell of it, or end it. The loss weighs rows as
+        training does; metrics count all rows alike. A target has no loss if all its rows are of weight 0 or of a class
+        that training never saw; None if that is so for all targets.
         """
         was_training = model.training
         model.eval()
@@ -87,7 +88,13 @@ class Objective:
         losses = [
             loss(outputs[:, part], truth, rows.weights).item()
             for loss, (target, part), truth in zip(self._losses, self._targets.slices, rows.targets, strict=True)
-            if target.task is Task.REGRESSION or bool((truth != UNSEEN).any())
+            if bool(_counts(target, truth, rows.weights).any())
         ]
         loss = sum(losses) / len(losses) if losses else None
         return Measurement(loss, measure(self._targets, outputs, rows.targets))
+
+
+def _counts(target: FittedTarget, truth: Tensor, weights: Tensor | None) -> Tensor:
+    """Which rows have a part in the loss of a target (N,)."""
+    known = torch.ones_like(truth, dtype=torch.bool) if target.task is Task.REGRESSION else truth != UNSEEN
+    return known if weights is None else known & (weights > 0)

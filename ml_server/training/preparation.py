@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ml_server.features.columns import Columns
+from ml_server.features.columns import Columns, ColumnType
 from ml_server.features.encodings import CategoryEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.features.fit import fit
@@ -13,6 +13,7 @@ from ml_server.features.reuse import arranged, known_encodings, known_targets, u
 from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets, some_of
 from ml_server.registry.bundle import read_preprocessing
 from ml_server.training.events import TrainingWarning
+from ml_server.training.row_weights import row_weights, weight_warnings
 from ml_server.training.rows import Rows
 from ml_server.training.task import TrainingTask
 from ml_server.views.part_files import read_part
@@ -41,9 +42,14 @@ def prepare(task: TrainingTask) -> Prepared:
     train = _columns(task, task.files[Part.TRAIN])
     features, targets = _fitted(task, train)
     validation, test = (_columns(task, task.files[part]) for part in (Part.VALIDATION, Part.TEST))
-    parts = [_rows(features, targets, columns) for columns in (train, validation, test)]
-    train_rows, validation_rows, test_rows = parts
-    warnings = (*_category_warnings(task, features, train), *_warnings(targets, validation_rows, test_rows))
+    parts = [_rows(task, features, targets, columns) for columns in (train, validation, test)]
+    all_train_rows, validation_rows, test_rows = parts
+    train_rows = all_train_rows.with_weight()
+    warnings = (
+        *_category_warnings(task, features, train),
+        *weight_warnings(all_train_rows, validation_rows),
+        *_warnings(targets, validation_rows, test_rows),
+    )
     return Prepared(features, targets, train_rows, validation_rows, test_rows, warnings)
 
 
@@ -60,13 +66,16 @@ def _fitted(task: TrainingTask, train: Columns) -> tuple[FittedFeatures, FittedT
 
 def _columns(task: TrainingTask, file: Path) -> Columns:
     types = {column.name: column.type for column in task.inputs} | {column.name: column.type for column in task.targets}
+    if task.weight is not None:
+        types[task.weight] = ColumnType.FLOAT
     return read_part(file, types)
 
 
-def _rows(features: FittedFeatures, targets: FittedTargets, columns: Columns) -> Rows:
+def _rows(task: TrainingTask, features: FittedFeatures, targets: FittedTargets, columns: Columns) -> Rows:
     return Rows(
         torch.from_numpy(features.transform(columns)),
         tuple(torch.from_numpy(target.transform(columns[target.name])) for target in targets.targets),
+        None if task.weight is None else row_weights(columns[task.weight]),
     )
 
 

@@ -41,6 +41,8 @@ class TrainingTask:
     """Epochs whose end is in the job's log; those that only a checkpoint knows are told again."""
     base: Path | None = None
     """The files of the version that training starts from; its weights go before initial ones."""
+    weight: str | None = None
+    """The column that says how much each row counts; None if all count alike."""
 
 
 @dataclass(frozen=True)

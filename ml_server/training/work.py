@@ -207,6 +207,7 @@ class TrainingWork:
             plan=spec.plan,
             inputs=view.inputs,
             targets=view.targets,
+            weight=view.weight,
             files=files,
             initial_weights=weights,
             checkpoints=directory / "checkpoints",

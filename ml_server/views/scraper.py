@@ -88,11 +88,13 @@ class ScraperClient:
 
 def view_of(message: dataset_view_pb2.DatasetView) -> View:
     """The contract's view as a value."""
-    inputs, targets = [], []
+    inputs, targets, weight = [], [], None
     for column in message.resolved_columns:
         column_type = TYPE_OF[column.type]
         if column.role == dataset_view_pb2.COLUMN_ROLE_TARGET:
             targets.append(TargetColumn(column.name, column_type, column.category_count))
+        elif column.role == dataset_view_pb2.COLUMN_ROLE_WEIGHT:
+            weight = column.name
         else:
             inputs.append(
                 InputColumn(
@@ -106,7 +108,7 @@ def view_of(message: dataset_view_pb2.DatasetView) -> View:
             )
     counts = message.row_counts
     rows = {Part.TRAIN: counts.train, Part.VALIDATION: counts.validation, Part.TEST: counts.test}
-    return View(message.name, message.digest, tuple(inputs), tuple(targets), rows)
+    return View(message.name, message.digest, tuple(inputs), tuple(targets), rows, weight)
 
 
 def _named(error: grpc.aio.AioRpcError) -> FlareError:

@@ -20,13 +20,17 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class View:
-    """What a view says of its rows. Equal digests mean equal rows."""
+    """What a view says of its rows. Equal digests mean equal rows.
+
+    `weight` is the column that says how much each row counts; None if all count alike.
+    """
 
     name: str
     digest: str
     inputs: tuple[InputColumn, ...]
     targets: tuple[TargetColumn, ...]
     rows: dict[Part, int]
+    weight: str | None = None
 
     @property
     def total_rows(self) -> int:
