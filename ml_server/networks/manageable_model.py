@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import ValidationError
@@ -33,6 +34,8 @@ class ManageableModel(nn.Module):
         self.config = config
         # "input" is no node's id, so the weights of embeddings never share a name with those of a graph.
         self.input = EmbeddingInput(config.layout) if config.layout.embeddings else None
+        self.still_layers: tuple[nn.Module, ...] = ()
+        """Layers that never train: their running statistics stay as they are."""
 
     @abstractmethod
     def compute(self, features: Tensor) -> Tensor:
@@ -41,14 +44,24 @@ class ManageableModel(nn.Module):
     def forward(self, columns: Tensor) -> Tensor:
         return self.compute(columns if self.input is None else self.input(columns))
 
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for layer in self.still_layers:
+            layer.eval()
+        return self
+
     @property
     def parameter_count(self) -> int:
         """How many numbers training learns."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def user_name(self, name: str) -> str:
+        """The name by which users know a part of the network, of its name in PyTorch."""
+        return name
+
     def weights(self) -> dict[str, Tensor]:
         """The state's own tensors (not copies) under the names that users know them by, for import and export."""
-        return dict(self.state_dict())
+        return {self.user_name(name): tensor for name, tensor in self.state_dict().items()}
 
     def save(self, directory: Path) -> None:
         """Writes `config.json` and `state.pt`, both or neither. Raises AlreadyExists: a version is never rewritten."""

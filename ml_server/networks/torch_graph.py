@@ -63,7 +63,6 @@ class TorchGraph(ManageableModel):
                 del results[reference]
         return results[self.output]
 
-    def weights(self) -> dict[str, Tensor]:
-        """The state as `{node id}.{torch's name}`, such as `lstm.weight_ih_l0`; a parameter node's is `{id}.value`."""
-        prefix = f"nodes.{_NODE_PREFIX}"
-        return {name.removeprefix(prefix): tensor for name, tensor in self.state_dict().items()}
+    def user_name(self, name: str) -> str:
+        """`{node id}.{torch's name}`, such as `lstm.weight_ih_l0`; a parameter node's weight is `{id}.value`."""
+        return name.removeprefix(f"nodes.{_NODE_PREFIX}")

@@ -50,6 +50,7 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         checkpoint_seconds=message.checkpoint_interval.ToNanoseconds() / 1e9 or CHECKPOINT_SECONDS,
         max_attempts=message.max_attempts or 3,
         engine=ENGINE_OF[message.engine],
+        frozen_blocks=tuple(message.frozen_blocks),
     )
 
 
@@ -150,6 +151,7 @@ def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
         engine=ENGINE[plan.engine],
         checkpoint_interval=duration_message(plan.checkpoint_seconds),
         max_attempts=plan.max_attempts,
+        frozen_blocks=plan.frozen_blocks,
     )
     for union in (plan.optimizer, plan.schedule, plan.regression_loss, plan.classification_loss):
         member = getattr(message, union.kind)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ml_server.networks.frozen_blocks import freeze, require_learning
 from ml_server.networks.manageable_model import ModelConfig, build_model
 from ml_server.networks.values import Value
 from ml_server.registry.models import Models
@@ -65,8 +66,8 @@ class TrainingJobs:
 
         Raises:
             NotFound: The owner has no such model, view or base version.
-            InvalidArgument: The model does not fit the view, the base version not the model, or the precision not the
-                device.
+            InvalidArgument: The model does not fit the view, the base version not the model, the plan not the network,
+                or the precision not the device.
             FailedPrecondition: DEVICE_UNAVAILABLE.
         """
         spec = await self.check(owner, new)
@@ -81,7 +82,7 @@ class TrainingJobs:
         base, network = await self._base(owner, new.base_version) if new.base_version else (None, None)
         known = network.preprocessing if network else None
         config, _ = await self._rules.fit_to_view(model.specification, view, known)
-        await asyncio.to_thread(_check_network, config, network)
+        await asyncio.to_thread(_check_network, config, new.plan, network)
         device = resolve_device(new.plan.device)
         if new.plan.precision is Precision.FLOAT16 and device.type != "cuda":
             message = (
@@ -104,13 +105,17 @@ class TrainingJobs:
         return base, await asyncio.to_thread(BaseNetwork.read, base.name, files)
 
 
-def _check_network(config: ModelConfig, base: BaseNetwork | None) -> None:
+def _check_network(config: ModelConfig, plan: TrainingPlan, base: BaseNetwork | None) -> None:
     """Raises InvalidArgument if a network can't start as the plan wants it to."""
-    if base is None:
+    if base is None and not plan.frozen_blocks:
         return
     with torch.device("meta"):
         model = build_model(config)
-    base.require_fit(model)
+    if base is not None:
+        base.require_fit(model)
+    if plan.frozen_blocks:
+        freeze(model, plan.frozen_blocks)
+        require_learning(model)
 
 
 async def needed_by(store: JobStore, owner: str, model_id: str, version: int | None = None) -> str:

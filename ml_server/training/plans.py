@@ -201,3 +201,4 @@ class TrainingPlan(Value):
     max_attempts: Annotated[int, Ge(1)] = 3
     engine: EngineName | None = None
     """What is to serve the version; None for the fastest that is right."""
+    frozen_blocks: tuple[str, ...] = ()

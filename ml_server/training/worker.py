@@ -12,6 +12,7 @@ import torchmetrics
 from safetensors.torch import load_file
 
 from ml_server.engines.choice import choose_engine
+from ml_server.networks.frozen_blocks import freeze
 from ml_server.networks.manageable_model import ManageableModel, ModelConfig, build_model
 from ml_server.networks.weights import load_initial_weights
 from ml_server.registry.bundle import ENGINE_FILE, Bundle, weights_digest, write_bundle
@@ -163,6 +164,8 @@ def _fresh_model(task: TrainingTask, prepared: Prepared) -> ManageableModel:
         start_from(model, task.provenance.base_version, task.base)
     elif task.initial_weights is not None:
         load_initial_weights(model, load_file(task.initial_weights))
+    if task.plan.frozen_blocks:
+        freeze(model, task.plan.frozen_blocks)
     return model
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from flare.ml.v1 import model_pb2
 from flare_client import Flare, FlareError, mlp
+from safetensors.numpy import load_file
 
 from tests.services import FlareServices
 
@@ -136,3 +137,22 @@ def test_a_base_version_stays_while_a_training_needs_it(world: World) -> None:
     with pytest.raises(FlareError):
         job.wait()
     flare.models.delete_version(doomed)
+
+
+def test_frozen_blocks_keep_their_weights_and_unknown_ones_are_refused(world: World, tmp_path: Path) -> None:
+    flare = world.flare
+    model = world.model_on(world.view)
+    tuned = flare.train(
+        model, world.view, base_version=world.base.name, frozen_blocks=["layers.0"], epochs=3, device="cpu"
+    ).wait()
+    before, after = (
+        load_file(flare.models.export(version.name, tmp_path / f"{number}.safetensors", format="safetensors"))
+        for number, version in enumerate((world.base, tuned))
+    )
+    moved = [name for name in sorted(after) if not np.array_equal(after[name], before[name])]
+    assert moved == ["layers.2.bias", "layers.2.weight"]
+    with pytest.raises(FlareError, match=r"'layer.0' is no block .* its blocks are 'layers', 'layers.0', 'layers.2'"):
+        flare.train(model, world.view, frozen_blocks=["layer.0"])
+    with pytest.raises(FlareError, match="nothing is left to train") as caught:
+        flare.train(model, world.view, frozen_blocks=["layers"])
+    assert caught.value.violations[0].field == "training_job.plan.frozen_blocks"

@@ -33,7 +33,8 @@ class PlanOptions(TypedDict, total=False):
     `one_cycle`, and those that begin with `plateau_` for `reduce_on_plateau`. `loss` is one loss or several, for
     targets that are numbers (`mse`, `mae`, `huber` with `huber_delta`) and for those that are classes (`cross_entropy`
     with `label_smoothing`, `binary_cross_entropy`, `focal` with `focal_gamma`). `class_weights` is `balanced`, or
-    weights by class, or these by target. Durations are in seconds.
+    weights by class, or these by target. `frozen_blocks` are beginnings of parameters' names, up to a dot.
+    Durations are in seconds.
     """
 
     epochs: int
@@ -72,6 +73,7 @@ class PlanOptions(TypedDict, total=False):
     checkpoint_interval: float
     max_attempts: int
     engine: str
+    frozen_blocks: Sequence[str]
 
 
 _SAME_IN_PLAN = (
@@ -135,6 +137,8 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
             getattr(plan, name).FromNanoseconds(round(float(str(given.pop(name))) * 1e9))
     plan.precision = choose("precision", str(given.pop("precision", "")), pb.Precision)
     plan.engine = choose("engine", str(given.pop("engine", "")), Engine)
+    blocks = given.pop("frozen_blocks", ())
+    plan.frozen_blocks.extend([blocks] if isinstance(blocks, str) else blocks)  # type: ignore[arg-type]
     _set_losses(plan, given)
     if weights := given.pop("class_weights", None):
         plan.class_weights.CopyFrom(_class_weights(weights))

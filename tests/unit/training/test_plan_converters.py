@@ -32,6 +32,7 @@ PLANS = [
         deterministic=True,
         checkpoint_seconds=3.25,
         max_attempts=5,
+        frozen_blocks=("layers.0", "input"),
     ),
     TrainingPlan(
         optimizer=plans.AdamW(weight_decay=0.0),

@@ -7,18 +7,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import ipc
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from ml_server.features.columns import ColumnType
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
+from ml_server.networks.kinds import Normalization
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
 from ml_server.registry.bundle import read_bundle
 from ml_server.training import events as training_events
 from ml_server.training import loop, worker
 from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, TrainingStarted
-from ml_server.training.plans import Adam, EarlyStopping, Sgd, TrainingPlan
+from ml_server.training.plans import Adam, AdamW, EarlyStopping, Sgd, TrainingPlan
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import StopRequested, run
@@ -127,6 +129,37 @@ def test_a_broken_run_resumes_to_the_weights_of_an_unbroken_one(
     assert isinstance(resumed, Finished)
     assert isinstance(unbroken, Finished)
     assert resumed.details.digest == unbroken.details.digest
+
+
+def test_frozen_blocks_keep_every_bit_over_a_break_too(task: TrainingTask, tmp_path: Path) -> None:
+    hidden = MlpSpecification(hidden_units=(32, 16), dropout=0.1, normalization=Normalization.BATCH)
+    specification = ModelSpecification(architecture=hidden)
+    *_, _ = run(replace(task, specification=specification, output=tmp_path / "base"), Stop())
+    before = read_bundle(tmp_path / "base").model.weights()
+    plan = task.plan.model_copy(update={"frozen_blocks": ("layers.0", "layers.1"), "optimizer": AdamW()})
+    tuned = replace(
+        task,
+        specification=specification,
+        plan=plan,
+        base=tmp_path / "base",
+        provenance=replace(task.provenance, base_version="models/m/versions/1"),
+        checkpoints=tmp_path / "tuned-checkpoints",
+    )
+    *_, whole = run(replace(tuned, checkpoints=tmp_path / "whole", output=tmp_path / "whole-out"), Stop())
+    broken = run(tuned, Stop())
+    for message in broken:
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 3 for e in message.events):
+            broken.close()
+            break
+    *_, resumed = run(replace(tuned, logged_epochs=3), Stop())
+    assert isinstance(whole, Finished)
+    assert isinstance(resumed, Finished)
+    assert resumed.details.digest == whole.details.digest
+    assert resumed.details.base_version == "models/m/versions/1"
+    after = read_bundle(tuned.output).model.weights()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert {name.rsplit(".", 1)[0] for name in moved} == {"layers.4", "layers.5", "layers.8"}
+    assert "layers.5.running_mean" in moved
 
 
 def test_epochs_made_again_are_not_told_again(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,9 @@ def train(
     base_version: Annotated[
         str | None, typer.Option(metavar="VERSION", help="start from its weights: iris/versions/3, iris@prod, iris")
     ] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(metavar="BLOCK", help="leave its weights as they are: blocks.0, lstm")
+    ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="higher ones leave the queue first")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
     output: Output = OutputFormat.TEXT,
@@ -86,6 +89,7 @@ def train(
         "seed": seed,
         "device": device,
         "max_attempts": max_attempts,
+        "frozen_blocks": freeze or None,
     }
     plan: PlanOptions = {key: value for key, value in given.items() if value is not None}  # type: ignore[assignment]
     with flare_client.connect() as flare:
