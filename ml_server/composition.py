@@ -1,6 +1,7 @@
 """Builds the ML service from its settings: every object once, each given what it needs."""
 
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -12,13 +13,18 @@ from flare.ml.v1 import (
     training_service_pb2,
     training_service_pb2_grpc,
 )
+from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.predictor import Predictor
+from ml_server.prediction.repository import Repository
+from ml_server.prediction.statistics import Statistics
+from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.models import Models
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.transfer import Transfer
+from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
 from ml_server.rpc.prediction_servicer import PredictionServicer
 from ml_server.rpc.training_servicer import TrainingServicer
@@ -38,6 +44,7 @@ from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.runner import JobRunner
 from servicekit.jobs.sql import SqlJobStore
 from servicekit.jobs.wakeups import Wakeups
+from servicekit.readiness import Readiness
 from servicekit.server import Registration, RpcServer
 from servicekit.tokens import ServiceTokenSource, TokenVerifier
 
@@ -94,22 +101,26 @@ class MlService:
             owner_limit=settings.concurrent_jobs_per_person,
         )
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
-        predictor = Predictor(store, loaded, ImageDecoder(settings.max_image_pixels))
+        versions, statistics = KnownVersions(store), Statistics()
+        predictor = Predictor(versions, loaded, ImageDecoder(settings.max_image_pixels), statistics)
+        repository = Repository(store, versions, artifacts, loaded, statistics)
+        readiness = Readiness(self._database)
         return RpcServer(
             settings,
             _registrations(
                 ModelServicer(store, models, transfer),
                 TrainingServicer(job_store, training_jobs, follower),
                 PredictionServicer(predictor),
+                InferenceServicer(predictor, repository, readiness, version("flare")),
             ),
             self._verifier,
-            [self._verifier, transfer, executor, runner, follower],
+            [self._verifier, transfer, executor, runner, follower, readiness],
             self._registry,
         )
 
 
 def _registrations(
-    models: ModelServicer, training: TrainingServicer, predictions: PredictionServicer
+    models: ModelServicer, training: TrainingServicer, predictions: PredictionServicer, inference: InferenceServicer
 ) -> list[Registration]:
     return [
         Registration(
@@ -123,6 +134,11 @@ def _registrations(
         Registration(
             prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
             partial(prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server, predictions),
+        ),
+        Registration(
+            grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
+            partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, inference),
+            scopes=SCOPES,
         ),
     ]
 

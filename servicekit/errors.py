@@ -24,6 +24,7 @@ class Reason(StrEnum):
     DEPENDENCY_UNAVAILABLE = "DEPENDENCY_UNAVAILABLE"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     JOB_NOT_PAUSED = "JOB_NOT_PAUSED"
+    METHOD_UNSUPPORTED = "METHOD_UNSUPPORTED"
     TOKEN_MISSING = "TOKEN_MISSING"
     TOKEN_INVALID = "TOKEN_INVALID"
     TOKEN_EXPIRED = "TOKEN_EXPIRED"
@@ -196,6 +197,10 @@ class Unavailable(FlareError):
 
 class DataLoss(FlareError):
     """Bytes differ from what they should be."""
+
+
+class Unimplemented(FlareError):
+    """A contract of others has this, and Flare does not."""
 
 
 class Internal(FlareError):

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
 from servicekit.rpc.codecs import Codec, CodecInterceptor
-from servicekit.rpc.methods import method_table
+from servicekit.rpc.methods import Scopes, method_table
 from servicekit.rpc.observation import ObservationInterceptor
 from servicekit.rpc.validation import ValidationInterceptor
 from servicekit.settings import ServerSettings
@@ -36,6 +36,8 @@ class Registration:
     add: Callable[[grpc.aio.Server], None]
     codecs: Mapping[str, Codec] = field(default_factory=dict)
     """By the method's name; the generated code does the others."""
+    scopes: Scopes | None = None
+    """For a contract of others, which can't say it itself: the scope of each method."""
 
 
 class Component(Protocol):
@@ -70,6 +72,7 @@ class RpcServer:
         self._registrations = registrations
         self._components = components
         self._services = [registration.service for registration in registrations]
+        foreign = {each.service.full_name: each.scopes for each in registrations if each.scopes is not None}
         self._validation = ValidationInterceptor()
         codecs = {
             f"/{registration.service.full_name}/{method}": codec
@@ -80,7 +83,7 @@ class RpcServer:
         # looked at before its caller is known.
         self._interceptors: list[grpc.aio.ServerInterceptor] = [
             ObservationInterceptor(registry),
-            AuthorizationInterceptor(verifier, method_table(self._services)),
+            AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
             self._validation,
             CodecInterceptor(codecs),
         ]

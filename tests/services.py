@@ -9,6 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
+
 START_SECONDS = 60
 
 
@@ -34,6 +37,13 @@ class FlareServices:
             "FLARE_USERNAME": self.username,
             "FLARE_PASSWORD": self.password,
         }
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """A call's metadata with a new access token."""
+        login = auth_service_pb2.LoginRequest(username=self.username, password=self.password)
+        with grpc.insecure_channel(self.auth_address) as channel:
+            token = auth_service_pb2_grpc.AuthServiceStub(channel).Login(login).access_token
+        return (("authorization", f"Bearer {token}"),)
 
 
 def start_services(data_dir: Path, *arguments: str) -> FlareServices:

@@ -14,6 +14,8 @@ class TorchEngine:
 
     def run(self, features: Features) -> Outputs:
         """As Engine says."""
+        if not features.flags.writeable:  # the memory of a request, which a module that works in place must not change
+            features = features.copy()
         with torch.inference_mode():
             outputs: Outputs = self._module(torch.from_numpy(features)).numpy()
         return outputs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_server.features.columns import ImageColumn
-from ml_server.prediction.raw import EncodedImages, RawColumn, invalid_value
+from ml_server.prediction.raw import EncodedImages, PixelImages, RawColumn, invalid_value
 from servicekit.errors import Reason, ResourceExhausted
 from servicekit.images.decoding import BrokenImage, ImageDecoder
 from servicekit.images.shape import ImageShape
@@ -30,6 +30,8 @@ def image_column(name: str, shape: ImageShape, raw: RawColumn, decoder: ImageDec
         raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message, field="inputs", column=name)
     if raw.missing:
         raise invalid_value(name, min(raw.missing), "is missing, and a model can't do without the image: give one")
+    if isinstance(raw.values, PixelImages):
+        return ImageColumn([raw.values.values])
     pixels: NDArray[np.uint8] = np.empty((len(raw), shape.size_bytes), np.uint8)
     for row, encoded in enumerate(_encoded(name, raw)):
         try:
@@ -42,7 +44,7 @@ def image_column(name: str, shape: ImageShape, raw: RawColumn, decoder: ImageDec
 def _encoded(name: str, raw: RawColumn) -> Sequence[bytes]:
     if isinstance(raw.values, EncodedImages):
         return raw.values.values
-    if isinstance(raw.values, np.ndarray):
+    if isinstance(raw.values, np.ndarray | PixelImages):
         raise invalid_value(name, 0, "is a number, and the column is IMAGE: send an encoded image, such as PNG or JPEG")
     return [_from_base64(name, row, text) for row, text in enumerate(raw.values)]
 

@@ -1,10 +1,12 @@
 """Raw values of a request as the columns that a version's preprocessing takes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ml_server.features.columns import (
     MISSING,
@@ -18,12 +20,37 @@ from ml_server.features.columns import (
 from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.prediction.images import image_column
-from ml_server.prediction.raw import Booleans, EncodedImages, Integers, Numbers, RawColumn, Texts, invalid_value
+from ml_server.prediction.raw import (
+    Booleans,
+    EncodedImages,
+    Integers,
+    Numbers,
+    PixelImages,
+    RawColumn,
+    Texts,
+    invalid_value,
+)
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "1")
 FALSE_TEXTS = ("false", "f", "no", "n", "0")
+
+
+@dataclass(frozen=True)
+class ColumnInputs:
+    """Raw values by the name of their column."""
+
+    columns: Mapping[str, RawColumn]
+
+    @property
+    def rows(self) -> int:
+        """How many rows, as the first column has it."""
+        return len(next(iter(self.columns.values()), ()))
+
+    def features(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> NDArray[np.float32]:
+        """The features (N, layout.columns) that these values mean. Raises as `columns_of`."""
+        return fitted.transform(columns_of(fitted, self.columns, images, version))
 
 
 def columns_of(
@@ -77,7 +104,7 @@ def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
 def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder) -> Column:
     if isinstance(fitted.encoding, ImageEncoding):
         return image_column(fitted.name, fitted.encoding.shape, raw, images)
-    if isinstance(raw.values, EncodedImages):
+    if isinstance(raw.values, EncodedImages | PixelImages):
         raise invalid_value(fitted.name, 0, f"is an image, and the column is {fitted.type.name}")
     column = _text_column(fitted, raw) if fitted.type.is_textual else _number_column(fitted, raw)
     if not fitted.accepts_missing:
@@ -94,7 +121,7 @@ def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder) -> Colum
 
 def _text_column(fitted: FittedColumn, raw: RawColumn) -> TextColumn:
     assert isinstance(fitted.encoding, CategoryEncoding), fitted.name
-    assert not isinstance(raw.values, EncodedImages)
+    assert not isinstance(raw.values, EncodedImages | PixelImages)
     texts = _texts(raw.values, frozenset(fitted.encoding.categories))
     codes = np.arange(len(texts), dtype=np.int64)
     if isinstance(raw.values, np.ndarray) and raw.values.dtype == np.float64:
@@ -118,7 +145,7 @@ def _texts(values: Numbers | Integers | Booleans | Texts, known: frozenset[str])
 
 
 def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
-    assert not isinstance(raw.values, EncodedImages)
+    assert not isinstance(raw.values, EncodedImages | PixelImages)
     if isinstance(raw.values, np.ndarray):
         values = raw.values.astype(np.float64)
     else:

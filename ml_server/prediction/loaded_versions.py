@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from ml_server.prediction.served_version import ServedVersion
-from ml_server.registry.values import ModelVersion
+from ml_server.registry.values import Model, ModelVersion
 from servicekit.artifacts import ArtifactStore
 
 log = structlog.get_logger()
@@ -53,6 +53,12 @@ class LoadedVersions:
         finally:
             loaded.users -= 1
             self._shrink()
+
+    def forget(self, model: Model) -> None:
+        """Lets the versions of a model leave memory; those who use one at the moment keep it to their end."""
+        for key in [key for key in self._loaded if key[0] == model.uid]:
+            del self._loaded[key]
+            log.info("version_unloaded", model=key[0], number=key[1])
 
     async def _load(self, version: ModelVersion) -> ServedVersion:
         directory = await self._artifacts.fetch(version.artifact)

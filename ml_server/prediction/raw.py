@@ -25,10 +25,20 @@ class EncodedImages:
 
 
 @dataclass(frozen=True)
+class PixelImages:
+    """N images that have the shape of the column already: pixels (N, height x width x channels)."""
+
+    values: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
 class RawColumn:
     """The values of one column as somebody sent them (N,), and the rows whose value is to be taken as missing."""
 
-    values: Numbers | Integers | Booleans | Texts | EncodedImages
+    values: Numbers | Integers | Booleans | Texts | EncodedImages | PixelImages
     missing: frozenset[int] = field(default_factory=frozenset)
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
 """The model store on SQL. Each method is one transaction."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
@@ -30,6 +31,12 @@ class SqlModelStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._write_count = 0
+
+    @property
+    def write_count(self) -> int:
+        """As ModelStore says."""
+        return self._write_count
 
     async def create(
         self,
@@ -55,7 +62,7 @@ class SqlModelStore:
             "update_time": now,
         }
         try:
-            async with self._database.write() as connection:
+            async with self._write() as connection:
                 known = await remembered(connection, requests, request)
                 if known is None:
                     await connection.execute(insert(models).values(row))
@@ -83,18 +90,18 @@ class SqlModelStore:
 
     async def delete(self, model: Model) -> None:
         """As ModelStore says."""
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             await connection.execute(delete(models).where(models.c.uid == model.uid))
 
     async def mark_initial_weights(self, model: Model) -> Model:
         """As ModelStore says."""
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             await _touch(connection, model, has_initial_weights=True)
             return await _model(connection, model.owner, model.id)
 
     async def set_alias(self, model: Model, alias: str, version: int, etag: str) -> Model:
         """As ModelStore says."""
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             current = await _model(connection, model.owner, model.id)
             if etag and etag != current.etag:
                 raise model_changed(current)
@@ -107,7 +114,7 @@ class SqlModelStore:
 
     async def delete_alias(self, model: Model, alias: str) -> Model:
         """As ModelStore says."""
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             if not await _drop_alias(connection, model, alias):
                 raise no_such_version(f"{model.name}@{alias}")
             await _touch(connection, model)
@@ -121,7 +128,7 @@ class SqlModelStore:
             .values(last_number=models.c.last_number + 1)
             .returning(models.c.last_number)
         )
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             row = await _row_of_job(connection, model, details.training_job)
             if row is None:
                 number = (await connection.execute(counted)).scalar_one_or_none()
@@ -176,7 +183,7 @@ class SqlModelStore:
 
     async def delete_version(self, version: ModelVersion) -> None:
         """As ModelStore says."""
-        async with self._database.write() as connection:
+        async with self._write() as connection:
             model = await _model(connection, version.model.owner, version.model.id)
             named = [alias for alias, number in model.aliases.items() if number == version.number]
             if named:
@@ -185,6 +192,15 @@ class SqlModelStore:
                 delete(versions).where(versions.c.model_uid == model.uid, versions.c.number == version.number)
             )
             await _refresh_latest(connection, model)
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._database.write() as connection:
+                yield connection
+        finally:
+            # Counted when it is over, and however it ended: a commit goes through although its caller is cancelled.
+            self._write_count += 1
 
 
 async def _model(connection: AsyncConnection, owner: str, model_id: str) -> Model:

@@ -14,6 +14,11 @@ ModelCursor = tuple[datetime, str]
 class ModelStore(Protocol):
     """Models with their versions and aliases. An owner sees only their own."""
 
+    @property
+    def write_count(self) -> int:
+        """Grows with every write through this object, before its caller goes on: what was read before may be old."""
+        ...
+
     async def create(
         self,
         owner: str,

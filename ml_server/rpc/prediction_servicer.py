@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.ml.v1 import prediction_service_pb2_grpc
 
+from ml_server.prediction.inputs import ColumnInputs
 from ml_server.prediction.predictor import Predictor
+from ml_server.registry.values import VersionReference
 from ml_server.rpc.prediction_converters import prediction_message, raw_columns
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
@@ -18,8 +20,9 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._predictor = predictor
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        owner = current_caller().subject
-        return prediction_message(await self._predictor.predict(owner, request.name, raw_columns(request)))
+        owner, reference = current_caller().subject, VersionReference.parse(request.name)
+        inputs = ColumnInputs(raw_columns(request))
+        return prediction_message(await self._predictor.predict(owner, reference, inputs))
 
     async def PredictStream(
         self, request_iterator: AsyncIterator[pb.PredictStreamRequest], context: Context

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from servicekit.errors import NotFound, Reason
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
-from servicekit.rpc.methods import UnmarkedMethodError, method_table
+from servicekit.rpc.methods import Method, UnmarkedMethodError, method_table
 from servicekit.server import Registration, RpcServer
 from servicekit.settings import ServerSettings
 from tests.tokens import TokenIssuer
@@ -228,6 +228,12 @@ def test_a_method_without_a_mark_keeps_the_server_from_starting() -> None:
     service: ServiceDescriptor = pool.FindServiceByName("unmarked.Service")
     with pytest.raises(UnmarkedMethodError, match=r"unmarked\.Service\.Do"):
         method_table([service])
+    for scopes in ({}, {"Do": "models.read", "Other": None}):
+        with pytest.raises(UnmarkedMethodError, match=r"the scopes of unmarked\.Service must be those of its methods"):
+            method_table([service], {"unmarked.Service": scopes})
+    assert method_table([service], {"unmarked.Service": {"Do": "models.read"}}) == {
+        "/unmarked.Service/Do": Method("/unmarked.Service/Do", "models.read")
+    }
 
 
 def test_plain_text_stays_on_this_machine_unless_spelled_out() -> None:

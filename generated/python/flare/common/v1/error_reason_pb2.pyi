@@ -54,6 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
     ERROR_REASON_JOB_NOT_PAUSED: _ErrorReason.ValueType  # 15
     """FAILED_PRECONDITION: the job does not pause, or has not yet confirmed that it does."""
+    ERROR_REASON_METHOD_UNSUPPORTED: _ErrorReason.ValueType  # 16
+    """UNIMPLEMENTED: the method belongs to a contract of others, and Flare has nothing that it could act on."""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 100
     """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 101
@@ -207,6 +209,8 @@ ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED: the caller's share of the server's disk is used up; delete what is not needed."""
 ERROR_REASON_JOB_NOT_PAUSED: ErrorReason.ValueType  # 15
 """FAILED_PRECONDITION: the job does not pause, or has not yet confirmed that it does."""
+ERROR_REASON_METHOD_UNSUPPORTED: ErrorReason.ValueType  # 16
+"""UNIMPLEMENTED: the method belongs to a contract of others, and Flare has nothing that it could act on."""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 100
 """UNAUTHENTICATED: the call carries no `authorization: Bearer` token."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 101

@@ -1,0 +1,101 @@
+"""Answers as tensors with names."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml_server.prediction.answers import Answer, Classification, Regression
+from ml_server.prediction.signature import probabilities_name
+from ml_server.prediction.tensors import Datatype, NamedTensor
+from servicekit.errors import InvalidArgument, Reason
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that a client asks for. `top`, if not 0: not the numbers, but so many of the greatest, as texts."""
+
+    name: str
+    top: int = 0
+
+
+def output_tensors(answers: Sequence[Answer], requested: Sequence[RequestedOutput]) -> list[NamedTensor]:
+    """The outputs asked for in that order; all of them if none is named.
+
+    Raises:
+        InvalidArgument: INVALID_FIELD, for an output that there is not, or that has no classes.
+    """
+    makers = _makers(answers)
+    if not requested:
+        return [make(0) for make in makers.values()]
+    tensors = []
+    for index, output in enumerate(requested):
+        make = makers.get(output.name)
+        if make is None:
+            message = f"there is no output '{output.name}': ask for {', '.join(repr(name) for name in makers)}, or none"
+            raise InvalidArgument(Reason.INVALID_FIELD, message, field=f"outputs[{index}].name", output=output.name)
+        tensors.append(make(output.top))
+    return tensors
+
+
+def _makers(answers: Sequence[Answer]) -> Mapping[str, Callable[[int], NamedTensor]]:
+    """By output, what makes its tensor: only those that are asked for take time."""
+    targets = {answer.target for answer in answers}
+    makers: dict[str, Callable[[int], NamedTensor]] = {}
+    for answer in answers:
+        if isinstance(answer, Regression):
+            makers[answer.target] = _Values(answer)
+        else:
+            makers[answer.target] = _Labels(answer)
+            name = probabilities_name(answer.target, targets)
+            makers[name] = _Probabilities(name, answer)
+    return makers
+
+
+@dataclass(frozen=True)
+class _Values:
+    answer: Regression
+
+    def __call__(self, top: int) -> NamedTensor:
+        _require_classes(self.answer.target, top)
+        values = self.answer.values
+        return NamedTensor(self.answer.target, Datatype.FP64, (len(values), 1), values)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    answer: Classification
+
+    def __call__(self, top: int) -> NamedTensor:
+        _require_classes(self.answer.target, top)
+        labels = self.answer.labels.tolist()
+        texts = [self.answer.classes[label].encode() for label in labels]
+        return NamedTensor(self.answer.target, Datatype.BYTES, (len(texts), 1), texts)
+
+
+@dataclass(frozen=True)
+class _Probabilities:
+    name: str
+    answer: Classification
+
+    def __call__(self, top: int) -> NamedTensor:
+        probabilities = self.answer.probabilities
+        if not top:
+            return NamedTensor(self.name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32).ravel())
+        # As Triton writes it: value, index and label of each of the greatest, greatest first.
+        width = min(top, probabilities.shape[1])
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :width]
+        classes = self.answer.classes
+        texts = [
+            f"{value:f}:{index}:{classes[index]}".encode()
+            for row, indices in zip(probabilities, best.tolist(), strict=True)
+            for index in indices
+            for value in (row[index],)
+        ]
+        return NamedTensor(self.name, Datatype.BYTES, best.shape, texts)
+
+
+def _require_classes(name: str, top: int) -> None:
+    if top:
+        message = f"output '{name}' has no classes to choose the best of: ask its probabilities for a classification"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field="outputs", output=name)

@@ -1,0 +1,58 @@
+"""The versions that names mean, remembered for a moment: predictions ask for the same few again and again."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ml_server.registry.store import ModelStore
+from ml_server.registry.values import ModelVersion, VersionReference
+
+# What this server writes counts at once. What another server on the same database writes counts after so long.
+KEPT_SECONDS = 1.0
+MAX_KEPT = 10_000
+
+Key = tuple[str, VersionReference]
+
+
+@dataclass(frozen=True)
+class _Known:
+    version: asyncio.Future[ModelVersion]
+    write_count: int
+    """That of the store before it was asked: after a write the answer may be another one."""
+    until: float
+
+
+class KnownVersions:
+    """Asks the store once for all who want to know the same at the same time, and for those who come soon after."""
+
+    def __init__(self, store: ModelStore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[Key, _Known] = {}
+
+    async def find(self, owner: str, reference: VersionReference) -> ModelVersion:
+        """The version that an owner means. Raises NotFound, FailedPrecondition (NO_VERSION)."""
+        key = (owner, reference)
+        known = self._known.get(key)
+        if known is None or known.write_count != self._store.write_count or known.until <= self._clock():
+            known = self._ask(key)
+        if not known.version.done():
+            await asyncio.wait([known.version])  # unlike awaiting it, this leaves it alone when the caller leaves
+        if known.version.cancelled() or known.version.exception() is not None:
+            self._known.pop(key, None)  # the next one asks anew
+        return known.version.result()
+
+    def _ask(self, key: Key) -> _Known:
+        if len(self._known) >= MAX_KEPT:
+            self._known.clear()
+        version = asyncio.ensure_future(self._store.version(*key))
+        version.add_done_callback(_look_at)
+        known = self._known[key] = _Known(version, self._store.write_count, self._clock() + KEPT_SECONDS)
+        return known
+
+
+def _look_at(version: asyncio.Future[ModelVersion]) -> None:
+    """An error is told to those who wait; if all have left, nobody needs to hear of it."""
+    if not version.cancelled():
+        version.exception()

@@ -1,0 +1,148 @@
+"""The Open Inference Protocol on the running services, by its contract."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import flare_client
+import grpc
+import numpy as np
+import pytest
+from flare.open_inference import grpc_service_pb2 as pb
+from flare.open_inference import grpc_service_pb2_grpc
+from flare_client import Flare
+from flare_client.errors import error_of_call
+from numpy.typing import NDArray
+
+from ml_server.prediction.tensors import Datatype, NamedTensor
+from ml_server.rpc.inference_tensors import raw_contents, typed_contents
+from tests.made_versions import CITIES, bundle_file, image_version, mixed_version
+from tests.services import FlareServices
+
+Code = grpc.StatusCode
+Infer = pb.ModelInferRequest
+
+
+@dataclass
+class World:
+    """A connection, bare stubs with a token, and two imported models."""
+
+    flare: Flare
+    stub: grpc_service_pb2_grpc.GRPCInferenceServiceStub
+    channel: grpc.Channel
+    metadata: tuple[tuple[str, str], ...]
+    mixed: str
+    images: str
+
+
+@pytest.fixture(scope="module")
+def world(flare_services: FlareServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    services = flare_services
+    with (
+        flare_client.connect(
+            auth=services.auth_address,
+            scraper=services.scraper_address,
+            ml=services.ml_address,
+            username=services.username,
+            password=services.password,
+        ) as flare,
+        grpc.insecure_channel(services.ml_address) as channel,
+    ):
+        names = [f"{name}-{uuid4().hex[:8]}" for name in ("mixed", "images")]
+        for name, bundle in zip(names, (mixed_version(), image_version()), strict=True):
+            flare.models.import_(name, bundle_file(bundle, tmp_path_factory.mktemp(name)))
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        yield World(flare, stub, channel, services.metadata(), *names)
+
+
+def tensor(name: str, datatype: Datatype, values: Any, shape: tuple[int, ...] | None = None) -> NamedTensor:
+    """A tensor of a list of values, one a row if no shape is given."""
+    if datatype is Datatype.BYTES:
+        return NamedTensor(name, datatype, shape or (len(values), 1), values)
+    flat: NDArray[Any] = np.asarray(values)
+    return NamedTensor(name, datatype, shape or (len(flat), 1), flat.ravel())
+
+
+def request(model: str, *tensors: NamedTensor, raw: bool = True, **fields: Any) -> Infer:
+    """A request with raw or typed contents."""
+    inputs = [
+        Infer.InferInputTensor(
+            name=each.name,
+            datatype=each.datatype,
+            shape=each.shape,
+            contents=None if raw else typed_contents(each),
+        )
+        for each in tensors
+    ]
+    return Infer(
+        model_name=model,
+        inputs=inputs,
+        raw_input_contents=[raw_contents(each) for each in tensors] if raw else (),
+        **fields,
+    )
+
+
+def columns(**changed: NamedTensor | None) -> list[NamedTensor]:
+    """Two good rows of the mixed model, with some columns changed or left out."""
+    good = {
+        "age": tensor("age", Datatype.FP64, [1.5, np.nan]),
+        "count": tensor("count", Datatype.INT64, [3, 4]),
+        "flag": tensor("flag", Datatype.BOOL, [True, False]),
+        "day": tensor("day", Datatype.INT64, [86_400_000_000, 0]),
+        "kind": tensor("kind", Datatype.BYTES, [b"a", b"other"]),
+        "city": tensor("city", Datatype.BYTES, [CITIES[3].encode(), b""]),
+    }
+    return [each for each in (good | changed).values() if each is not None]
+
+
+ROWS: list[dict[str, Any]] = [
+    {"age": 1.5, "count": 3, "flag": True, "day": "1970-01-02T00:00:00", "kind": "a", "city": CITIES[3]},
+    {"age": None, "count": 4, "flag": False, "day": "1970-01-01T00:00:00", "kind": "other", "city": ""},
+]
+
+
+def answers(response: pb.ModelInferResponse) -> dict[str, Any]:
+    """The outputs of a raw answer by name, each in its shape."""
+    found: dict[str, Any] = {}
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        if output.datatype == "BYTES":
+            texts, at = [], 0
+            while at < len(raw):
+                size = int.from_bytes(raw[at : at + 4], "little")
+                texts.append(raw[at + 4 : at + 4 + size].decode())
+                at += 4 + size
+            found[output.name] = np.array(texts, dtype=object).reshape(tuple(output.shape))
+        else:
+            dtype = {"FP32": np.float32, "FP64": np.float64}[output.datatype]
+            found[output.name] = np.frombuffer(raw, dtype).reshape(tuple(output.shape))
+    return found
+
+
+def refused(world: World, sent: Infer) -> flare_client.FlareError:
+    with pytest.raises(grpc.RpcError) as caught:
+        world.stub.ModelInfer(sent, metadata=world.metadata)
+    return error_of_call(caught.value, "ml", "")
+
+
+def test_columns_give_what_predict_gives(world: World) -> None:
+    expected = world.flare.predict(world.mixed, ROWS)
+    response = world.stub.ModelInfer(request(world.mixed, *columns(), id="seven"), metadata=world.metadata)
+    assert (response.model_name, response.model_version, response.id) == (world.mixed, "1", "seven")
+    found = answers(response)
+    assert list(found) == ["species", "species_probabilities", "price"]
+    assert found["species"].tolist() == [[label] for label in expected["species"]]
+    probabilities = expected.filter(like="species_probability_").to_numpy()
+    np.testing.assert_allclose(found["species_probabilities"], probabilities, rtol=1e-6)
+    np.testing.assert_array_equal(found["price"].ravel(), expected["price"].to_numpy())
+
+
+def test_typed_contents_are_answered_with_typed_contents(world: World) -> None:
+    raw = answers(world.stub.ModelInfer(request(world.mixed, *columns()), metadata=world.metadata))
+    response = world.stub.ModelInfer(request(world.mixed, *columns(), raw=False), metadata=world.metadata)
+    assert not response.raw_output_contents
+    species, probabilities, price = response.outputs
+    assert [text.decode() for text in species.contents.bytes_contents] == raw["species"].ravel().tolist()
+    assert list(probabilities.contents.fp32_contents) == raw["species_probabilities"].ravel().tolist()
+    assert list(price.contents.fp64_contents) == raw["price"].ravel().tolist()
+    assert list(probabilities.shape) == [2, 3]
