@@ -1,5 +1,6 @@
 """The convolutional network."""
 
+import torch
 from torch import Tensor, nn
 
 from ml_server.networks.feature_layout import FeatureLayout
@@ -31,9 +32,11 @@ class Cnn(ManageableModel):
         self.pooling = nn.AdaptiveAvgPool2d(1) if specification.global_average_pooling else None
         inputs = channels if specification.global_average_pooling else channels * height * width
         self.head = perceptron(specification.head or MlpSpecification(), inputs, config.outputs)
+        # Maps whose channels lie together: convolutions take about two thirds of the time with them.
+        self.blocks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def compute(self, features: Tensor) -> Tensor:
-        maps = self.blocks(features.reshape(-1, *self.image))
+        maps = self.blocks(features.reshape(-1, *self.image).contiguous(memory_format=torch.channels_last))
         if self.pooling is not None:
             maps = self.pooling(maps)
         outputs: Tensor = self.head(maps.flatten(1))
