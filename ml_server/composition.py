@@ -1,5 +1,6 @@
 """Builds the ML service from its settings: every object once, each given what it needs."""
 
+import os
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +31,10 @@ from ml_server.rpc.prediction_servicer import PredictionServicer
 from ml_server.rpc.training_servicer import TrainingServicer
 from ml_server.settings import Settings
 from ml_server.tables import jobs
+from ml_server.training.executors.executor import Executor
 from ml_server.training.executors.local import LocalExecutor
+from ml_server.training.executors.ray_cluster import RayCluster
+from ml_server.training.executors.ray_executor import RayExecutor
 from ml_server.training.jobs import KIND, TrainingJobs, needed_by
 from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
@@ -85,12 +89,12 @@ class MlService:
         job_store = SqlJobStore(self._database, jobs, KIND, wakeups)
         follower = JobFollower(job_store, wakeups)
         models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(needed_by, job_store))
-        training_jobs = TrainingJobs(job_store, store, models, scraper)
+        executor, shared, cores = _executor(settings)
+        training_jobs = TrainingJobs(job_store, store, models, scraper, executor)
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
-        executor = LocalExecutor(settings.warm_workers)
-        fetched = FetchedViews(_view_cache(settings, directory / "ml-views"), scraper)
-        threads = Threads(settings.worker_threads, settings.concurrent_jobs)
-        work = TrainingWork(store, artifacts, scraper, fetched, executor, directory / "ml-jobs", threads)
+        fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
+        threads = Threads(settings.worker_threads, cores)
+        work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads)
         runner = JobRunner(
             job_store,
             wakeups,
@@ -146,6 +150,15 @@ def _registrations(
 def _view_cache(settings: Settings, root: Path) -> FolderCache:
     size = settings.view_cache_bytes
     return FolderCache(root, half_of_disk(root) if size == "auto" else size)
+
+
+def _executor(settings: Settings) -> tuple[Executor, Path, int]:
+    """What runs trainings, the folder that both it and this server see, and the cores that each training has."""
+    if settings.ray_storage is not None and settings.executor == "ray":
+        cluster = RayCluster(settings.ray_address, settings.ray_cpus_per_worker, settings.ray_gpus_per_worker)
+        return RayExecutor(cluster, settings.warm_workers), settings.ray_storage.absolute(), cluster.cpus
+    cores = len(os.sched_getaffinity(0)) // settings.concurrent_jobs
+    return LocalExecutor(settings.warm_workers), settings.data_directory.absolute(), cores
 
 
 def _scraper_channel(settings: Settings) -> grpc.aio.Channel:

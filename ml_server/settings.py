@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt, SecretStr
+from pydantic import NonNegativeInt, PositiveInt, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from servicekit.settings import ServerSettings
@@ -43,6 +43,16 @@ class Settings(ServerSettings):
     view_cache_bytes: PositiveInt | Literal["auto"] = "auto"
     """Bytes that rows of views may take on this disk; those not used for longest leave first, those that a job trains
     on never. `auto` is half of what is free at the start."""
+    executor: Literal["local", "ray"] = "local"
+    """Where training jobs run: `local` on this machine, `ray` on a Ray cluster."""
+    ray_address: str = "auto"
+    """Host and port of the Ray cluster's head; `auto` is the cluster that the Ray node on this machine belongs to."""
+    ray_storage: Path | None = None
+    """A folder that this machine and all nodes of the Ray cluster have at the same path, for rows and checkpoints."""
+    ray_cpus_per_worker: PositiveInt = 1
+    """Processors that a training, or each of its workers, takes from the Ray cluster."""
+    ray_gpus_per_worker: NonNegativeInt = 0
+    """GPUs that it takes, or each of them."""
     max_model_parameters: PositiveInt = 500_000_000
     """Learned numbers of the largest network that may be made."""
     max_upload_bytes: PositiveInt = 4 * 1024**3
@@ -51,6 +61,15 @@ class Settings(ServerSettings):
     """The most pixels that an image to predict may have before it is resized."""
     loaded_versions_bytes: PositiveInt = 1024**3
     """Bytes of versions that are kept in memory for predictions."""
+
+    @model_validator(mode="after")
+    def _check_executor(self) -> "Settings":
+        if self.executor == "ray" and self.ray_storage is None:
+            raise ValueError(
+                "executor 'ray' needs ray_storage: a folder that this machine and all nodes of the cluster have at the "
+                "same path"
+            )
+        return self
 
     def secret(self) -> str:
         """The service's own secret, from its file if there is one."""

@@ -2,7 +2,8 @@
 
 import torch
 
-from servicekit.errors import FailedPrecondition, Reason
+from ml_server.training.plans import Precision, TrainingPlan
+from servicekit.errors import FailedPrecondition, InvalidArgument, Reason
 
 
 def resolve_device(name: str) -> torch.device:
@@ -17,16 +18,24 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise _unavailable(name, f"it has {torch.cuda.device_count()} CUDA devices")
+        raise no_such_device(name, f"this machine has {torch.cuda.device_count()} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise _unavailable(name, "it has no MPS")
+        raise no_such_device(name, "this machine has no MPS")
     return torch.device("cuda:0") if name == "cuda" else device
 
 
-def _unavailable(name: str, what: str) -> FailedPrecondition:
+def check_device(plan: TrainingPlan, device: torch.device) -> None:
+    """Raises InvalidArgument if the plan's precision is not for the device that it will have."""
+    if plan.precision is Precision.FLOAT16 and device.type != "cuda":
+        message = f"precision FLOAT16 needs a CUDA device, and device '{plan.device}' is {device}: take BFLOAT16"
+        raise InvalidArgument(Reason.INVALID_FIELD, message, field="training_job.plan.precision")
+
+
+def no_such_device(name: str, what: str) -> FailedPrecondition:
+    """The error of a plan that wants a device which is not there; `what` is there instead."""
     return FailedPrecondition(
         Reason.DEVICE_UNAVAILABLE,
-        f"this machine has no device '{name}', {what}: take 'auto' or 'cpu'",
+        f"there is no device '{name}': {what}; take 'auto' or 'cpu'",
         field="training_job.plan.device",
         device=name,
     )

@@ -14,10 +14,9 @@ from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
 from ml_server.registry.values import VersionReference
 from ml_server.training.base_version import BaseNetwork, BaseVersion
-from ml_server.training.devices import resolve_device
-from ml_server.training.plans import Precision, TrainingPlan
+from ml_server.training.executors.executor import Executor
+from ml_server.training.plans import TrainingPlan
 from ml_server.views.values import ViewSource
-from servicekit.errors import InvalidArgument, Reason
 from servicekit.idempotency import RequestKey
 from servicekit.jobs.store import JobStore
 from servicekit.jobs.values import Job
@@ -55,11 +54,14 @@ class NewTraining:
 class TrainingJobs:
     """The rules around the store of training jobs."""
 
-    def __init__(self, store: JobStore, models: ModelStore, rules: Models, views: ViewSource) -> None:
+    def __init__(
+        self, store: JobStore, models: ModelStore, rules: Models, views: ViewSource, executor: Executor
+    ) -> None:
         self._store = store
         self._models = models
         self._rules = rules
         self._views = views
+        self._executor = executor
 
     async def create(self, owner: str, new: NewTraining, request: RequestKey | None) -> Job:
         """Queues a training whose model fits its view.
@@ -83,12 +85,7 @@ class TrainingJobs:
         known = network.preprocessing if network else None
         config, _ = await self._rules.fit_to_view(model.specification, view, known)
         await asyncio.to_thread(_check_network, config, new.plan, network)
-        device = resolve_device(new.plan.device)
-        if new.plan.precision is Precision.FLOAT16 and device.type != "cuda":
-            message = (
-                f"precision FLOAT16 needs a CUDA device, and device '{new.plan.device}' is {device}: take BFLOAT16"
-            )
-            raise InvalidArgument(Reason.INVALID_FIELD, message, field="training_job.plan.precision")
+        self._executor.check(new.plan)
         return TrainingSpec(
             model_id=model.id,
             model_uid=model.uid,

@@ -73,4 +73,11 @@ class Broke:
     traceback: str
 
 
-WorkerMessage = Told | Finished | Failed | Broke
+@dataclass(frozen=True)
+class Lost:
+    """The attempt could not go on, for a reason that lies neither in the job nor in its code."""
+
+    error: FlareError
+
+
+WorkerMessage = Told | Finished | Failed | Broke | Lost

@@ -1,6 +1,5 @@
 """How many processor threads a training has."""
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,19 +11,17 @@ SMALL_BATCH_ROWS = 256
 
 @dataclass(frozen=True)
 class Threads:
-    """As many as the operator says, or with `auto` a share of the cores.
+    """As many as the operator says, or with `auto` all of the cores that a training has for itself.
 
-    The share is that of `jobs` running at a time, whether or not they do: with another number of threads sums come in
-    another order, and a job that goes on after a break would end with other weights.
+    These are a share of the machine's, whether or not as many jobs run as could: with another number of threads sums
+    come in another order, and a job that goes on after a break would end with other weights.
     """
 
     setting: int | Literal["auto"]
-    jobs: int
+    cores: int
 
     def of(self, plan: TrainingPlan) -> int:
         """The threads of one training."""
         if self.setting != "auto":
             return self.setting
-        if plan.batch_size < SMALL_BATCH_ROWS:
-            return 1
-        return max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        return 1 if plan.batch_size < SMALL_BATCH_ROWS else max(1, self.cores)

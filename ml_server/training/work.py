@@ -34,7 +34,7 @@ from ml_server.training.events import (
 )
 from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
-from ml_server.training.task import Broke, Failed, Finished, Provenance, Told, TrainingTask
+from ml_server.training.task import Broke, Failed, Finished, Lost, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
 from ml_server.views.fetched import FetchedView, FetchedViews
 from ml_server.views.values import Part, View
@@ -168,6 +168,8 @@ class TrainingWork:
                     case Broke(traceback):
                         log.error("worker_broke", job=run.job.id, traceback=traceback)
                         raise Internal(Reason.INTERNAL, "training broke; the server's log has the cause")
+                    case Lost(error):
+                        raise LostAttempt(error)
         if run.finish_requested.is_set():  # before the first epoch ended, so there was nothing to finish with
             raise asyncio.CancelledError
         raise LostAttempt(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the worker ended without a result"))

@@ -8,12 +8,13 @@ import os
 import signal
 import threading
 import traceback
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import torch
 
 from ml_server.training.stop import Stop, StopKind
-from ml_server.training.task import Broke, Failed, TrainingTask
+from ml_server.training.task import Broke, Failed, TrainingTask, WorkerMessage
 from servicekit.errors import FlareError, Reason, ResourceExhausted
 
 STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
@@ -24,7 +25,7 @@ def main(connection: Connection) -> None:
 
     Ends without a word if the server goes, or closes the pipe, before there is a task.
     """
-    from ml_server.training.worker import StopRequested, run
+    from ml_server.training.worker import StopRequested
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but it is the server that ends its workers
     try:
@@ -33,20 +34,30 @@ def main(connection: Connection) -> None:
         return
     stop = Stop()
     threading.Thread(target=_listen, args=(connection, stop), daemon=True).start()
-    torch.set_num_threads(task.threads)
     try:
-        for message in run(task, stop):
+        for message in messages(task, stop):
             connection.send(message)
     except StopRequested:
         os._exit(STOPPED_STATUS)
+
+
+def messages(task: TrainingTask, stop: Stop) -> Iterator[WorkerMessage]:
+    """Works on a task and says how it goes, also how it failed. Raises StopRequested."""
+    from ml_server.training.worker import StopRequested, run
+
+    torch.set_num_threads(task.threads)
+    try:
+        yield from run(task, stop)
+    except StopRequested:
+        raise
     except FlareError as error:
-        connection.send(Failed(error))
+        yield Failed(error)
     except Exception as error:
         # torch has no class of its own for the memory of the CPU
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
-            connection.send(Failed(_out_of_memory(error)))
+            yield Failed(_out_of_memory(error))
         else:
-            connection.send(Broke(traceback.format_exc()))
+            yield Broke(traceback.format_exc())
 
 
 def _listen(connection: Connection, stop: Stop) -> None:

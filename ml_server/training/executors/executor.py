@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from ml_server.training.plans import TrainingPlan
 from ml_server.training.task import TrainingTask, WorkerMessage
 
 
@@ -20,7 +21,16 @@ class Executor(Protocol):
     """Runs tasks outside of the server's process."""
 
     async def start(self) -> None:
-        """Makes ready to run tasks quickly."""
+        """Makes ready to run tasks quickly. Raises Unavailable if there is nothing to run them on."""
+        ...
+
+    def check(self, plan: TrainingPlan) -> None:
+        """Passes a plan that this executor can follow.
+
+        Raises:
+            InvalidArgument: The plan's precision is not for its device.
+            FailedPrecondition: DEVICE_UNAVAILABLE.
+        """
         ...
 
     def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:

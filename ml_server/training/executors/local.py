@@ -8,8 +8,11 @@ from multiprocessing.context import ForkServerProcess
 
 import structlog
 
+from ml_server.training import worker_process
+from ml_server.training.devices import check_device, resolve_device
 from ml_server.training.executors.executor import Control
-from ml_server.training.executors.warm_workers import WarmWorkers, Worker
+from ml_server.training.executors.warm_workers import Entry, WarmWorkers, Worker
+from ml_server.training.plans import TrainingPlan
 from ml_server.training.stop import StopKind
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import Reason, Unavailable
@@ -23,13 +26,17 @@ STOP_SECONDS = 5.0
 class LocalExecutor:
     """One process for each task, forked before the task came."""
 
-    def __init__(self, warm_workers: int = 1) -> None:
-        """`warm_workers` is how many processes wait for a task."""
-        self._workers = WarmWorkers(warm_workers)
+    def __init__(self, warm_workers: int = 1, entry: Entry = worker_process.main) -> None:
+        """`warm_workers` is how many processes wait for a task; `entry` is what they run."""
+        self._workers = WarmWorkers(warm_workers, entry)
 
     async def start(self) -> None:
         """As Executor says."""
         await self._workers.start()
+
+    def check(self, plan: TrainingPlan) -> None:
+        """As Executor says."""
+        check_device(plan, resolve_device(plan.device))
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""

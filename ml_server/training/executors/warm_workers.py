@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -28,6 +29,10 @@ ALLOCATOR = {
 PRELOADED = ["torch", "torch._dynamo", "pandas", "ml_server.networks.architectures", "ml_server.training.worker"]
 
 
+Entry = Callable[[Connection], None]
+"""What a process runs: it takes a task from the connection, and sends WorkerMessages."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A process, and our end of its pipe. Closing the pipe ends it."""
@@ -36,11 +41,11 @@ class Worker:
     connection: Connection
 
     @classmethod
-    def start(cls) -> "Worker":
+    def start(cls, entry: Entry = worker_process.main) -> "Worker":
         """Forks a worker, which then waits for its task."""
         context = multiprocessing.get_context("forkserver")
         ours, theirs = context.Pipe()
-        process = context.Process(target=worker_process.main, args=(theirs,), daemon=True)
+        process = context.Process(target=entry, args=(theirs,), daemon=True)
         process.start()
         theirs.close()  # so that the end of the worker is the end of the pipe
         return cls(process, ours)
@@ -62,8 +67,9 @@ class Worker:
 class WarmWorkers:
     """Keeps `size` workers waiting. Nothing of torch has run in the process that they are forked from."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, entry: Entry = worker_process.main) -> None:
         self._size = size
+        self._entry = entry
         self._waiting: deque[Worker] = deque()
         self._refilling: asyncio.Task[None] | None = None
 
@@ -83,7 +89,7 @@ class WarmWorkers:
             if await asyncio.to_thread(worker.give, task):
                 return worker
             await asyncio.to_thread(worker.dismiss)
-        worker = await asyncio.to_thread(Worker.start)
+        worker = await asyncio.to_thread(Worker.start, self._entry)
         await asyncio.to_thread(worker.give, task)  # one that is dead by now is noticed by whoever listens to it
         return worker
 
@@ -103,7 +109,7 @@ class WarmWorkers:
         with contextlib.suppress(asyncio.CancelledError):
             while len(self._waiting) < self._size:
                 try:
-                    self._waiting.append(await asyncio.to_thread(Worker.start))
+                    self._waiting.append(await asyncio.to_thread(Worker.start, self._entry))
                 except (OSError, EOFError) as error:  # the next job tries again
                     log.warning("warm_worker_not_started", error=str(error))
                     return

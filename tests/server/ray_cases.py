@@ -1,0 +1,112 @@
+"""What `test_ray.py` runs in a namespace of its own: a cluster of a head without processors and two nodes with one."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from ml_server.registry.bundle import read_details
+from ml_server.training.events import EpochFinished, TrainingEvent, TrainingStarted
+from ml_server.training.executors.ray_cluster import RayCluster
+from ml_server.training.executors.ray_executor import RayExecutor
+from ml_server.training.stop import Stop
+from ml_server.training.task import Finished, Told, TrainingTask, WorkerMessage
+from ml_server.training.worker import run
+from tests.namespaces import is_isolated
+from tests.unit.training.test_worker import breast_cancer  # noqa: F401  # a fixture
+
+STORE_BYTES = 80 * 1024**2
+
+
+@dataclass
+class Control:
+    """What a job's run tells its attempt."""
+
+    finish_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    is_abandoned: bool = False
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    assert is_isolated(), (
+        "Ray listens on every address: run tests/server/test_ray.py, which sees to it that none is real"
+    )
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Not pytest's: paths of sockets are short.
+    directory = tempfile.mkdtemp(prefix="ray-")
+    head = {
+        "num_cpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": STORE_BYTES,
+        "temp_dir": directory,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES, wait=False)
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()  # type: ignore[no-untyped-call]
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def task(breast_cancer: TrainingTask, tmp_path: Path) -> TrainingTask:  # noqa: F811
+    return replace(breast_cancer, checkpoints=tmp_path / "ray" / "checkpoints", output=tmp_path / "ray" / "version")
+
+
+@pytest.fixture
+async def executor(cluster: Cluster) -> AsyncIterator[RayExecutor]:
+    executor = RayExecutor(RayCluster(cluster.address), warm_drivers=1)
+    await executor.start()
+    yield executor
+    await executor.drain()
+
+
+def _events(messages: Iterable[WorkerMessage]) -> list[TrainingEvent]:
+    return [event for message in messages if isinstance(message, Told) for event in message.events]
+
+
+async def test_a_worker_of_the_cluster_makes_the_weights_that_this_machine_makes(
+    executor: RayExecutor, task: TrainingTask, tmp_path: Path
+) -> None:
+    base = replace(task, checkpoints=tmp_path / "base" / "checkpoints", output=tmp_path / "base" / "version")
+    list(run(base, Stop()))
+    task = replace(task, base=base.output)
+    async with aclosing(executor.run(task, Control())) as messages:
+        *told, last = [message async for message in messages]
+    events = _events(told)
+    assert isinstance(events[0], TrainingStarted)
+    assert [event.epoch for event in events if isinstance(event, EpochFinished)] == list(range(1, 7))
+    assert isinstance(last, Finished)
+    assert read_details(task.output) == last.details
+    assert (task.checkpoints.parent / "start" / "version").is_dir(), "nodes see no files of the server but those here"
+    local = replace(task, checkpoints=tmp_path / "local" / "checkpoints", output=tmp_path / "local" / "version")
+    *_, expected = run(local, Stop())
+    assert isinstance(expected, Finished)
+    assert last.details.digest == expected.details.digest
+
+
+async def test_a_paused_training_goes_on_elsewhere_and_a_cancelled_one_leaves_nothing(
+    executor: RayExecutor, task: TrainingTask
+) -> None:
+    endless = replace(task, plan=task.plan.model_copy(update={"epochs": 100_000}))
+    async with aclosing(executor.run(endless, Control())) as messages:
+        async for message in messages:
+            if any(isinstance(event, EpochFinished) for event in _events([message])):
+                break  # as a pause and a drain do
+    assert list(task.checkpoints.iterdir())
+    control = Control()
+    async with aclosing(executor.run(endless, control)) as messages:
+        async for message in messages:
+            if started := [event for event in _events([message]) if isinstance(event, TrainingStarted)]:
+                assert started[0].resumed_epochs or started[0].resumed_epoch_steps
+                control.is_abandoned = True
+                break
+    assert not task.output.exists()

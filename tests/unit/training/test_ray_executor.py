@@ -1,0 +1,65 @@
+"""What the Ray executor says before any cluster is there."""
+
+import socket
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ml_server.settings import Settings
+from ml_server.training.executors.ray_cluster import RayCluster
+from ml_server.training.executors.ray_executor import RayExecutor
+from ml_server.training.plans import Precision, TrainingPlan
+from servicekit.errors import FlareError, Reason, Unavailable
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:no"])
+def test_an_address_that_is_none_is_refused_by_its_setting(address: str) -> None:
+    with pytest.raises(Unavailable, match=f"FLARE_ML_RAY_ADDRESS={address}"):
+        RayCluster(address).connect()
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "{}:{}".format(*server.getsockname())
+    with pytest.raises(Unavailable, match=f"FLARE_ML_RAY_ADDRESS={address}: .*refused") as refused:
+        RayCluster(address).connect()
+    assert refused.value.reason is Reason.DEPENDENCY_UNAVAILABLE
+
+
+async def test_an_executor_without_its_cluster_does_not_start() -> None:
+    executor = RayExecutor(RayCluster("127.0.0.1:1"), warm_drivers=0)
+    with pytest.raises(Unavailable, match="FLARE_ML_RAY_ADDRESS"):
+        await executor.start()
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "gpus", "reason"),
+    [
+        ("auto", Precision.FLOAT32, 0, None),
+        ("cpu", Precision.BFLOAT16, 1, None),
+        ("cuda", Precision.FLOAT16, 1, None),
+        ("auto", Precision.FLOAT16, 1, None),
+        ("auto", Precision.FLOAT16, 0, Reason.INVALID_FIELD),
+        ("cuda", Precision.FLOAT32, 0, Reason.DEVICE_UNAVAILABLE),
+        ("cuda:1", Precision.FLOAT32, 1, Reason.DEVICE_UNAVAILABLE),
+        ("mps", Precision.FLOAT32, 1, Reason.DEVICE_UNAVAILABLE),
+    ],
+)
+def test_a_plan_may_have_the_devices_that_each_worker_takes(
+    device: str, precision: Precision, gpus: int, reason: Reason | None
+) -> None:
+    executor = RayExecutor(RayCluster("auto", gpus=gpus))
+    plan = TrainingPlan(device=device, precision=precision)
+    if reason is None:
+        executor.check(plan)
+    else:
+        with pytest.raises(FlareError) as refused:
+            executor.check(plan)
+        assert refused.value.reason is reason
+
+
+def test_the_settings_of_ray_belong_together() -> None:
+    with pytest.raises(ValidationError, match="needs ray_storage"):
+        Settings(executor="ray")
+    assert Settings(executor="ray", ray_storage=Path("/shared")).ray_address == "auto"
