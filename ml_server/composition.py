@@ -31,6 +31,7 @@ from ml_server.rpc.prediction_servicer import PredictionServicer
 from ml_server.rpc.training_servicer import TrainingServicer
 from ml_server.settings import Settings
 from ml_server.tables import jobs
+from ml_server.training.events import METRICS
 from ml_server.training.executors.executor import Executor
 from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.executors.ray_cluster import RayCluster
@@ -87,7 +88,7 @@ class MlService:
         store = SqlModelStore(self._database)
         wakeups = Wakeups()
         job_store = SqlJobStore(self._database, jobs, KIND, wakeups)
-        follower = JobFollower(job_store, wakeups)
+        follower = JobFollower(job_store, wakeups, metrics=METRICS)
         models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(needed_by, job_store))
         executor, shared, cores = _executor(settings)
         training_jobs = TrainingJobs(job_store, store, models, scraper, executor)

@@ -83,7 +83,10 @@ def watch_message(message: Job | Event | Heartbeat) -> training_service_pb2.Watc
 def event_message(event: Event) -> training_job_pb2.TrainingEvent:
     """An event of a training job's log."""
     message = training_job_pb2.TrainingEvent(
-        sequence=event.sequence, time=timestamp_message(event.time), attempt=event.attempt
+        sequence=event.sequence,
+        time=timestamp_message(event.time),
+        attempt=event.attempt,
+        coalesced_from=event.coalesced_from,
     )
     member = getattr(message, event.kind)
     if event.kind == STATE_CHANGED:

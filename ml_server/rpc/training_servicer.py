@@ -1,16 +1,12 @@
 """TrainingService on the training jobs of this server."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from flare.ml.v1 import training_job_pb2, training_service_pb2, training_service_pb2_grpc
 
-from ml_server.rpc.training_converters import (
-    event_message,
-    job_message,
-    new_training,
-    unsaved_job_message,
-    watch_message,
-)
+from ml_server.rpc.shared_messages import SharedMessages
+from ml_server.rpc.training_converters import event_message, job_message, new_training, unsaved_job_message
 from ml_server.training.jobs import TrainingJobs
 from servicekit.idempotency import request_key
 from servicekit.identity import current_caller
@@ -28,6 +24,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         self._store = store
         self._jobs = jobs
         self._follower = follower
+        self._messages = SharedMessages()
 
     async def CreateTrainingJob(
         self, request: training_service_pb2.CreateTrainingJobRequest, context: Context
@@ -74,9 +71,11 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
     async def WatchTrainingJob(
         self, request: training_service_pb2.WatchTrainingJobRequest, context: Context
     ) -> AsyncIterator[training_service_pb2.WatchTrainingJobResponse]:
-        owner = current_caller().subject
-        async for message in self._follower.follow(owner, _id(request.name), request.after_sequence):
-            yield watch_message(message)
+        job_id = _id(request.name)
+        messages = self._follower.follow(current_caller().subject, job_id, request.after_sequence)
+        async with aclosing(messages):
+            async for message in messages:
+                yield self._messages.of(job_id, message)
 
     async def ListTrainingJobEvents(
         self, request: training_service_pb2.ListTrainingJobEventsRequest, context: Context

@@ -143,6 +143,8 @@ KINDS: dict[type[TrainingEvent], str] = {
     VersionCreated: "version_created",
     TrainingWarning: "warning",
 }
+METRICS = frozenset({KINDS[Progress]})
+"""Kinds of which a newer event makes an older one worthless."""
 _CLASSES = {kind: event for event, kind in KINDS.items()}
 
 

@@ -85,6 +85,8 @@ class Event:
     attempt: int
     kind: str
     payload: dict[str, Any]
+    coalesced_from: int = 0
+    """Above 0 where a watcher is sent this one for all events from that sequence on."""
 
     @property
     def is_final(self) -> bool:

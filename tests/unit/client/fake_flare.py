@@ -147,6 +147,8 @@ class FakeJob:
         """At each watch: how many events it gets before nothing comes any more."""
         self.skip: list[int] = []
         """At each watch: an event that is left out."""
+        self.coalesced: dict[int, int] = {}
+        """Events that are sent for all from another one on: the last of the run to the first."""
         self.watched_after: list[int] = []
 
     def snapshot(self, name: str, final: bool = True) -> training_job_pb2.TrainingJob:
@@ -162,7 +164,7 @@ class FakeJob:
 
     def event(self, sequence: int) -> training_job_pb2.TrainingEvent:
         """The event of this number."""
-        event = training_job_pb2.TrainingEvent(sequence=sequence)
+        event = training_job_pb2.TrainingEvent(sequence=sequence, coalesced_from=self.coalesced.get(sequence, 0))
         event.epoch_finished.epoch = sequence
         event.epoch_finished.train_loss = 1.0 / sequence
         event.epoch_finished.validation_loss = 2.0 / sequence
@@ -234,7 +236,8 @@ class FakeTraining(training_service_pb2_grpc.TrainingServiceServicer):
                 return
             if count == silent_after:
                 await asyncio.sleep(3600)
-            if sequence != skipped:
+            is_left_out = any(first <= sequence < last for last, first in job.coalesced.items())
+            if sequence != skipped and not is_left_out:
                 yield training_service_pb2.WatchTrainingJobResponse(event=job.event(sequence))
         yield training_service_pb2.WatchTrainingJobResponse(snapshot=job.snapshot(request.name))
 

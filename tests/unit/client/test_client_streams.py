@@ -69,6 +69,15 @@ async def test_a_watch_renews_a_token_that_ended_meanwhile(fake: FakeFlare, acco
     assert fake.refreshes == 1
 
 
+def test_a_watch_takes_coalesced_events_for_all_that_they_stand_for(fake: FakeFlare, account: Account) -> None:
+    fake.job.coalesced = {6: 3, 11: 8}
+    fake.job.skip = [7]
+    with flare_client.connect(**account) as flare:
+        sequences = [event.sequence for event in flare.jobs.get_training("one").events()]
+    assert sequences == [1, 2, 6, 7, 11, 12]
+    assert fake.job.watched_after == [0, 6]
+
+
 def test_a_watch_goes_on_when_the_server_comes_back(fake: FakeFlare, account: Account) -> None:
     fake.job.silent_after = [4]
     with flare_client.connect(**account) as flare:

@@ -48,6 +48,7 @@ class ImportJobHandle:
             self._stub.WatchImportJob,
             lambda last: scraper_service_pb2.WatchImportJobRequest(name=self.name, after_sequence=last),
             _content,
+            lambda event: event.sequence,
         )
         async with closing(watch.follow(after, on_interruption)) as contents:
             async for content in contents:

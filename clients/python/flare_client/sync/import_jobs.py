@@ -49,6 +49,7 @@ class ImportJobHandle:
             self._stub.WatchImportJob,
             lambda last: scraper_service_pb2.WatchImportJobRequest(name=self.name, after_sequence=last),
             _content,
+            lambda event: event.sequence,
         )
         with closing(watch.follow(after, on_interruption)) as contents:
             for content in contents:

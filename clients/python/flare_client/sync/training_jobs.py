@@ -64,6 +64,7 @@ class TrainingJobHandle:
             self._stub.WatchTrainingJob,
             lambda last: training_service_pb2.WatchTrainingJobRequest(name=self.name, after_sequence=last),
             _content,
+            lambda event: event.coalesced_from or event.sequence,
         )
         with closing(watch.follow(after, on_interruption)) as contents:
             for content in contents:
@@ -75,7 +76,8 @@ class TrainingJobHandle:
         """Each event above the sequence `after`, once and in order, as it comes, up to the job's last.
 
         A broken connection, a restarted server and an ended token only cost time: the watch goes on after the last
-        event that came. `on_interruption` is called with the cause each time.
+        event that came. `on_interruption` is called with the cause each time. Of `progress` events that piled up
+        because they were read slowly comes just the newest, with the first one's sequence in `coalesced_from`.
 
         Raises:
             FlareError: The service refused, such as NOT_FOUND, or could not be reached for 10 minutes.

@@ -49,12 +49,17 @@ class Watch(Generic[Request, Message, JobType, EventType]):
         method: UnaryStreamMultiCallable[Request, Message],
         request_after: Callable[[int], Request],
         read: Callable[[Message], tuple[JobType | None, EventType | None]],
+        first_of: Callable[[EventType], int],
     ) -> None:
-        """`request_after` asks for the events above a sequence, `read` takes a message apart: a heartbeat is none."""
+        """`request_after` asks for the events above a sequence, `read` takes a message apart: a heartbeat is none.
+
+        `first_of` is the sequence from which on an event stands for all: its own, unless it is coalesced.
+        """
         self._service = service
         self._method = method
         self._request_after = request_after
         self._read = read
+        self._first_of = first_of
 
     def follow(self, after: int, on_interruption: OnInterruption | None = None) -> Stream[JobType | EventType]:
         """Yields snapshots of the job as they come, and each event above `after` once, in order, up to the final one.
@@ -77,12 +82,12 @@ class Watch(Generic[Request, Message, JobType, EventType]):
                     if snapshot is not None:
                         job = snapshot
                         yield snapshot
-                    elif event is not None and event.sequence == last + 1:
-                        last += 1
+                    elif event is not None and event.sequence > last:
+                        if self._first_of(event) > last + 1:
+                            break  # something between did not come: ask for it again
+                        last = event.sequence
                         patience.succeeded()
                         yield event
-                    elif event is not None and event.sequence > last:
-                        break  # something between did not come: ask for it again
             if job is not None and is_final(job.state) and last >= job.last_sequence:
                 return
             error = FlareError(
