@@ -19,6 +19,7 @@ from ml_server.networks.specification import (
 from ml_server.registry.bundle import Bundle, weights_digest, write_bundle, zip_bundle
 from ml_server.registry.values import VersionDetails
 from servicekit.images.shape import ImageMode, ImageShape
+from tests.summarized import summarized
 
 PIXELS = ImageShape(4, 5, ImageMode.RGB)
 GRAY = ImageShape(4, 5, ImageMode.GRAYSCALE)
@@ -73,7 +74,8 @@ def image_version(shape: ImageShape = PIXELS) -> Bundle:
 def _made(
     inputs: list[InputColumn], targets: list[TargetColumn], columns: dict[str, Column], made: ModelSpecification
 ) -> Bundle:
-    features, fitted = fit(inputs, Preprocessing(), columns), fit_targets(targets, columns)
+    train = summarized(inputs, columns, targets)
+    features, fitted = fit(inputs, Preprocessing(), train), fit_targets(targets, train)
     model = build_model(ModelConfig(specification=made, layout=features.layout, outputs=fitted.outputs)).eval()
     details = VersionDetails(parameter_count=model.parameter_count, digest=weights_digest(model))
     return Bundle(model, features, fitted, details)

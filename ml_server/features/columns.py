@@ -109,14 +109,6 @@ def _image_block(images: "pa.Array[Any]") -> NDArray[np.uint8]:
     return pixels[images.offset * size : (images.offset + len(images)) * size].reshape(len(images), size)
 
 
-def mean_and_deviation(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation of numbers; the deviation of equal ones is 1, so that everybody can divide by it."""
-    if values.min() == values.max():  # rounding leaves a mean beside the value, and a deviation above 0
-        return float(values[0]), 1.0
-    deviation = float(values.std())
-    return float(values.mean()), deviation if deviation > 0 else 1.0
-
-
 def microseconds_of(text: str) -> float:
     """Microseconds since 1970 of a point in time in ISO 8601, in UTC unless it says otherwise. Raises ValueError."""
     time = datetime.fromisoformat(text.strip())

@@ -1,5 +1,6 @@
 """How single columns become features: fitted on training rows, stored with the version, replayed in serving."""
 
+from functools import cached_property
 from typing import Annotated, Literal
 
 import numpy as np
@@ -78,14 +79,14 @@ class CategoryEncoding(Value):
     def code(self, column: TextColumn) -> NDArray[np.int64]:
         """The code of each row (N,)."""
         unknown = len(self.categories)
-        known = {category: code for code, category in enumerate(self.categories)}
+        known = self._known
         # The extra place at the end is what MISSING, -1, picks.
         codes = np.array([*(known.get(value, unknown) for value in column.values), unknown], dtype=np.int64)
         return codes[column.codes]
 
-    def encode(self, column: TextColumn) -> NDArray[np.float64]:
-        """Features (N, width) of 0 and 1."""
-        return np.eye(self.codes)[self.code(column)]
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        return {category: code for code, category in enumerate(self.categories)}
 
 
 class ImageEncoding(Value):
@@ -142,6 +143,13 @@ class FittedColumn(Value):
     encoding: ColumnEncoding
     fill: float | str | None = None
     accepts_missing: bool = True
+
+    def codes_of(self, column: Column) -> NDArray[np.int64]:
+        """The code of each row (N,), for a category."""
+        prepared = self.prepared(column)
+        assert isinstance(self.encoding, CategoryEncoding), self.name
+        assert isinstance(prepared, TextColumn), self.name
+        return self.encoding.code(prepared)
 
     def prepared(self, column: Column) -> Column:
         """The column in the form that the encoding takes, with missing values filled in."""

@@ -1,13 +1,14 @@
 """All input columns together: from raw columns to one row-major float32 tensor."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.columns import Column, Columns, ImageColumn, NumberColumn, TextColumn
-from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding, NumberEncoding
+from ml_server.features.columns import Column, Columns, ImageColumn, NumberColumn
+from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding, NumberEncoding, TimeEncoding
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.values import Value
 
@@ -34,13 +35,26 @@ class FittedFeatures(Value):
 
     def transform(self, columns: Columns) -> NDArray[np.float32]:
         """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
+        features = np.empty((len(columns[self.columns[0].name]), self.layout.columns), dtype=np.float32)
+        start = 0
+        for block in self.blocks(columns):
+            features[start : start + len(block)] = block
+            start += len(block)
+        return features
+
+    def blocks(self, columns: Columns) -> Iterator[NDArray[np.float32]]:
+        """As `transform`, some rows at a time. A block is gone when the next one comes."""
+        codes = {column.name: column.codes_of(columns[column.name]) for column, _ in self._categories}
+        others = {name: columns[name] for name in (*self._numbers.names, *(column.name for column, _ in self._others))}
         rows = len(columns[self.columns[0].name])
-        features = np.empty((rows, self.layout.columns), dtype=np.float32)
         step = max(1, CHUNK_FEATURES // self.layout.columns)
+        block = np.empty((min(step, rows), self.layout.columns), dtype=np.float32)
         for start in range(0, rows, step):
             part = slice(start, start + step)
-            self._fill(features[part], {name: _slice(column, part) for name, column in columns.items()})
-        return features
+            features = block[: min(step, rows - start)]
+            self._fill(features, {name: _slice(column, part) for name, column in others.items()})
+            self._fill_categories(features, {name: code[part] for name, code in codes.items()})
+            yield features
 
     def _fill(self, features: NDArray[np.float32], columns: Columns) -> None:
         numbers = self._numbers
@@ -53,18 +67,22 @@ class FittedFeatures(Value):
         for column, place in self._others:
             prepared = column.prepared(columns[column.name])
             encoding = column.encoding
-            if isinstance(encoding, CategoryEncoding):
-                assert isinstance(prepared, TextColumn), column.name
-                if encoding.dim is not None:
-                    features[:, place] = encoding.code(prepared)
-                else:
-                    features[:, place : place + encoding.width] = encoding.encode(prepared)
-            elif isinstance(encoding, ImageEncoding):
+            if isinstance(encoding, ImageEncoding):
                 assert isinstance(prepared, ImageColumn), column.name
                 features[:, place : place + encoding.width] = encoding.encode(prepared)
             else:
+                assert isinstance(encoding, TimeEncoding), column.name
                 assert isinstance(prepared, NumberColumn), column.name
                 features[:, place : place + encoding.width] = encoding.encode(prepared)
+
+    def _fill_categories(self, features: NDArray[np.float32], codes: dict[str, NDArray[np.int64]]) -> None:
+        for column, place in self._categories:
+            code, width = codes[column.name], column.encoding.width
+            if width:
+                features[:, place : place + width] = 0.0
+                features[np.arange(len(features)), place + code] = 1.0
+            else:
+                features[:, place] = code
 
     @cached_property
     def _numbers(self) -> "_Numbers":
@@ -81,8 +99,13 @@ class FittedFeatures(Value):
         )
 
     @cached_property
+    def _categories(self) -> list[tuple[FittedColumn, int]]:
+        return [(c, place) for c, place in self._places if isinstance(c.encoding, CategoryEncoding)]
+
+    @cached_property
     def _others(self) -> list[tuple[FittedColumn, int]]:
-        return [(c, place) for c, place in self._places if not isinstance(c.encoding, NumberEncoding)]
+        known = NumberEncoding | CategoryEncoding
+        return [(c, place) for c, place in self._places if not isinstance(c.encoding, known)]
 
     @cached_property
     def _places(self) -> list[tuple[FittedColumn, int]]:
@@ -118,6 +141,5 @@ def _numbers_of(column: Column) -> NDArray[np.float64]:
 def _slice(column: Column, part: slice) -> Column:
     if isinstance(column, ImageColumn):
         return column.between(part.start, part.stop)
-    if isinstance(column, NumberColumn):
-        return NumberColumn(column.values[part])
-    return TextColumn(column.values, column.codes[part])
+    assert isinstance(column, NumberColumn)
+    return NumberColumn(column.values[part])

@@ -1,23 +1,11 @@
 """Fits preprocessing: chooses an encoding for each input column and learns its numbers from the training rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-
-from ml_server.features.columns import (
-    MISSING,
-    Column,
-    Columns,
-    ColumnType,
-    ImageColumn,
-    NumberColumn,
-    as_text,
-    mean_and_deviation,
-    microseconds_of,
-)
+from ml_server.features.columns import ColumnType, microseconds_of
 from ml_server.features.encodings import (
     TIME_PARTS,
     CategoryEncoding,
@@ -29,6 +17,8 @@ from ml_server.features.encodings import (
     network_image,
 )
 from ml_server.features.features import FittedFeatures
+from ml_server.features.summaries import ImageSummary, NumberSummary, Summaries, Summary, categories_of
+from ml_server.features.targets import TargetColumn
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.kinds import Encoding
 from ml_server.networks.specification import Preprocessing
@@ -100,9 +90,12 @@ def expected_layout(
 
 
 def fit(
-    inputs: list[InputColumn], preprocessing: Preprocessing, train: Columns, known: Known = MappingProxyType({})
+    inputs: list[InputColumn],
+    preprocessing: Preprocessing,
+    train: Mapping[str, Summary],
+    known: Known = MappingProxyType({}),
 ) -> FittedFeatures:
-    """Learns every encoding that is not known from the training rows.
+    """Learns every encoding that is not known from the training rows' summaries.
 
     Raises:
         InvalidArgument: COLUMN_NOT_FOUND or COLUMN_UNSUPPORTED, naming the field of the specification.
@@ -116,6 +109,12 @@ def fit(
             for column in inputs
         )
     )
+
+
+def summaries_of(inputs: Sequence[InputColumn], targets: Sequence[TargetColumn]) -> Summaries:
+    """Takes in the rows that `fit` and `fit_targets` then learn from."""
+    types = {column.name: column.type for column in inputs} | {column.name: column.type for column in targets}
+    return Summaries(types, {column.name: column.image for column in inputs if column.image is not None})
 
 
 def encoding_choices(inputs: list[InputColumn], preprocessing: Preprocessing) -> dict[str, Choice]:
@@ -197,22 +196,20 @@ def _require_fit(column: InputColumn, encoding: Encoding, field: str) -> None:
         )
 
 
-def _fitted(column: InputColumn, choice: Choice, raw: Column) -> FittedColumn:
+def _fitted(column: InputColumn, choice: Choice, train: Summary) -> FittedColumn:
     encoding: ColumnEncoding
     if column.image is not None:
-        assert isinstance(raw, ImageColumn), column.name
-        encoding = _image_encoding(column.image, _number_kind(choice.encoding), raw)
+        assert isinstance(train, ImageSummary), column.name
+        encoding = _image_encoding(column.image, _number_kind(choice.encoding), train.levels)
     elif choice.encoding in (Encoding.ONE_HOT, Encoding.EMBEDDING):
-        text = as_text(raw, column.type)
-        seen = np.unique(text.codes[text.codes != MISSING])
-        categories = tuple(sorted(text.values[code] for code in seen))
+        categories = categories_of(train, column.type)
         is_embedded = choice.encoding is Encoding.EMBEDDING
         encoding = CategoryEncoding(
             categories=categories, dim=_dim(choice, len(categories) + 1) if is_embedded else None
         )
     else:
-        assert isinstance(raw, NumberColumn), column.name
-        shift, scale = _scaling(choice.encoding, raw)
+        assert isinstance(train, NumberSummary), column.name
+        shift, scale = _scaling(choice.encoding, train)
         if choice.encoding is Encoding.TIME_PARTS:
             encoding = TimeEncoding(shift=shift, scale=scale)
         else:
@@ -239,35 +236,25 @@ def _number_kind(encoding: Encoding) -> NumberKind:
     return kinds[encoding]
 
 
-def _image_encoding(shape: ImageShape, encoding: NumberKind, images: ImageColumn) -> ImageEncoding:
+def _image_encoding(shape: ImageShape, encoding: NumberKind, seen: ChannelHistogram) -> ImageEncoding:
     """A channel that is constant keeps its scale, as a constant column does."""
     channels = shape.mode.channels
     shifts, scales = (0.0,) * channels, (1.0,) * channels
     if encoding == "min_max":
         scales = (1.0 / BRIGHTEST,) * channels
     elif encoding == "standardize":
-        seen = ChannelHistogram(channels)
-        for block in images.blocks:
-            seen.add(block)
         shifts = tuple(seen.means.tolist())
         scales = tuple(1.0 / deviation if deviation > 0 else 1.0 for deviation in seen.deviations.tolist())
     return ImageEncoding(encoding=encoding, shape=shape, shifts=shifts, scales=scales)
 
 
-def _scaling(encoding: Encoding, column: NumberColumn) -> tuple[float, float]:
+def _scaling(encoding: Encoding, train: NumberSummary) -> tuple[float, float]:
     """Shift and scale; a column that is constant keeps its scale, so that it becomes 0 and nothing divides by it."""
-    if encoding is Encoding.PASS_THROUGH:
-        return 0.0, 1.0
-    values = np.ascontiguousarray(column.values)  # it may be a column of a row-major matrix, slow to read over and over
-    missing = np.isnan(values)
-    if missing.any():
-        values = values[~missing]
-    if not len(values):
+    if encoding is Encoding.PASS_THROUGH or not train.count:
         return 0.0, 1.0
     if encoding is Encoding.MIN_MAX:
-        low, high = float(values.min()), float(values.max())
-        return low, 1.0 / (high - low) if high > low else 1.0
-    mean, deviation = mean_and_deviation(values)
+        return train.low, 1.0 / (train.high - train.low) if train.high > train.low else 1.0
+    mean, deviation = train.scaling
     return mean, 1.0 / deviation
 
 

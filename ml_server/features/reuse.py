@@ -8,12 +8,11 @@ place of one that is gone.
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-import numpy as np
-
-from ml_server.features.columns import MISSING, Column, ColumnType, as_text
+from ml_server.features.columns import ColumnType
 from ml_server.features.encodings import CategoryEncoding, ColumnEncoding, FittedColumn, ImageEncoding, NumberEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.features.fit import Choice, InputColumn, encoding_choices
+from ml_server.features.summaries import Summary, categories_of
 from ml_server.features.targets import FittedTarget, FittedTargets, TargetColumn, Task, some_of
 from ml_server.networks.kinds import Encoding
 from ml_server.networks.specification import Preprocessing
@@ -93,11 +92,9 @@ def known_targets(targets: Sequence[TargetColumn], base: FittedTargets) -> dict[
     return found
 
 
-def unknown_categories(column: Column, column_type: ColumnType, encoding: CategoryEncoding) -> list[str]:
+def unknown_categories(rows: Summary, column_type: ColumnType, encoding: CategoryEncoding) -> list[str]:
     """The categories of some rows that an encoding takes as unknown, in order."""
-    text = as_text(column, column_type)
-    seen = {text.values[code] for code in np.unique(text.codes[text.codes != MISSING])}
-    return sorted(seen - set(encoding.categories))
+    return sorted(set(categories_of(rows, column_type)) - set(encoding.categories))
 
 
 def _is_same(column: InputColumn, known: FittedColumn) -> bool:

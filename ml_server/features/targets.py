@@ -9,15 +9,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.columns import (
-    MISSING,
-    Column,
-    Columns,
-    ColumnType,
-    NumberColumn,
-    as_text,
-    mean_and_deviation,
-)
+from ml_server.features.columns import Column, ColumnType, NumberColumn, as_text
+from ml_server.features.summaries import NumberSummary, Summary, categories_of
 from ml_server.networks.values import Value
 from servicekit.errors import InvalidArgument, Reason
 
@@ -65,10 +58,13 @@ class FittedTarget(Value):
             assert isinstance(column, NumberColumn), self.name
             return ((column.values - self.mean) / self.deviation).astype(np.float32)
         text = as_text(column, self.type)
-        known = {label: index for index, label in enumerate(self.classes)}
-        indices = np.array([*(known.get(value, UNSEEN) for value in text.values), UNSEEN], dtype=np.int64)
+        indices = np.array([*(self._indices.get(value, UNSEEN) for value in text.values), UNSEEN], dtype=np.int64)
         found: NDArray[np.int64] = indices[text.codes]
         return found
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {label: index for index, label in enumerate(self.classes)}
 
 
 class FittedTargets(Value):
@@ -113,8 +109,10 @@ def expected_outputs(targets: list[TargetColumn], known: Known = MappingProxyTyp
     return width
 
 
-def fit_targets(targets: list[TargetColumn], train: Columns, known: Known = MappingProxyType({})) -> FittedTargets:
-    """Learns the classes and units that are not known from the training rows.
+def fit_targets(
+    targets: list[TargetColumn], train: Mapping[str, Summary], known: Known = MappingProxyType({})
+) -> FittedTargets:
+    """Learns the classes and units that are not known from the training rows' summaries.
 
     Raises:
         InvalidArgument: COLUMN_UNSUPPORTED or TARGET_SINGLE_CLASS; WEIGHTS_MISMATCH, if a known target has classes that
@@ -128,12 +126,10 @@ def fit_targets(targets: list[TargetColumn], train: Columns, known: Known = Mapp
     )
 
 
-def _require_known(target: FittedTarget, column: Column) -> None:
+def _require_known(target: FittedTarget, train: Summary) -> None:
     if target.task is Task.REGRESSION:
         return
-    text = as_text(column, target.type)
-    seen = {text.values[code] for code in np.unique(text.codes[text.codes != MISSING])}
-    if others := sorted(seen - set(target.classes), key=_natural):
+    if others := sorted(set(categories_of(train, target.type)) - set(target.classes), key=_natural):
         raise InvalidArgument(
             Reason.WEIGHTS_MISMATCH,
             f"target '{target.name}' has classes that the base version does not know: {some_of(others)}; it knows "
@@ -149,14 +145,12 @@ def some_of(labels: Sequence[str]) -> str:
     return ", ".join(f"'{label}'" for label in labels[:SHOWN_CLASSES]) + more
 
 
-def _fitted(target: TargetColumn, column: Column) -> FittedTarget:
+def _fitted(target: TargetColumn, train: Summary) -> FittedTarget:
     if _task_is_regression(target):
-        assert isinstance(column, NumberColumn), target.name
-        mean, deviation = mean_and_deviation(column.values)
+        assert isinstance(train, NumberSummary), target.name
+        mean, deviation = train.scaling
         return FittedTarget(name=target.name, type=target.type, task=Task.REGRESSION, mean=mean, deviation=deviation)
-    text = as_text(column, target.type)
-    seen = [text.values[code] for code in np.unique(text.codes[text.codes != MISSING])]
-    classes = tuple(sorted(seen, key=_natural))
+    classes = tuple(sorted(categories_of(train, target.type), key=_natural))
     _require_classes(target.name, len(classes))
     task = Task.BINARY_CLASSIFICATION if len(classes) == 2 else Task.MULTICLASS_CLASSIFICATION
     return FittedTarget(name=target.name, type=target.type, task=task, classes=classes)

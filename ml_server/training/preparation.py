@@ -1,28 +1,56 @@
-"""From a view's files to tensors: reads them, fits preprocessing on the training rows, and transforms all parts."""
+"""From a view's files to rows that a network takes: transformed once, kept in the cache, and shared by jobs on them.
 
+Rows pass through memory some megabytes at a time: first the training rows, on which preprocessing is fitted, then all.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from ml_server.features.columns import Columns, ColumnType
+from ml_server.features.columns import Column, ColumnType
 from ml_server.features.encodings import CategoryEncoding
 from ml_server.features.features import FittedFeatures
-from ml_server.features.fit import fit
+from ml_server.features.fit import fit, summaries_of
 from ml_server.features.reuse import arranged, known_encodings, known_targets, unknown_categories
-from ml_server.features.targets import UNSEEN, FittedTargets, Task, fit_targets, some_of
-from ml_server.registry.bundle import read_preprocessing
+from ml_server.features.summaries import Summary
+from ml_server.features.targets import UNSEEN, FittedTargets, fit_targets, some_of
+from ml_server.networks.specification import Preprocessing as AskedPreprocessing
+from ml_server.networks.values import Value
+from ml_server.registry.bundle import Preprocessing, read_preprocessing
 from ml_server.training.events import TrainingWarning
-from ml_server.training.row_weights import row_weights, weight_warnings
+from ml_server.training.row_weights import WeightUnit, weight_warnings
 from ml_server.training.rows import Rows
+from ml_server.training.stored_rows import RowsWriter, StoredRows
 from ml_server.training.task import TrainingTask
-from ml_server.views.part_files import read_part
+from ml_server.views.folder_cache import Lease
+from ml_server.views.part_files import PartFile
 from ml_server.views.values import Part
+from servicekit.disk import full_disk_told
+
+MANIFEST = "prepared.json"
+# Part of each key: to be raised when equal views and specifications give other numbers, or other files, than before.
+FORMAT = 1
+NOT_LEARNED_FROM = (Part.VALIDATION, Part.TEST)
+
+
+class Manifest(Value):
+    """What a folder of prepared rows holds."""
+
+    preprocessing: Preprocessing
+    rows: dict[Part, int]
+    is_weighted: bool
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task's rows as tensors, with the preprocessing that made them."""
+    """A task's rows, with the preprocessing that made them. Their files stay as long as `lease`."""
 
     features: FittedFeatures
     targets: FittedTargets
@@ -30,85 +58,158 @@ class Prepared:
     validation: Rows
     test: Rows
     warnings: tuple[TrainingWarning, ...]
+    lease: Lease
 
 
-def prepare(task: TrainingTask) -> Prepared:
-    """Reads and transforms all rows of a task.
+def prepared_key(view_digest: str, weight: str | None, preprocessing: AskedPreprocessing, base: Path | None) -> str:
+    """Where the cache has the rows of a view, transformed by a specification or as a base version does it."""
+    known = read_preprocessing(base).model_dump_json() if base else ""
+    text = f"{FORMAT} {weight or ''} {preprocessing.model_dump_json()} {known}"
+    return f"{view_digest}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def prepare(task: TrainingTask, check: Callable[[], None] = lambda: None) -> Prepared:
+    """The rows of a task, transformed now if nobody did it before. `check` is called now and then, and may end it.
 
     Raises:
         InvalidArgument: A column can't serve in its role, a target has one class only, or classes that the base version
             does not know.
+        ResourceExhausted: LIMIT_EXCEEDED: the disk is full, or the rows are more than the cache may keep.
     """
-    train = _columns(task, task.files[Part.TRAIN])
-    features, targets = _fitted(task, train)
-    validation, test = (_columns(task, task.files[part]) for part in (Part.VALIDATION, Part.TEST))
-    parts = [_rows(task, features, targets, columns) for columns in (train, validation, test)]
-    all_train_rows, validation_rows, test_rows = parts
-    train_rows = all_train_rows.with_weight()
-    warnings = (
-        *_category_warnings(task, features, train),
-        *weight_warnings(all_train_rows, validation_rows),
-        *_warnings(targets, validation_rows, test_rows),
+    key = prepared_key(task.provenance.view_digest, task.weight, task.specification.preprocessing, task.base)
+    lease = task.cache.get(key, lambda folder: _make(task, folder, check))
+    manifest = Manifest.model_validate_json((lease.directory / MANIFEST).read_bytes())
+    preprocessing = manifest.preprocessing
+    train, validation, test = (
+        _stored(lease.directory, part, manifest.rows[part], preprocessing, manifest.is_weighted).mapped()
+        for part in Part
     )
-    return Prepared(features, targets, train_rows, validation_rows, test_rows, warnings)
+    warnings = tuple(map(TrainingWarning, manifest.warnings))
+    return Prepared(preprocessing.features, preprocessing.targets, train, validation, test, warnings, lease)
 
 
-def _fitted(task: TrainingTask, train: Columns) -> tuple[FittedFeatures, FittedTargets]:
-    """Preprocessing as the base version has it, as far as that knows the columns."""
-    inputs, targets, preprocessing = list(task.inputs), list(task.targets), task.specification.preprocessing
-    if task.base is None:
-        return fit(inputs, preprocessing, train), fit_targets(targets, train)
-    base = read_preprocessing(task.base)
-    inputs, targets = arranged(inputs, base.features.columns), arranged(targets, base.targets.targets)
-    features = fit(inputs, preprocessing, train, known_encodings(inputs, preprocessing, base.features))
-    return features, fit_targets(targets, train, known_targets(targets, base.targets))
-
-
-def _columns(task: TrainingTask, file: Path) -> Columns:
+def _make(task: TrainingTask, folder: Path, check: Callable[[], None]) -> None:
     types = {column.name: column.type for column in task.inputs} | {column.name: column.type for column in task.targets}
     if task.weight is not None:
         types[task.weight] = ColumnType.FLOAT
-    return read_part(file, types)
+    files = {part: PartFile(path, types) for part, path in task.files.items()}
+    summaries = summaries_of(task.inputs, task.targets)
+    for chunk in files[Part.TRAIN].chunks():
+        check()
+        summaries.add(chunk)
+    preprocessing = _fitted(task, summaries.columns)
+    stored = {part: _stored(folder, part, 0, preprocessing, task.weight is not None) for part in Part}
+    size = sum(file.row_count * stored[part].row_bytes for part, file in files.items())
+    task.cache.require_room(f"the features of view '{task.provenance.view}'", size)
+    with full_disk_told(remedy="lower FLARE_ML_VIEW_CACHE_BYTES, or make room on the disk"):
+        counts = {part: _write(task, stored[part], files[part], part, preprocessing, check) for part in Part}
+        manifest = Manifest(
+            preprocessing=preprocessing,
+            rows={part: count.written for part, count in counts.items()},
+            is_weighted=task.weight is not None,
+            warnings=(
+                *_category_warnings(task, preprocessing, summaries.columns),
+                *_weight_warnings(counts),
+                *(text for part in NOT_LEARNED_FROM for text in _part_warnings(part, counts[part], preprocessing)),
+            ),
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json())
 
 
-def _rows(task: TrainingTask, features: FittedFeatures, targets: FittedTargets, columns: Columns) -> Rows:
-    return Rows(
-        torch.from_numpy(features.transform(columns)),
-        tuple(torch.from_numpy(target.transform(columns[target.name])) for target in targets.targets),
-        None if task.weight is None else row_weights(columns[task.weight]),
-    )
+def _fitted(task: TrainingTask, train: Mapping[str, Summary]) -> Preprocessing:
+    """Preprocessing as the base version has it, as far as that knows the columns."""
+    inputs, targets, asked = list(task.inputs), list(task.targets), task.specification.preprocessing
+    if task.base is None:
+        return Preprocessing(features=fit(inputs, asked, train), targets=fit_targets(targets, train))
+    base = read_preprocessing(task.base)
+    inputs, targets = arranged(inputs, base.features.columns), arranged(targets, base.targets.targets)
+    features = fit(inputs, asked, train, known_encodings(inputs, asked, base.features))
+    return Preprocessing(features=features, targets=fit_targets(targets, train, known_targets(targets, base.targets)))
 
 
-def _category_warnings(task: TrainingTask, features: FittedFeatures, train: Columns) -> list[TrainingWarning]:
+def _stored(folder: Path, part: Part, rows: int, preprocessing: Preprocessing, is_weighted: bool) -> StoredRows:
+    width = preprocessing.features.layout.columns
+    return StoredRows.of(folder, part, rows, width, preprocessing.targets, is_weighted=is_weighted)
+
+
+@dataclass
+class _Counts:
+    """Rows of a part: those of the view, those written, those of weight 0, and by target those of an unseen class."""
+
+    rows: int
+    written: int
+    without_weight: int
+    unseen: list[int]
+
+
+def _write(
+    task: TrainingTask,
+    stored: StoredRows,
+    file: PartFile,
+    part: Part,
+    preprocessing: Preprocessing,
+    check: Callable[[], None],
+) -> _Counts:
+    """Transforms the rows of a part; training rows of weight 0 are left out."""
+    targets = preprocessing.targets.targets
+    unit = None if task.weight is None else WeightUnit.of(partial(_column, file.path, task.weight))
+    counts = _Counts(0, 0, 0, [0] * len(targets))
+    with RowsWriter(stored) as writer:
+        for chunk in file.chunks():
+            check()
+            others: list[NDArray[Any]] = [target.transform(chunk[target.name]) for target in targets]
+            for at, truth in enumerate(others):
+                counts.unseen[at] += int((truth == UNSEEN).sum()) if truth.dtype == np.int64 else 0
+            weights = None
+            if unit is not None and task.weight is not None:
+                weights = unit.weights(chunk[task.weight])
+                others.append(weights)
+                counts.without_weight += int((weights == 0).sum())
+            start = 0
+            for block in preprocessing.features.blocks(chunk):
+                rows = slice(start, start + len(block))
+                arrays = [block, *(each[rows] for each in others)]
+                if part is Part.TRAIN and weights is not None:
+                    arrays = [each[weights[rows] > 0] for each in arrays]
+                writer.write(arrays)
+                counts.written += len(arrays[0])
+                start = rows.stop
+            counts.rows += start
+    return counts
+
+
+def _column(path: Path, name: str) -> Iterator[Column]:
+    """A column of numbers, some rows at a time."""
+    return (chunk[name] for chunk in PartFile(path, {name: ColumnType.FLOAT}).chunks())
+
+
+def _weight_warnings(counts: Mapping[Part, _Counts]) -> list[str]:
+    train, validation = counts[Part.TRAIN], counts[Part.VALIDATION]
+    return weight_warnings(train.rows, train.without_weight, validation.rows, validation.without_weight)
+
+
+def _category_warnings(task: TrainingTask, preprocessing: Preprocessing, train: Mapping[str, Summary]) -> list[str]:
     """Tells of categories that the base version never saw, which count as one."""
     if task.base is None:
         return []
     found = []
-    for column in features.columns:
+    for column in preprocessing.features.columns:
         if isinstance(column.encoding, CategoryEncoding):
             unknown = unknown_categories(train[column.name], column.type, column.encoding)
             if unknown:
                 found.append(
-                    TrainingWarning(
-                        f"column '{column.name}' has {len(unknown)} categories that the base version does not know and "
-                        f"that count as one: {some_of(unknown)}"
-                    )
+                    f"column '{column.name}' has {len(unknown)} categories that the base version does not know and "
+                    f"that count as one: {some_of(unknown)}"
                 )
     return found
 
 
-def _warnings(targets: FittedTargets, validation: Rows, test: Rows) -> tuple[TrainingWarning, ...]:
-    found = []
-    for part, rows in (("validation", validation), ("test", test)):
-        if not len(rows):
-            found.append(TrainingWarning(f"the view has no {part} rows"))
-        for target, values in zip(targets.targets, rows.targets, strict=True):
-            count = int((values == UNSEEN).sum()) if target.task is not Task.REGRESSION else 0
-            if count:
-                found.append(
-                    TrainingWarning(
-                        f"{count} {part} rows have a '{target.name}' that no training row has; they count as wrong: "
-                        "a stratified split avoids that"
-                    )
-                )
-    return tuple(found)
+def _part_warnings(part: Part, counts: _Counts, preprocessing: Preprocessing) -> list[str]:
+    found = [] if counts.rows else [f"the view has no {part} rows"]
+    for target, count in zip(preprocessing.targets.targets, counts.unseen, strict=True):
+        if count:
+            found.append(
+                f"{count} {part} rows have a '{target.name}' that no training row has; they count as wrong: a "
+                "stratified split avoids that"
+            )
+    return found

@@ -1,39 +1,54 @@
 """How much each row counts, from the column of a view that says it."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from ml_server.features.columns import Column, NumberColumn
-from ml_server.training.events import TrainingWarning
-from ml_server.training.rows import Rows
 
 
-def row_weights(column: Column) -> Tensor:
-    """Weights (N,) float32 in the proportions of the column, 1 on average; all 0 if the column is.
+@dataclass(frozen=True)
+class WeightUnit:
+    """What the weights of some rows are divided by, so that they are 1 on average.
 
     So their unit means nothing, as the loss is a mean, and no sum of them leaves the range of float32.
     """
-    assert isinstance(column, NumberColumn)
-    largest = column.values.max(initial=0.0)
-    if not largest:
-        return torch.zeros(len(column))
-    shares = column.values / largest
-    return torch.from_numpy((shares / shares.mean()).astype(np.float32))
+
+    largest: float
+    mean_share: float
+    """The mean of weights divided by the largest one."""
+
+    @classmethod
+    def of(cls, read: Callable[[], Iterable[Column]]) -> "WeightUnit":
+        """The unit of the rows that `read` gives, some at a time; it is called twice."""
+        largest = max((_values(column).max(initial=0.0) for column in read()), default=0.0)
+        if not largest:
+            return cls(1.0, 1.0)
+        total, count = 0.0, 0
+        for column in read():
+            total += float((_values(column) / largest).sum())
+            count += len(column)
+        return cls(float(largest), total / count)
+
+    def weights(self, column: Column) -> NDArray[np.float32]:
+        """Weights (N,) in the proportions of the column; all 0 if the column is."""
+        return (_values(column) / self.largest / self.mean_share).astype(np.float32)
 
 
-def weight_warnings(train: Rows, validation: Rows) -> tuple[TrainingWarning, ...]:
-    """What the owner of a training should know of its weights."""
+def weight_warnings(train_rows: int, without: int, validation_rows: int, validation_without: int) -> list[str]:
+    """What the owner of a training should know of its weights; `without` are those of weight 0."""
     found = []
-    without = 0 if train.weights is None else int((train.weights == 0).sum())
     if without:
+        found.append(f"{without} of {train_rows} training rows have weight 0, and nothing learns from them")
+    if validation_rows and validation_without == validation_rows:
         found.append(
-            TrainingWarning(f"{without} of {len(train)} training rows have weight 0, and nothing learns from them")
+            "all validation rows have weight 0, so the training loss decides when to stop and which epoch is best"
         )
-    if validation.weights is not None and len(validation) and not bool(validation.weights.any()):
-        found.append(
-            TrainingWarning(
-                "all validation rows have weight 0, so the training loss decides when to stop and which epoch is best"
-            )
-        )
-    return tuple(found)
+    return found
+
+
+def _values(column: Column) -> NDArray[np.float64]:
+    assert isinstance(column, NumberColumn)
+    return column.values

@@ -34,12 +34,6 @@ class Rows:
             None if self.weights is None else self.weights.to(device),
         )
 
-    def with_weight(self) -> "Rows":
-        """The rows but for those of weight 0."""
-        if self.weights is None or bool((self.weights > 0).all()):
-            return self
-        return self._part(torch.nonzero(self.weights > 0)[:, 0])
-
     def batches(self, size: int) -> Iterator["Rows"]:
         """All rows in order, `size` (at least 1) at a time."""
         for start in range(0, len(self), size):

@@ -9,6 +9,7 @@ from ml_server.networks.specification import ModelSpecification
 from ml_server.registry.values import VersionDetails
 from ml_server.training.events import TrainingEvent
 from ml_server.training.plans import TrainingPlan
+from ml_server.views.folder_cache import FolderCache
 from ml_server.views.values import Part
 from servicekit.errors import FlareError
 
@@ -32,6 +33,8 @@ class TrainingTask:
     inputs: tuple[InputColumn, ...]
     targets: tuple[TargetColumn, ...]
     files: dict[Part, Path]
+    """The rows of each part; empty if `cache` has what preparation makes of them."""
+    cache: FolderCache
     initial_weights: Path | None
     checkpoints: Path
     output: Path

@@ -34,6 +34,7 @@ from ml_server.training.events import (
 )
 from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
+from ml_server.training.preparation import prepared_key
 from ml_server.training.task import Broke, Failed, Finished, Lost, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
 from ml_server.views.fetched import FetchedView, FetchedViews
@@ -148,17 +149,22 @@ class TrainingWork:
 
     async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> ModelVersion:
         view = await self._view(run, spec)
-        with await self._fetch(run, view) as rows:
-            task = await self._task(run, spec, model, view, rows.files)
+        base = await self._base_files(run.job.owner, spec.base) if spec.base else None
+        with await self._fetch(run, view, model, base) as rows:
+            task = await self._task(run, spec, model, view, rows.files, base)
             await self._warn_of_other_columns(run, model, task)
-            return await self._execute(run, spec, model, task)
+            return await self._execute(run, spec, model, task, rows)
 
-    async def _execute(self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask) -> ModelVersion:
+    async def _execute(
+        self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask, rows: FetchedView
+    ) -> ModelVersion:
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
                 match message:
                     case Told(events):
+                        if any(isinstance(event, TrainingStarted) for event in events):
+                            rows.close()  # the worker holds what it made of them
                         progress = story.take(events, spec.plan.epochs)
                         await run.emit(*(draft_of(event) for event in events), progress=progress)
                     case Finished(details):
@@ -184,7 +190,7 @@ class TrainingWork:
             )
         return view
 
-    async def _fetch(self, run: JobRun, view: View) -> FetchedView:
+    async def _fetch(self, run: JobRun, view: View, model: Model, base: Path | None) -> FetchedView:
         last_told = 0.0
 
         async def fetched(rows: int, cached: bool) -> None:
@@ -194,16 +200,22 @@ class TrainingWork:
                 last_told = now
                 await run.emit(draft_of(DataFetched(rows, view.total_rows, cached)))
 
-        return await self._fetched.fetch(run.job.owner, view, fetched)
+        made = await asyncio.to_thread(prepared_key, view.digest, view.weight, model.specification.preprocessing, base)
+        return await self._fetched.fetch(run.job.owner, view, fetched, made)
 
     async def _task(
-        self, run: JobRun, spec: TrainingSpec, model: Model, view: View, files: dict[Part, Path]
+        self,
+        run: JobRun,
+        spec: TrainingSpec,
+        model: Model,
+        view: View,
+        files: dict[Part, Path],
+        base: Path | None,
     ) -> TrainingTask:
         weights = None
         if model.has_initial_weights:
             weights = await self._artifacts.fetch(weights_artifact(model.uid)) / WEIGHTS_FILE
         directory = self._directory / run.job.id
-        base = await self._base_files(run.job.owner, spec.base) if spec.base else None
         return TrainingTask(
             specification=model.specification,
             plan=spec.plan,
@@ -211,6 +223,7 @@ class TrainingWork:
             targets=view.targets,
             weight=view.weight,
             files=files,
+            cache=self._fetched.cache,
             initial_weights=weights,
             checkpoints=directory / "checkpoints",
             output=directory / "version",

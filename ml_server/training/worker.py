@@ -5,6 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 
 import numpy
 import torch
@@ -60,7 +61,7 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     """
     device = resolve_device(task.plan.device)
     torch.use_deterministic_algorithms(task.plan.deterministic)
-    prepared = prepare(task)
+    prepared = prepare(task, partial(_end_if_asked, stop))
     torch.manual_seed(task.plan.seed)
     model = _fresh_model(task, prepared).to(device)
     objective = Objective.of(task.plan, prepared.targets, prepared.train).to(device)
@@ -115,6 +116,12 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
                     raise StopRequested
                 break
     yield from _finish(task, prepared, state, objective, record.history, device)
+
+
+def _end_if_asked(stop: Stop) -> None:
+    """Ends an attempt that has nothing yet to save or to finish with."""
+    if stop.asked is not None:
+        raise StopRequested
 
 
 class _Record:

@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Protocol
 
 import stamina
-import structlog
 
 from ml_server.views.folder_cache import FolderCache, Lease
 from ml_server.views.part_files import PartWriter
 from ml_server.views.values import Part, PartHeader, RowBatch, View
 from servicekit.disk import full_disk_told
-from servicekit.errors import Reason, ResourceExhausted, Unavailable
-
-log = structlog.get_logger()
+from servicekit.errors import Unavailable
 
 Progress = Callable[[int, bool], Awaitable[None]]
 
 WAIT_SECONDS = 0.05
-GIGABYTE = 10**9
 
 
 class BatchSource(Protocol):
@@ -35,14 +31,13 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class FetchedView(AbstractContextManager["FetchedView"]):
-    """The files of a view's parts, which stay as long as this is open."""
+    """The file of each part of a view, see part_files.py, or none if what is made of them is there.
 
+    The files, or what is made of them, stay as long as this is open.
+    """
+
+    files: dict[Part, Path]
     lease: Lease
-
-    @property
-    def files(self) -> dict[Part, Path]:
-        """The file of each part, see part_files.py."""
-        return {part: self.lease.directory / f"{part}.arrow" for part in Part}
 
     def close(self) -> None:
         """Lets the files go; they stay until others need their room."""
@@ -54,60 +49,52 @@ class FetchedView(AbstractContextManager["FetchedView"]):
 
 
 class FetchedViews:
-    """The views in a cache. Jobs on the same view share its files."""
+    """The views in a cache. Jobs on the same view share its files, and what is made of them lies there too."""
 
     def __init__(self, cache: FolderCache, source: BatchSource) -> None:
-        self._cache = cache
+        self.cache = cache
         self._source = source
         self._fetching: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def fetch(self, owner: str, view: View, progress: Progress) -> FetchedView:
+    async def fetch(self, owner: str, view: View, progress: Progress, made: str | None = None) -> FetchedView:
         """The rows of a view. `progress` is told rows so far, and whether they were here already.
 
-        A cut stream goes on at the batch after the last one received.
+        They are not needed if the cache has what was made of them, under the key `made`. A cut stream goes on at the
+        batch after the last one received.
 
         Raises:
             ResourceExhausted: LIMIT_EXCEEDED: the view is larger than the cache may be, or the disk is full.
             FlareError: What the source says.
         """
+        if made is not None and (lease := await asyncio.to_thread(self.cache.lease, made)) is not None:
+            await progress(view.total_rows, True)
+            return FetchedView({}, lease)
         async with self._fetching[view.digest]:
             is_fetched = False
-            while (lease := await asyncio.to_thread(self._cache.lease, view.digest)) is None:
+            while (lease := await asyncio.to_thread(self.cache.lease, view.digest)) is None:
                 is_fetched |= await self._fetch(owner, view, progress)
         if is_fetched:
-            await asyncio.to_thread(self._cache.make_room, 0)  # texts may have taken more than was expected
+            await asyncio.to_thread(self.cache.make_room, 0)  # texts may have taken more than was expected
         else:
             await progress(view.total_rows, True)
-        return FetchedView(lease)
+        return FetchedView({part: _file(lease.directory, part) for part in Part}, lease)
 
     async def _fetch(self, owner: str, view: View, progress: Progress) -> bool:
         """Fills the folder of a view; False if another process is at it."""
-        claim = await asyncio.to_thread(self._cache.claim, view.digest)
+        claim = await asyncio.to_thread(self.cache.claim, view.digest)
         if claim is None:
             await asyncio.sleep(WAIT_SECONDS)
             return False
         try:
-            await asyncio.to_thread(self._make_room, view)
+            await asyncio.to_thread(self.cache.require_room, f"view '{view.name}'", view.expected_bytes)
             done = 0
             with full_disk_told(remedy="lower FLARE_ML_VIEW_CACHE_BYTES, or make room on the disk"):
                 for part in Part:
-                    done = await self._fetch_part(owner, view, part, claim.staging / f"{part}.arrow", done, progress)
+                    done = await self._fetch_part(owner, view, part, _file(claim.staging, part), done, progress)
                 await asyncio.to_thread(claim.publish)
         finally:
             await asyncio.to_thread(claim.close)
         return True
-
-    def _make_room(self, view: View) -> None:
-        needed, budget = view.expected_bytes, self._cache.budget_bytes
-        if needed > budget:
-            message = (
-                f"the rows of view '{view.name}' take about {needed / GIGABYTE:.3g} GB on the machine that trains, and "
-                f"it may keep {budget / GIGABYTE:.3g} GB of views: take fewer rows or columns into the view, or have "
-                "the operator raise FLARE_ML_VIEW_CACHE_BYTES"
-            )
-            raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message, resource=view.name)
-        if over := self._cache.make_room(needed):
-            log.warning("view_cache_over_budget", view=view.name, over_bytes=over, reason="all others are in use")
 
     async def _fetch_part(self, owner: str, view: View, part: Part, file: Path, done: int, progress: Progress) -> int:
         next_batch = 0
@@ -123,3 +110,7 @@ class FetchedViews:
                             done += received.row_count
                             await progress(done, False)
         return done
+
+
+def _file(directory: Path, part: Part) -> Path:
+    return directory / f"{part}.arrow"

@@ -15,6 +15,13 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+import structlog
+
+from servicekit.errors import Reason, ResourceExhausted
+
+log = structlog.get_logger()
+
+GIGABYTE = 10**9
 LOCKS = ".locks"
 # In a folder whose bytes may not have reached the disk yet: names the boot in which it was made.
 UNSYNCED = ".unsynced"
@@ -111,6 +118,22 @@ class FolderCache:
                 make(claim.staging)
                 claim.publish()
         return lease
+
+    def require_room(self, what: str, size_bytes: int) -> None:
+        """Makes room for something that is to become a folder.
+
+        Raises:
+            ResourceExhausted: LIMIT_EXCEEDED: it is larger than all folders together may be.
+        """
+        if size_bytes > self.budget_bytes:
+            message = (
+                f"{what} takes about {size_bytes / GIGABYTE:.3g} GB on the machine that trains, and it may keep "
+                f"{self.budget_bytes / GIGABYTE:.3g} GB: take fewer rows or columns into the view, or have the "
+                "operator raise FLARE_ML_VIEW_CACHE_BYTES"
+            )
+            raise ResourceExhausted(Reason.LIMIT_EXCEEDED, message)
+        if over := self.make_room(size_bytes):
+            log.warning("view_cache_over_budget", what=what, over_bytes=over, reason="all others are in use")
 
     def make_room(self, size_bytes: int) -> int:
         """Removes folders, those not used for longest first, until `size_bytes` more fit into the budget.

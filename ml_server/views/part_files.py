@@ -1,11 +1,9 @@
-"""The rows of a part on this machine: features as one matrix in a NumPy file, other columns in an Arrow file beside it.
-
-Both are mapped into memory: opening them reads nothing, and jobs on the same view share the pages.
-"""
+"""Files of the rows of a part: features as one matrix in a NumPy file, other columns in an Arrow file beside it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -16,11 +14,14 @@ from numpy.typing import NDArray
 from pyarrow import ipc
 
 from ml_server.features.columns import Column, Columns, ColumnType, NumberColumn, arrow_column
-from ml_server.views.values import PartHeader
+from ml_server.views.values import VALUE_BYTES, PartHeader
 from servicekit.errors import Internal, Reason
 
 # Where the Arrow file says which columns the matrix has.
 FEATURES_KEY = b"flare.features"
+# What is read at a time: little enough to stay in the processor's cache, and of text enough that few words repeat.
+CHUNK_BYTES = 2 << 20
+CHUNK_ROWS = 16_384
 
 
 class PartWriter(AbstractContextManager["PartWriter"]):
@@ -67,16 +68,77 @@ class PartWriter(AbstractContextManager["PartWriter"]):
             raise Internal(Reason.INTERNAL, message)
 
 
-def read_part(file: Path, types: Mapping[str, ColumnType]) -> Columns:
-    """The columns of these names. Numbers of the matrix are views into it."""
-    with pa.memory_map(str(file)) as source:
-        table = ipc.open_file(source).read_all()
-    names: list[str] = json.loads((table.schema.metadata or {}).get(FEATURES_KEY, b"[]"))
-    columns: dict[str, Column] = {}
-    if names:
-        matrix: NDArray[np.float64] = np.asarray(np.load(_matrix_file(file), mmap_mode="r"))
-        columns = {name: NumberColumn(matrix[:, at]) for at, name in enumerate(names)}
-    return {name: columns[name] if name in columns else arrow_column(table[name], kind) for name, kind in types.items()}
+@dataclass(frozen=True)
+class PartFile:
+    """The rows of a part, to be read from the first to the last; `types` names the columns that are wanted."""
+
+    path: Path
+    types: Mapping[str, ColumnType]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        with pa.memory_map(str(self.path)) as source:
+            batches = ipc.open_file(source)
+            counts: list[int] = [batches.get_batch(index).num_rows for index in range(batches.num_record_batches)]
+            return sum(counts)
+
+    def chunks(self) -> Iterator[Columns]:
+        """All rows, some megabytes at a time."""
+        with pa.memory_map(str(self.path)) as source, ExitStack() as opened:
+            others = ipc.open_file(source)
+            names: list[str] = json.loads((others.schema.metadata or {}).get(FEATURES_KEY, b"[]"))
+            is_read = any(name in self.types for name in names)
+            matrix = opened.enter_context(_MatrixReader(_matrix_file(self.path))) if is_read else None
+            for table in _tables(others, self._chunk_rows(len(names), others.schema)):
+                rows: dict[str, Column] = {}
+                if matrix is not None:
+                    values = matrix.read(table.num_rows)
+                    rows = {name: NumberColumn(values[:, at]) for at, name in enumerate(names)}
+                yield {
+                    name: rows[name] if name in rows else arrow_column(table[name], kind)
+                    for name, kind in self.types.items()
+                }
+
+    def _chunk_rows(self, matrix_columns: int, others: pa.Schema) -> int:
+        images: list[int] = [each.type.byte_width for each in others if self.types.get(each.name) is ColumnType.IMAGE]
+        row_bytes = VALUE_BYTES * max(matrix_columns, 1) + sum(images)
+        return max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
+
+
+class _MatrixReader(AbstractContextManager["_MatrixReader"]):
+    """Reads a matrix from its first row to its last, which keeps nothing of it in memory, as mapping it would."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        np.lib.format.read_magic(self._file)
+        (_, self._columns), *_ = np.lib.format.read_array_header_1_0(self._file)
+
+    def read(self, rows: int) -> NDArray[np.float64]:
+        """The next rows (N, columns)."""
+        return np.fromfile(self._file, np.dtype("<f8"), rows * self._columns).reshape(rows, self._columns)
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def _tables(batches: "ipc.RecordBatchFileReader", rows: int) -> Iterator[pa.Table]:
+    """All rows, `rows` at a time, without a copy."""
+    pieces: list[pa.RecordBatch] = []
+    held = 0
+    for index in range(batches.num_record_batches):
+        batch = batches.get_batch(index)
+        start = 0
+        while start < batch.num_rows:
+            piece = batch.slice(start, rows - held)
+            pieces.append(piece)
+            start += piece.num_rows
+            held += piece.num_rows
+            if held == rows:
+                yield pa.Table.from_batches(pieces)
+                pieces, held = [], 0
+    if pieces:
+        yield pa.Table.from_batches(pieces)
 
 
 def _matrix_file(file: Path) -> Path:

@@ -41,7 +41,7 @@ class View:
     def expected_bytes(self) -> int:
         """What the rows take on a disk, about: texts are taken to be short."""
         inputs = sum(each.image.size_bytes if each.image else VALUE_BYTES for each in self.inputs)
-        return self.total_rows * (inputs + VALUE_BYTES * len(self.targets))
+        return self.total_rows * (inputs + VALUE_BYTES * (len(self.targets) + (self.weight is not None)))
 
 
 @dataclass(frozen=True)

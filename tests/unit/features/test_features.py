@@ -20,6 +20,7 @@ from ml_server.prediction.inputs import columns_of
 from ml_server.prediction.raw import RawColumn
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
+from tests.summarized import summarized
 
 IMAGES = ImageDecoder(max_pixels=10_000)
 
@@ -42,7 +43,8 @@ def column(values: Sequence[Any], kind: ColumnType) -> Column:
 def fitted(values: Sequence[Any], kind: ColumnType, encoding: Encoding | None = None, **known: Any) -> FittedFeatures:
     """The features of a table with the one input column `x`."""
     asked = (ColumnEncoding(column="x", encoding=encoding),) if encoding else ()
-    return fit([InputColumn("x", kind, **known)], Preprocessing(columns=asked), {"x": column(values, kind)})
+    inputs = [InputColumn("x", kind, **known)]
+    return fit(inputs, Preprocessing(columns=asked), summarized(inputs, {"x": column(values, kind)}))
 
 
 def encoded(features: FittedFeatures, values: Sequence[Any], kind: ColumnType) -> NDArray[np.float32]:
@@ -72,7 +74,7 @@ def test_the_numeric_encoding_of_the_whole_view_gives_way_to_that_of_a_column() 
     inputs = [InputColumn("a", ColumnType.FLOAT), InputColumn("b", ColumnType.FLOAT)]
     own = (ColumnEncoding(column="b", encoding=Encoding.PASS_THROUGH),)
     rows = {name: NumberColumn(np.array([2.0, 4.0])) for name in "ab"}
-    features = fit(inputs, Preprocessing(columns=own, numeric_encoding=Encoding.MIN_MAX), rows)
+    features = fit(inputs, Preprocessing(columns=own, numeric_encoding=Encoding.MIN_MAX), summarized(inputs, rows))
     assert features.transform(rows).tolist() == [[0.0, 2.0], [1.0, 4.0]]
 
 
@@ -102,7 +104,7 @@ def test_many_categories_become_codes_for_a_learned_vector_after_the_numbers() -
         InputColumn("size", ColumnType.FLOAT),
     ]
     rows = {"city": column(names, ColumnType.CATEGORICAL), "size": NumberColumn(np.arange(17.0))}
-    features = fit(inputs, Preprocessing(numeric_encoding=Encoding.PASS_THROUGH), rows)
+    features = fit(inputs, Preprocessing(numeric_encoding=Encoding.PASS_THROUGH), summarized(inputs, rows))
     (embedding,) = features.layout.embeddings
     assert (embedding.name, embedding.categories, embedding.dim) == ("city", 18, round(4 * 18**0.25))
     assert features.layout.columns == 2
@@ -113,7 +115,9 @@ def test_many_categories_become_codes_for_a_learned_vector_after_the_numbers() -
 def test_a_vector_has_the_size_that_is_asked_for() -> None:
     own = (ColumnEncoding(column="x", encoding=Encoding.EMBEDDING, embedding_dim=7),)
     known = InputColumn("x", ColumnType.CATEGORICAL, category_count=2)
-    features = fit([known], Preprocessing(columns=own), {"x": column(["a", "b"], ColumnType.CATEGORICAL)})
+    features = fit(
+        [known], Preprocessing(columns=own), summarized([known], {"x": column(["a", "b"], ColumnType.CATEGORICAL)})
+    )
     assert features.layout == expected_layout([known], Preprocessing(columns=own))
     assert [each.dim for each in features.layout.embeddings] == [7]
 
@@ -285,7 +289,7 @@ def sent(values: list[Any], kind: ColumnType, as_rows: bool) -> RawColumn:
 @given(table=tables())
 def test_the_layout_is_known_before_training(table: Table) -> None:
     values, inputs, preprocessing = table
-    features = fit(inputs, preprocessing, streamed(values, inputs))
+    features = fit(inputs, preprocessing, summarized(inputs, streamed(values, inputs)))
     assert features.layout == expected_layout(inputs, preprocessing)
     assert features.transform(streamed(values, inputs)).shape == (len(values[inputs[0].name]), features.layout.columns)
 
@@ -294,7 +298,7 @@ def test_the_layout_is_known_before_training(table: Table) -> None:
 @given(table=tables(), as_rows=st.booleans())
 def test_a_row_has_the_same_features_streamed_and_sent(table: Table, as_rows: bool) -> None:
     values, inputs, preprocessing = table
-    features = fit(inputs, preprocessing, streamed(values, inputs))
+    features = fit(inputs, preprocessing, summarized(inputs, streamed(values, inputs)))
     raw = {each.name: sent(values[each.name], each.type, as_rows) for each in inputs}
     np.testing.assert_array_equal(
         features.transform(columns_of(features, raw, IMAGES)), features.transform(streamed(values, inputs))
@@ -314,7 +318,7 @@ def test_a_number_that_a_view_casts_to_a_category_is_known_again(source: pa.Data
     typed = original.cast(source)
     known = arrow_column(pa.chunked_array([typed.cast(pa.string())]), ColumnType.CATEGORICAL)
     view = InputColumn("x", ColumnType.CATEGORICAL, category_count=len(set(numbers)))
-    features = fit([view], Preprocessing(), {"x": known})
+    features = fit([view], Preprocessing(), summarized([view], {"x": known}))
     forms = [typed.to_numpy(zero_copy_only=False)]
     if source != pa.bool_():
         forms.append(original.to_numpy())  # as JSON has them

@@ -24,6 +24,7 @@ from ml_server.prediction.raw import EncodedImages, RawColumn
 from servicekit.errors import FlareError, InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
 from servicekit.images.shape import ImageMode, ImageResizing, ImageShape
+from tests.summarized import summarized
 
 SHAPE = ImageShape(2, 3, ImageMode.RGB)
 IMAGE = InputColumn("image", ColumnType.IMAGE, image=SHAPE)
@@ -49,7 +50,7 @@ def streamed(images: Pixels, chunk: int = 2) -> ImageColumn:
 
 def fitted(images: Pixels, encoding: Encoding | None = None) -> FittedFeatures:
     asked = (ColumnEncoding(column="image", encoding=encoding),) if encoding else ()
-    return fit([IMAGE], Preprocessing(columns=asked), {"image": streamed(images)})
+    return fit([IMAGE], Preprocessing(columns=asked), summarized([IMAGE], {"image": streamed(images)}))
 
 
 def png(pixels: Pixels) -> bytes:
@@ -115,7 +116,7 @@ def test_a_request_is_resized_as_its_data_set_was() -> None:
     column = InputColumn("image", ColumnType.IMAGE, image=shape)
     train = {"image": ImageColumn([np.zeros((2, 4), np.uint8)])}
     asked = Preprocessing(columns=(ColumnEncoding(column="image", encoding=Encoding.PASS_THROUGH),))
-    features = fit([column], asked, train)
+    features = fit([column], asked, summarized([column], train))
     wide = np.array([[1, 2, 2, 3]] * 2, np.uint8)
     columns = columns_of(features, {"image": RawColumn(EncodedImages([png(wide)]))}, DECODER)
     assert features.transform(columns).tolist() == [[2, 2, 2, 2]]
@@ -142,7 +143,7 @@ def test_a_value_that_is_no_image_is_named_with_its_row(case: str) -> None:
 
 
 def test_an_image_for_a_column_of_numbers_is_refused() -> None:
-    features = fit([AGE], Preprocessing(), {"age": NumberColumn(np.array([1.0, 2.0]))})
+    features = fit([AGE], Preprocessing(), summarized([AGE], {"age": NumberColumn(np.array([1.0, 2.0]))}))
     with pytest.raises(InvalidArgument, match="'age', row 0: the value is an image, and the column is FLOAT"):
         columns_of(features, {"age": RawColumn(EncodedImages([GOOD]))}, DECODER)
 
@@ -203,7 +204,7 @@ def test_what_does_not_fit_the_image_column_is_refused(case: str) -> None:
 def test_a_perceptron_sees_images_and_numbers_in_the_order_of_the_view() -> None:
     images = random_images(3)
     columns: dict[str, Column] = {"image": streamed(images), "age": NumberColumn(np.array([1.0, 2.0, 3.0]))}
-    features = fit([IMAGE, AGE], Preprocessing(), columns)
+    features = fit([IMAGE, AGE], Preprocessing(), summarized([IMAGE, AGE], columns))
     assert features.layout == expected_layout([IMAGE, AGE], Preprocessing())
     made = features.transform(columns)
     np.testing.assert_array_equal(made[:, :18], fitted(images).transform({"image": streamed(images)}))

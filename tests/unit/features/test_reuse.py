@@ -17,6 +17,7 @@ from ml_server.features.targets import FittedTargets, TargetColumn, expected_out
 from ml_server.networks.kinds import Encoding
 from ml_server.networks.specification import ColumnEncoding, Preprocessing
 from servicekit.errors import InvalidArgument, Reason
+from tests.summarized import summarized
 
 A = InputColumn("a", ColumnType.FLOAT, fill="7")
 CITY = InputColumn("city", ColumnType.CATEGORICAL, category_count=2, keeps_missing=True)
@@ -32,14 +33,14 @@ def texts(*values: str) -> TextColumn:
     return TextColumn(values, np.arange(len(values)))
 
 
-BASE = fit([A, CITY], PLAIN, {"a": numbers(0, 10), "city": texts("Bern", "Chur")})
-BASE_TARGETS = fit_targets([KIND], {"kind": texts("x", "y", "z")})
+BASE = fit([A, CITY], PLAIN, summarized([A, CITY], {"a": numbers(0, 10), "city": texts("Bern", "Chur")}))
+BASE_TARGETS = fit_targets([KIND], summarized((), {"kind": texts("x", "y", "z")}, [KIND]))
 
 
 def tuned(inputs: Sequence[InputColumn], preprocessing: Preprocessing, columns: Columns) -> FittedFeatures:
     in_place = arranged(inputs, BASE.columns)
     known = known_encodings(in_place, preprocessing, BASE)
-    fitted = fit(in_place, preprocessing, columns, known)
+    fitted = fit(in_place, preprocessing, summarized(in_place, columns), known)
     assert fitted.layout == expected_layout(in_place, preprocessing, known)
     return fitted
 
@@ -53,7 +54,7 @@ def test_known_columns_keep_their_numbers_and_places_and_others_take_what_is_lef
     np.testing.assert_allclose(fitted.transform(rows), [[19, 0, 1, 0, -1], [59, 0, 0, 1, 1]])
     city = fitted.columns[1]
     assert isinstance(city.encoding, CategoryEncoding)
-    assert unknown_categories(rows["city"], city.type, city.encoding) == ["Davos"]
+    assert unknown_categories(summarized([CITY], rows)["city"], city.type, city.encoding) == ["Davos"]
 
 
 def test_what_the_view_puts_in_the_place_of_missing_values_is_its_own() -> None:
@@ -93,14 +94,15 @@ def test_the_base_decides_between_one_hot_and_embedding_unless_the_specification
 
 
 def test_a_boolean_with_missing_values_is_not_the_one_without() -> None:
-    base = fit([InputColumn("on", ColumnType.BOOLEAN)], PLAIN, {"on": numbers(0, 1)})
-    assert "on" in known_encodings([InputColumn("on", ColumnType.BOOLEAN)], PLAIN, base)
+    on = InputColumn("on", ColumnType.BOOLEAN)
+    base = fit([on], PLAIN, summarized([on], {"on": numbers(0, 1)}))
+    assert "on" in known_encodings([on], PLAIN, base)
     assert not known_encodings([InputColumn("on", ColumnType.BOOLEAN, keeps_missing=True)], PLAIN, base)
 
 
 def fitted_targets(target: TargetColumn, column: Column, base: FittedTargets = BASE_TARGETS) -> FittedTargets:
     known = known_targets([target], base)
-    fitted = fit_targets([target], {target.name: column}, known)
+    fitted = fit_targets([target], summarized((), {target.name: column}, [target]), known)
     assert fitted.outputs == expected_outputs([target], known)
     return fitted
 
@@ -109,7 +111,7 @@ def test_a_target_keeps_its_classes_in_their_order_and_a_number_its_unit() -> No
     (kind,) = fitted_targets(TargetColumn("kind", ColumnType.CATEGORICAL, 1), texts("z")).targets
     assert kind.classes == ("x", "y", "z")
     number = TargetColumn("y", ColumnType.FLOAT)
-    base = fit_targets([number], {"y": numbers(0, 10)})
+    base = fit_targets([number], summarized((), {"y": numbers(0, 10)}, [number]))
     assert fitted_targets(number, numbers(70, 90), base) == base
 
 

@@ -14,9 +14,10 @@ from pyarrow import ipc
 
 from ml_server.features.columns import Column, ColumnType, NumberColumn, TextColumn
 from ml_server.features.fit import InputColumn
+from ml_server.views import part_files
 from ml_server.views.fetched import FetchedViews
 from ml_server.views.folder_cache import FolderCache
-from ml_server.views.part_files import read_part
+from ml_server.views.part_files import PartFile
 from ml_server.views.values import Part, PartHeader, RowBatch, View
 from servicekit.errors import Internal, Reason, ResourceExhausted, Unavailable
 
@@ -96,16 +97,22 @@ def numbers(column: Column) -> Any:
     return column.values
 
 
+def texts(column: Column) -> list[str | None]:
+    assert isinstance(column, TextColumn)
+    return [column.values[code] if code >= 0 else None for code in column.codes]
+
+
 def assert_whole(files: dict[Part, Path]) -> None:
     for part, count in ROWS.items():
-        columns = read_part(files[part], TYPES)
-        assert list(columns) == list(TYPES)
+        file = PartFile(files[part], TYPES)
+        assert file.row_count == count
+        chunks = list(file.chunks())
+        assert all(list(rows) == list(TYPES) for rows in chunks)
         for at, name in enumerate("abc"):
-            np.testing.assert_array_equal(numbers(columns[name]), MATRIX[:count, at])
-        np.testing.assert_array_equal(numbers(columns["y"]), np.arange(count))
-        kinds = columns["features"]
-        assert isinstance(kinds, TextColumn)
-        assert [kinds.values[code] if code >= 0 else None for code in kinds.codes] == KINDS[:count]
+            found = np.concatenate([np.empty(0), *(numbers(rows[name]) for rows in chunks)])
+            np.testing.assert_array_equal(found, MATRIX[:count, at])
+        assert [y for rows in chunks for y in numbers(rows["y"])] == list(range(count))
+        assert [kind for rows in chunks for kind in texts(rows["features"])] == KINDS[:count]
 
 
 @pytest.mark.parametrize("cuts", [[], [0], [3, 0, 1, 5], [9], [10]])
@@ -126,17 +133,21 @@ async def test_a_view_is_fetched_whole_through_any_cuts(tmp_path: Path, cuts: li
     assert (heard[-1], len(source.asked)) == ((1250, True), asked)
 
 
-async def test_features_are_one_matrix_that_is_mapped_into_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("most", "chunks"), [(1, 1000), (70, 15), (100, 10), (333, 4), (10_000, 1)])
+async def test_rows_are_read_some_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, chunks: int
+) -> None:
+    monkeypatch.setattr(part_files, "CHUNK_ROWS", most)
     view = await FetchedViews(cache_in(tmp_path), Source()).fetch("accounts/ann", VIEW, unheard)
-    a, b = (numbers(read_part(view.files[Part.TRAIN], TYPES)[name]) for name in "ab")
-    assert a.strides == b.strides == (24,)
-    assert isinstance(a.base, np.memmap) or isinstance(a.base.base, np.memmap)
+    assert_whole(view.files)
+    counts = [len(rows["y"]) for rows in PartFile(view.files[Part.TRAIN], TYPES).chunks()]
+    assert (len(counts), max(counts)) == (chunks, min(most, 1000))
 
 
 async def test_a_view_without_numbers_has_no_matrix(tmp_path: Path) -> None:
     source = Source(with_matrix=False)
     view = await FetchedViews(cache_in(tmp_path), source).fetch("accounts/ann", VIEW, unheard)
-    columns = read_part(view.files[Part.TRAIN], {"y": ColumnType.INTEGER})
+    [columns] = PartFile(view.files[Part.TRAIN], {"y": ColumnType.INTEGER}).chunks()
     np.testing.assert_array_equal(numbers(columns["y"]), np.arange(1000))
     assert not list(view.files[Part.TRAIN].parent.glob("*.npy"))
 
@@ -152,7 +163,7 @@ def test_a_file_of_columns_alone_is_read(tmp_path: Path) -> None:
     table = pa.table({"y": [1, 2], "x": [0.5, None]})
     with ipc.new_file(str(tmp_path / "train.arrow"), table.schema) as writer:
         writer.write_table(table)
-    columns = read_part(tmp_path / "train.arrow", {"x": ColumnType.FLOAT, "y": ColumnType.INTEGER})
+    [columns] = PartFile(tmp_path / "train.arrow", {"x": ColumnType.FLOAT, "y": ColumnType.INTEGER}).chunks()
     np.testing.assert_array_equal(numbers(columns["x"]), [0.5, np.nan])
     np.testing.assert_array_equal(numbers(columns["y"]), [1, 2])
 
@@ -173,7 +184,9 @@ async def test_views_leave_for_others_but_not_while_they_are_used(tmp_path: Path
 
 async def test_a_view_larger_than_the_cache_may_be_is_refused(tmp_path: Path) -> None:
     source = Source()
-    with pytest.raises(ResourceExhausted, match=r"take about 3e-05 GB .* may keep 2e-05 GB .*fewer rows") as caught:
+    with pytest.raises(
+        ResourceExhausted, match=r"view 'datasets/d/views/v' takes about 3e-05 GB .* may keep 2e-05 GB: take fewer rows"
+    ) as caught:
         await FetchedViews(cache_in(tmp_path, 20_000), source).fetch(
             "accounts/ann", replace(VIEW, inputs=INPUTS), unheard
         )

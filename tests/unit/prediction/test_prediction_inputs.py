@@ -14,6 +14,7 @@ from ml_server.prediction.inputs import columns_of
 from ml_server.prediction.raw import RawColumn
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
+from tests.summarized import summarized
 
 IMAGES = ImageDecoder(max_pixels=10_000)
 
@@ -29,7 +30,8 @@ INPUTS = [
 def features() -> FittedFeatures:
     numbers = NumberColumn(np.array([0.0, 1.0]))
     kinds = arrow_column(pa.chunked_array([["a", "b"]]), ColumnType.CATEGORICAL)
-    return fit(INPUTS, Preprocessing(), {"age": numbers, "day": numbers, "flag": numbers, "kind": kinds})
+    rows = {"age": numbers, "day": numbers, "flag": numbers, "kind": kinds}
+    return fit(INPUTS, Preprocessing(), summarized(INPUTS, rows))
 
 
 def request(**changed: RawColumn | None) -> dict[str, RawColumn]:

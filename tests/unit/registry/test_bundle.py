@@ -35,6 +35,7 @@ from ml_server.registry.bundle import (
 from ml_server.registry.values import Metric, VersionDetails
 from servicekit.errors import AlreadyExists, InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
+from tests.summarized import summarized
 
 LIMIT = 1 << 20
 
@@ -51,8 +52,9 @@ def bundle() -> Bundle:
         InputColumn("size", ColumnType.FLOAT),
         InputColumn("colour", ColumnType.CATEGORICAL, category_count=2),
     ]
-    features = fit(inputs, Preprocessing(), columns)
-    targets = fit_targets([TargetColumn("kind", ColumnType.CATEGORICAL, 2)], columns)
+    features = fit(inputs, Preprocessing(), summarized(inputs, columns))
+    kind = TargetColumn("kind", ColumnType.CATEGORICAL, 2)
+    targets = fit_targets([kind], summarized((), columns, [kind]))
     specification = ModelSpecification(architecture=MlpSpecification(hidden_units=(5,)))
     model = build_model(
         ModelConfig(specification=specification, layout=features.layout, outputs=targets.outputs)

@@ -30,11 +30,12 @@ from ml_server.training.plans import (
     TrainingPlan,
 )
 from ml_server.training.preparation import prepare
-from ml_server.training.row_weights import row_weights
+from ml_server.training.row_weights import WeightUnit
 from ml_server.training.rows import Rows
 from ml_server.training.stop import Stop
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import run
+from ml_server.views.folder_cache import FolderCache
 from ml_server.views.values import Part
 
 FLAG = FittedTarget(name="flag", type=ColumnType.BOOLEAN, task=Task.BINARY_CLASSIFICATION, classes=("false", "true"))
@@ -71,7 +72,8 @@ def gradient(target: FittedTarget, plan: TrainingPlan, train: Rows, batches: lis
 def rows_of(target: FittedTarget) -> tuple[Rows, Rows]:
     """Rows with weights, and the same rows each repeated as often as it weighs."""
     truth = FEATURES[:, 1] * 2 if target.task is Task.REGRESSION else LABELS
-    weights = row_weights(NumberColumn(COUNTS.double().numpy()))
+    counts = NumberColumn(COUNTS.double().numpy())
+    weights = torch.from_numpy(WeightUnit.of(lambda: [counts]).weights(counts))
     weighted = Rows(FEATURES, (truth,), weights)
     return weighted, Rows(FEATURES.repeat_interleave(COUNTS, 0), (truth.repeat_interleave(COUNTS),))
 
@@ -82,7 +84,10 @@ def test_a_weighted_row_has_the_gradient_of_as_many_equal_rows(target: FittedTar
     expected = gradient(target, plan, repeated, [repeated])
     assert expected.abs().max() > 0.01
     torch.testing.assert_close(gradient(target, plan, weighted, [weighted]), expected)
-    torch.testing.assert_close(gradient(target, plan, weighted.with_weight(), [weighted.with_weight()]), expected)
+    assert weighted.weights is not None
+    counting = weighted.weights > 0
+    without_zeros = Rows(weighted.features[counting], (weighted.targets[0][counting],), weighted.weights[counting])
+    torch.testing.assert_close(gradient(target, plan, without_zeros, [without_zeros]), expected)
 
 
 @pytest.mark.parametrize(("target", "plan"), CASES)
@@ -126,8 +131,10 @@ def test_the_loss_of_measured_rows_weighs_and_metrics_count_all_alike() -> None:
 
 @pytest.mark.parametrize("unit", [1e-300, 1.0, 1e307])
 def test_weights_keep_their_proportions_whatever_their_unit(unit: float) -> None:
-    weights = row_weights(NumberColumn(np.array([1.0, 3.0, 0.0, 8.0]) * unit))
-    assert weights.dtype == torch.float32
+    chunks = [NumberColumn(np.array(values) * unit) for values in ([1.0, 3.0], [0.0, 8.0])]
+    whole = WeightUnit.of(lambda: chunks)
+    weights = np.concatenate([whole.weights(chunk) for chunk in chunks])
+    assert weights.dtype == np.float32
     assert weights.tolist() == pytest.approx([1 / 3, 1.0, 0.0, 8 / 3])
 
 
@@ -156,6 +163,7 @@ def task_of(directory: Path, files: dict[Part, Path], weight: str | None = "weig
         inputs=(InputColumn("x", ColumnType.FLOAT),),
         targets=(TargetColumn("y", ColumnType.CATEGORICAL, 2),),
         files=files,
+        cache=FolderCache(directory / "cache", 10**9),
         initial_weights=None,
         checkpoints=directory / "checkpoints",
         output=directory / "version",

@@ -11,7 +11,7 @@ import pytest
 
 from ml_server.training.executors.warm_workers import WarmWorkers, Worker
 from ml_server.training.plans import TrainingPlan
-from ml_server.training.task import Failed, Told, TrainingTask
+from ml_server.training.task import Failed, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
 from tests.unit.training.test_worker import breast_cancer  # noqa: F401  # a fixture
 
@@ -52,7 +52,9 @@ async def test_a_waiting_worker_takes_the_task_another_takes_its_place_and_a_dea
 async def test_without_warm_workers_one_is_started_for_each_task(breast_cancer: TrainingTask) -> None:  # noqa: F811
     workers = WarmWorkers(0)
     await workers.start()
-    worker = await workers.take(replace(breast_cancer, inputs=(replace(breast_cancer.inputs[0], name="x"),)))
+    inputs = (replace(breast_cancer.inputs[0], name="x"),)
+    broken = replace(breast_cancer, inputs=inputs, provenance=Provenance("job", "view", "e" * 64))
+    worker = await workers.take(broken)
     message = await asyncio.to_thread(worker.connection.recv)
     assert not isinstance(message, (Told, Failed))  # a column that no file has: nobody foresaw that
     await asyncio.to_thread(worker.dismiss)

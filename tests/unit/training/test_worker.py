@@ -24,6 +24,7 @@ from ml_server.training.plans import Adam, AdamW, EarlyStopping, Sgd, TrainingPl
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import StopRequested, run
+from ml_server.views.folder_cache import FolderCache
 from ml_server.views.values import Part
 from servicekit.errors import FlareError, Reason
 
@@ -55,6 +56,7 @@ def breast_cancer(tmp_path_factory: pytest.TempPathFactory) -> TrainingTask:
         inputs=tuple(InputColumn(name, ColumnType.FLOAT) for name in names),
         targets=(TargetColumn("diagnosis", ColumnType.CATEGORICAL, 2),),
         files=_write(directory, pa.table(columns)),
+        cache=FolderCache(directory / "cache", 10**9),
         initial_weights=None,
         checkpoints=directory / "checkpoints",
         output=directory / "version",
@@ -301,6 +303,7 @@ def _regression_task(directory: Path, plan: TrainingPlan) -> TrainingTask:
         inputs=tuple(InputColumn(name, ColumnType.FLOAT) for name in names),
         targets=(TargetColumn("progression", ColumnType.FLOAT),),
         files=_write(directory, table),
+        cache=FolderCache(directory / "cache", 10**9),
         initial_weights=None,
         checkpoints=directory / "checkpoints",
         output=directory / "version",
@@ -333,10 +336,8 @@ def mixed_table() -> Callable[[int], pa.Table]:
     return make
 
 
-def test_every_kind_of_column_trains_and_several_targets_at_once(
-    tmp_path: Path, mixed_table: Callable[[int], pa.Table]
-) -> None:
-    task = TrainingTask(
+def mixed_task(directory: Path, table: pa.Table) -> TrainingTask:
+    return TrainingTask(
         specification=ModelSpecification(architecture=MlpSpecification(hidden_units=(64, 32))),
         plan=TrainingPlan(epochs=30, batch_size=64, learning_rate=3e-3, seed=1),
         inputs=(
@@ -347,14 +348,21 @@ def test_every_kind_of_column_trains_and_several_targets_at_once(
             InputColumn("is_new", ColumnType.BOOLEAN),
         ),
         targets=(TargetColumn("price", ColumnType.FLOAT), TargetColumn("is_dear", ColumnType.BOOLEAN, 2)),
-        files=_write(tmp_path, mixed_table(1000)),
+        files=_write(directory, table),
+        cache=FolderCache(directory / "cache", 10**9),
         initial_weights=None,
-        checkpoints=tmp_path / "checkpoints",
-        output=tmp_path / "version",
+        checkpoints=directory / "checkpoints",
+        output=directory / "version",
         threads=1,
         provenance=Provenance("job", "view", "digest"),
         logged_epochs=0,
     )
+
+
+def test_every_kind_of_column_trains_and_several_targets_at_once(
+    tmp_path: Path, mixed_table: Callable[[int], pa.Table]
+) -> None:
+    task = mixed_task(tmp_path, mixed_table(1000))
     *_, last = run(task, Stop())
     assert isinstance(last, Finished)
     metrics = {(metric.target, metric.name): metric.value for metric in last.details.test_metrics}
