@@ -17,6 +17,7 @@ from flare.ml.v1 import (
 from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.predictor import Predictor
 from ml_server.prediction.repository import Repository
@@ -107,7 +108,8 @@ class MlService:
         )
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
         versions, statistics = KnownVersions(store), Statistics()
-        predictor = Predictor(versions, loaded, ImageDecoder(settings.max_image_pixels), statistics)
+        batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
+        predictor = Predictor(versions, loaded, batcher, ImageDecoder(settings.max_image_pixels), statistics)
         repository = Repository(store, versions, artifacts, loaded, statistics)
         readiness = Readiness(self._database)
         return RpcServer(
@@ -119,7 +121,7 @@ class MlService:
                 InferenceServicer(predictor, repository, readiness, version("flare")),
             ),
             self._verifier,
-            [self._verifier, transfer, executor, runner, follower, readiness],
+            [self._verifier, transfer, executor, runner, follower, readiness, batcher],
             self._registry,
         )
 
@@ -160,6 +162,10 @@ def _executor(settings: Settings) -> tuple[Executor, Path, int]:
         return RayExecutor(cluster, settings.warm_workers), settings.ray_storage.absolute(), cluster.cpus
     cores = len(os.sched_getaffinity(0)) // settings.concurrent_jobs
     return LocalExecutor(settings.warm_workers), settings.data_directory.absolute(), cores
+
+
+def _prediction_threads(settings: Settings) -> int:
+    return len(os.sched_getaffinity(0)) if settings.prediction_threads == "auto" else settings.prediction_threads
 
 
 def _scraper_channel(settings: Settings) -> grpc.aio.Channel:

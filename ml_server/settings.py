@@ -61,6 +61,11 @@ class Settings(ServerSettings):
     """The most pixels that an image to predict may have before it is resized."""
     loaded_versions_bytes: PositiveInt = 1024**3
     """Bytes of versions that are kept in memory for predictions."""
+    prediction_threads: PositiveInt | Literal["auto"] = "auto"
+    """Threads that compute predictions of networks that take long; `auto` for as many as there are cores. One network
+    leaves others at least one of them."""
+    waiting_predictions_bytes: PositiveInt = 64 << 20
+    """Bytes of features that may wait for one version before more are refused."""
 
     @model_validator(mode="after")
     def _check_executor(self) -> "Settings":

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml_server.features.features import FittedFeatures
 from ml_server.prediction.answers import Answer, answers_of
+from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Statistics, Timings
@@ -17,8 +19,8 @@ from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.values import ModelVersion, VersionDetails, VersionReference
 from servicekit.images.decoding import ImageDecoder
 
-# A network that takes less runs where it is asked for: a hand-over to a thread costs others more than the wait.
-INLINE_MICROSECONDS = 1_000.0
+# What has more numbers than this is converted on a thread: it would keep other calls waiting.
+INLINE_CELLS = 65_536
 
 
 class Inputs(Protocol):
@@ -52,10 +54,16 @@ class Predictor:
     """Answers for one owner's versions at a time; safe to call concurrently."""
 
     def __init__(
-        self, versions: KnownVersions, loaded: LoadedVersions, images: ImageDecoder, statistics: Statistics
+        self,
+        versions: KnownVersions,
+        loaded: LoadedVersions,
+        batcher: Batcher,
+        images: ImageDecoder,
+        statistics: Statistics,
     ) -> None:
         self._versions = versions
         self._loaded = loaded
+        self._batcher = batcher
         self._images = images
         self._statistics = statistics
 
@@ -66,33 +74,33 @@ class Predictor:
             NotFound: There is no such model or version.
             FailedPrecondition: NO_VERSION.
             InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED, VALUE_INVALID or SHAPE_MISMATCH.
-            ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together.
+            ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together, or if too many calls wait.
         """
         began = time.perf_counter_ns()
         version = await self._versions.find(owner, reference)
         try:
             async with self._loaded.using(version) as served:
-                has_images = served.features.layout.image is not None  # decoding one may take a second
-                if not has_images and served.expected_microseconds(inputs.rows) <= INLINE_MICROSECONDS:
-                    answers, timings = compute(served, inputs, self._images, version.name)
-                else:
-                    answers, timings = await asyncio.to_thread(compute, served, inputs, self._images, version.name)
+                answers, timings = await self._answers(served, inputs, version.name)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
             raise
         self._statistics.succeeded(version, inputs.rows, time.perf_counter_ns() - began, timings)
         return Prediction(version, inputs.rows, answers)
 
-
-def compute(served: ServedVersion, inputs: Inputs, images: ImageDecoder, name: str) -> tuple[list[Answer], Timings]:
-    """The answers of a version. Raises as `Inputs.features`; `name` stands in the text."""
-    began = time.perf_counter_ns()
-    features = inputs.features(served.features, images, _described(served.details, name))
-    prepared = time.perf_counter_ns()
-    outputs = served.run(features)
-    computed = time.perf_counter_ns()
-    answers = answers_of(served.targets, outputs)
-    return answers, Timings(prepared - began, computed - prepared, time.perf_counter_ns() - computed)
+    async def _answers(self, served: ServedVersion, inputs: Inputs, name: str) -> tuple[list[Answer], Timings]:
+        layout = served.features.layout
+        # Decoding one image may take a second.
+        is_large = layout.image is not None or inputs.rows * max(layout.columns, served.targets.outputs) > INLINE_CELLS
+        began = time.perf_counter_ns()
+        make = partial(inputs.features, served.features, self._images, _described(served.details, name))
+        features = await asyncio.to_thread(make) if is_large else make()
+        prepared = time.perf_counter_ns()
+        computed = await self._batcher.run(served, features)
+        answering = time.perf_counter_ns()
+        read = partial(answers_of, served.targets, computed.outputs)
+        answers = await asyncio.to_thread(read) if is_large else read()
+        output_time = time.perf_counter_ns() - answering
+        return answers, Timings(computed.waited, prepared - began, computed.network, output_time)
 
 
 def _described(details: VersionDetails, name: str) -> str:

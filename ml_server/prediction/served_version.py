@@ -23,7 +23,7 @@ MICROSECONDS_PER_CALL = 30.0
 MULTIPLICATIONS_PER_MICROSECOND = 5_000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedVersion:
     """A version that is ready to predict. Its folder must stay."""
 

@@ -13,8 +13,12 @@ MAX_VERSIONS = 10_000
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of one execution went, in nanoseconds: to the features, through the network, to the answers."""
+    """Where the time of one execution went, in nanoseconds: to the features, through the network, to the answers.
 
+    `waiting` is what passed between the features and the network.
+    """
+
+    waiting: int
     input: int
     network: int
     output: int
@@ -42,6 +46,7 @@ class VersionStatistics:
     last_milliseconds: int = 0
     success: Duration = field(default_factory=Duration)
     failure: Duration = field(default_factory=Duration)
+    waiting: Duration = field(default_factory=Duration)
     input: Duration = field(default_factory=Duration)
     network: Duration = field(default_factory=Duration)
     output: Duration = field(default_factory=Duration)
@@ -60,6 +65,7 @@ class Statistics:
         sums.rows += rows
         sums.last_milliseconds = int(self._clock() * 1000)
         sums.success.add(nanoseconds)
+        sums.waiting.add(timings.waiting)
         sums.input.add(timings.input)
         sums.network.add(timings.network)
         sums.output.add(timings.output)

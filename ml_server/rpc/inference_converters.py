@@ -192,6 +192,7 @@ def _model_statistics(sums: VersionStatistics) -> pb.ModelStatistics:
         inference_stats=pb.InferStatistics(
             success=_duration(sums.success),
             fail=_duration(sums.failure),
+            queue=_duration(sums.waiting),
             compute_input=_duration(sums.input),
             compute_infer=_duration(sums.network),
             compute_output=_duration(sums.output),

@@ -16,9 +16,8 @@ from ml_server.features.fit import InputColumn, fit
 from ml_server.features.targets import TargetColumn, fit_targets
 from ml_server.networks.manageable_model import ModelConfig, build_model
 from ml_server.networks.specification import MlpSpecification, ModelSpecification, Preprocessing
-from ml_server.prediction.answers import Classification
+from ml_server.prediction.answers import Classification, answers_of
 from ml_server.prediction.inputs import ColumnInputs
-from ml_server.prediction.predictor import compute
 from ml_server.prediction.raw import RawColumn
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.bundle import (
@@ -82,7 +81,8 @@ def folder(bundle: Bundle, tmp_path: Path) -> Path:
 def probabilities(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     raw = {"size": RawColumn(np.array([0.5, 9.0])), "colour": RawColumn(["red", "green"])}
     served, inputs = ServedVersion.read(folder), ColumnInputs(raw)
-    (answer,), _ = compute(served, inputs, ImageDecoder(10_000), "models/iris/versions/1")
+    features = inputs.features(served.features, ImageDecoder(10_000), "models/iris/versions/1")
+    (answer,) = answers_of(served.targets, served.run(features))
     assert isinstance(answer, Classification)
     return answer.probabilities
 
