@@ -11,6 +11,8 @@ from flare.ml.v1 import (
     model_service_pb2_grpc,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
+    sweep_service_pb2,
+    sweep_service_pb2_grpc,
     training_service_pb2,
     training_service_pb2_grpc,
 )
@@ -28,16 +30,23 @@ from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.transfer import Transfer
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
+from ml_server.rpc.plan_converters import check_plan
 from ml_server.rpc.prediction_servicer import PredictionServicer
+from ml_server.rpc.sweep_servicer import SweepServicer
 from ml_server.rpc.training_servicer import TrainingServicer
 from ml_server.settings import Settings
-from ml_server.tables import jobs
+from ml_server.sweeps import jobs as sweep_jobs
+from ml_server.sweeps.jobs import SweepJobs
+from ml_server.sweeps.trials import Trials
+from ml_server.sweeps.work import SweepWork
+from ml_server.tables import jobs, sweeps
+from ml_server.training import jobs as training_jobs
 from ml_server.training.events import METRICS
 from ml_server.training.executors.executor import Executor
 from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.ray_executor import RayExecutor
-from ml_server.training.jobs import KIND, TrainingJobs, needed_by
+from ml_server.training.jobs import TrainingJobs
 from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
@@ -49,6 +58,7 @@ from servicekit.images.decoding import ImageDecoder
 from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.runner import JobRunner
 from servicekit.jobs.sql import SqlJobStore
+from servicekit.jobs.store import JobStore
 from servicekit.jobs.wakeups import Wakeups
 from servicekit.readiness import Readiness
 from servicekit.server import Registration, RpcServer
@@ -88,11 +98,13 @@ class MlService:
         scraper = ScraperClient(self._channel, service_token.token)
         store = SqlModelStore(self._database)
         wakeups = Wakeups()
-        job_store = SqlJobStore(self._database, jobs, KIND, wakeups)
+        job_store = SqlJobStore(self._database, jobs, training_jobs.KIND, wakeups)
+        sweep_store = SqlJobStore(self._database, sweeps, sweep_jobs.KIND, wakeups, graceful_cancel=True)
         follower = JobFollower(job_store, wakeups, metrics=METRICS)
-        models = Models(store, artifacts, scraper, settings.max_model_parameters, partial(needed_by, job_store))
+        needed_by = partial(_needed_by, job_store, sweep_store)
+        models = Models(store, artifacts, scraper, settings.max_model_parameters, needed_by)
         executor, shared, cores = _executor(settings)
-        training_jobs = TrainingJobs(job_store, store, models, scraper, executor)
+        trainings = TrainingJobs(job_store, store, models, scraper, executor)
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
         fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
         threads = Threads(settings.worker_threads, cores)
@@ -106,6 +118,15 @@ class MlService:
             lease_seconds=settings.job_lease_seconds,
             owner_limit=settings.concurrent_jobs_per_person,
         )
+        sweep_runner = JobRunner(
+            sweep_store,
+            wakeups,
+            SweepWork(sweep_store, Trials(job_store, follower, artifacts), store, artifacts),
+            name=settings.runner_name,
+            concurrency=settings.concurrent_sweeps,
+            lease_seconds=settings.job_lease_seconds,
+            graceful_cancel=True,
+        )
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
         versions, statistics = KnownVersions(store), Statistics()
         batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
@@ -116,18 +137,34 @@ class MlService:
             settings,
             _registrations(
                 ModelServicer(store, models, transfer),
-                TrainingServicer(job_store, training_jobs, follower),
+                TrainingServicer(job_store, trainings, follower),
+                SweepServicer(
+                    sweep_store,
+                    SweepJobs(sweep_store, trainings, job_store, scraper, check_plan),
+                    JobFollower(sweep_store, wakeups),
+                ),
                 PredictionServicer(predictor),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
             ),
             self._verifier,
-            [self._verifier, transfer, executor, runner, follower, readiness, batcher],
+            # Drained in reverse: a sweep leaves before the follower of its trials does.
+            [self._verifier, transfer, executor, runner, follower, sweep_runner, readiness, batcher],
             self._registry,
         )
 
 
+async def _needed_by(job_store: JobStore, sweep_store: JobStore, owner: str, model_id: str, version: int | None) -> str:
+    return await sweep_jobs.needed_by(sweep_store, owner, model_id, version) or await training_jobs.needed_by(
+        job_store, owner, model_id, version
+    )
+
+
 def _registrations(
-    models: ModelServicer, training: TrainingServicer, predictions: PredictionServicer, inference: InferenceServicer
+    models: ModelServicer,
+    training: TrainingServicer,
+    sweep: SweepServicer,
+    predictions: PredictionServicer,
+    inference: InferenceServicer,
 ) -> list[Registration]:
     return [
         Registration(
@@ -137,6 +174,10 @@ def _registrations(
         Registration(
             training_service_pb2.DESCRIPTOR.services_by_name["TrainingService"],
             partial(training_service_pb2_grpc.add_TrainingServiceServicer_to_server, training),
+        ),
+        Registration(
+            sweep_service_pb2.DESCRIPTOR.services_by_name["SweepService"],
+            partial(sweep_service_pb2_grpc.add_SweepServiceServicer_to_server, sweep),
         ),
         Registration(
             prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],

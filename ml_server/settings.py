@@ -33,6 +33,8 @@ class Settings(ServerSettings):
     """How many training jobs run at a time."""
     concurrent_jobs_per_person: NonNegativeInt = 0
     """How many of them may be one person's; 0 for no limit. Others wait in the queue."""
+    concurrent_sweeps: PositiveInt = 32
+    """How many sweeps go on at a time. A sweep takes no place of a training job; its trials do."""
     job_lease_seconds: PositiveInt = 60
     """How long the jobs of a server that died wait for another one to take them."""
     worker_threads: PositiveInt | Literal["auto"] = "auto"

@@ -22,6 +22,7 @@ metadata = MetaData()
 
 requests = request_table(metadata)
 jobs = job_tables(metadata)
+sweeps = job_tables(metadata, prefix="sweep_")
 
 models = Table(
     "models",

@@ -50,8 +50,8 @@ class Models:
         max_parameters: int,
         needed_by: Callable[[str, str, int | None], Awaitable[str]],
     ) -> None:
-        """`needed_by(owner, model_id, version)` names a training job that has not ended and needs the version or, if
-        that is None, anything of the model; empty if there is none."""
+        """`needed_by(owner, model_id, version)` names a job that has not ended and needs the version or, if that
+        is None, anything of the model; empty if there is none."""
         self._store = store
         self._artifacts = artifacts
         self._views = views
@@ -162,7 +162,7 @@ class Models:
         if job := await self._needed_by(owner, model.id, version):
             raise FailedPrecondition(
                 Reason.RESOURCE_IN_USE,
-                f"'{name}' is needed by training job '{job}', which has not ended: cancel it first or wait for it",
+                f"'{name}' is needed by '{job}', which has not ended: cancel it first or wait for it",
                 resource=name,
             )
 

@@ -1,16 +1,20 @@
 """The plan of a training between the contract and its value."""
 
 from flare.ml.v1 import training_job_pb2
+from protovalidate import Validator
 
 from ml_server.rpc.engine_converters import ENGINE, ENGINE_OF
 from ml_server.training import plans
 from ml_server.training.plans import TrainingPlan
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.rpc.jobs import duration_message
+from servicekit.rpc.validation import check_rules
 
 SGD_LEARNING_RATE = 1e-2
 LEARNING_RATE = 1e-3
 CHECKPOINT_SECONDS = 60.0
+
+_RULES = Validator()
 
 PRECISION = {
     plans.Precision.FLOAT32: training_job_pb2.PRECISION_FLOAT32,
@@ -52,6 +56,14 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         engine=ENGINE_OF[message.engine],
         frozen_blocks=tuple(message.frozen_blocks),
     )
+
+
+def check_plan(plan: TrainingPlan) -> None:
+    """Raises InvalidArgument (INVALID_FIELD) if the contract refuses a plan, or has no words for it."""
+    message = plan_message(plan)
+    check_rules(_RULES, message)
+    if training_plan(message) != plan:
+        raise InvalidArgument(Reason.INVALID_FIELD, "0 stands for the default there: take another value")
 
 
 def _optimizer(message: training_job_pb2.TrainingPlan) -> plans.Optimizer:

@@ -54,6 +54,7 @@ def job_message(job: Job) -> training_job_pb2.TrainingJob:
         view_digest=spec.view_digest,
         priority=job.priority,
         queue_position=job.queue_position,
+        sweep=f"sweeps/{spec.sweep}" if spec.sweep else "",
         base_version=spec.base.name if spec.base else "",
     )
 

@@ -33,6 +33,14 @@ class TrainingSpec(Value):
     view_digest: str
     plan: TrainingPlan
     base: BaseVersion | None = None
+    sweep: str = ""
+    """The id of the sweep that it is a trial of; empty for a job of its own."""
+
+    def needs(self, model_id: str, version: int | None = None) -> bool:
+        """True if it needs a version or, if that is None, anything of a model."""
+        if version is None and self.model_id == model_id:
+            return True
+        return self.base is not None and self.base.model_id == model_id and version in (None, self.base.number)
 
     def to_json(self) -> dict[str, Any]:
         """The spec as the job store keeps it."""
@@ -121,9 +129,7 @@ async def needed_by(store: JobStore, owner: str, model_id: str, version: int | N
     Empty if there is none.
     """
     for job in await store.unfinished(owner):
-        spec = TrainingSpec.model_validate(job.spec)
-        is_base = spec.base is not None and spec.base.model_id == model_id and version in (None, spec.base.number)
-        if is_base or (version is None and spec.model_id == model_id):
+        if TrainingSpec.model_validate(job.spec).needs(model_id, version):
             return f"{KIND}/{job.id}"
     return ""
 

@@ -15,7 +15,6 @@ from ml_server.registry.models import WEIGHTS_FILE
 from ml_server.registry.store import ModelStore, no_such_model, no_such_version
 from ml_server.registry.values import (
     Model,
-    ModelVersion,
     VersionDetails,
     VersionReference,
     version_artifact,
@@ -116,7 +115,9 @@ class TrainingWork:
         self._threads = threads
 
     async def __call__(self, run: JobRun) -> dict[str, Any]:
-        """Trains to the end and returns the job's result: the version's name and its test metrics.
+        """Trains to the end and returns the job's result: the version's name, empty for a trial of a sweep.
+
+        A trial leaves the files of a version, which its sweep makes one of, or deletes.
 
         Raises:
             FlareError: The job can't succeed.
@@ -127,10 +128,11 @@ class TrainingWork:
             model = await self._models.get(run.job.owner, spec.model_id)
             if model.uid != spec.model_uid:
                 raise no_such_model(spec.model_id)
-            version = await self._models.version_of_job(model, run.job.id)
+            version = await self._made_before(run, spec, model)
             if version is None:
                 version = await self._train(run, spec, model)
-            await run.emit(draft_of(VersionCreated(version.name)))
+            if version:
+                await run.emit(draft_of(VersionCreated(version)))
         except Unavailable as error:
             raise LostAttempt(error) from error
         except FlareError:
@@ -141,13 +143,20 @@ class TrainingWork:
                 self._forget(run)
             raise
         self._forget(run)
-        return {"version": version.name}
+        return {"version": version}
+
+    async def _made_before(self, run: JobRun, spec: TrainingSpec, model: Model) -> str | None:
+        """What an earlier attempt made and did not live to tell; None if it made nothing."""
+        if spec.sweep:
+            return "" if await self._artifacts.exists(version_artifact(model.uid, run.job.id)) else None
+        version = await self._models.version_of_job(model, run.job.id)
+        return version.name if version else None
 
     def _forget(self, run: JobRun) -> None:
         """Removes what only another attempt would have needed."""
         shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
 
-    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> ModelVersion:
+    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> str:
         view = await self._view(run, spec)
         base = await self._base_files(run.job.owner, spec.base) if spec.base else None
         with await self._fetch(run, view, model, base) as rows:
@@ -157,7 +166,7 @@ class TrainingWork:
 
     async def _execute(
         self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask, rows: FetchedView
-    ) -> ModelVersion:
+    ) -> str:
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
@@ -168,7 +177,7 @@ class TrainingWork:
                         progress = story.take(events, spec.plan.epochs)
                         await run.emit(*(draft_of(event) for event in events), progress=progress)
                     case Finished(details):
-                        return await self._keep(model, task, details)
+                        return await self._keep(spec, model, task, details)
                     case Failed(error):
                         raise error
                     case Broke(traceback):
@@ -260,10 +269,12 @@ class TrainingWork:
             )
             await run.emit(draft_of(TrainingWarning(message)))
 
-    async def _keep(self, model: Model, task: TrainingTask, details: VersionDetails) -> ModelVersion:
+    async def _keep(self, spec: TrainingSpec, model: Model, task: TrainingTask, details: VersionDetails) -> str:
         """Makes a version of the worker's output: first its files, then its row, so that no row lacks its files."""
         artifact = version_artifact(model.uid, task.provenance.training_job)
         async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, task.output, staging, dirs_exist_ok=True)
+        if spec.sweep:
+            return ""
         size = await asyncio.to_thread(folder_bytes, task.output)
-        return await self._models.add_version(model, details, size, artifact)
+        return (await self._models.add_version(model, details, size, artifact)).name

@@ -44,10 +44,18 @@ class _Record:
 class MemoryJobStore:
     """Keeps the rules that JobStore states; a method never waits, so each is a transaction by itself."""
 
-    def __init__(self, kind: str, wakeups: Wakeups, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        kind: str,
+        wakeups: Wakeups,
+        now: Callable[[], datetime] = utc_now,
+        *,
+        graceful_cancel: bool = False,
+    ) -> None:
         self._kind = kind
         self._wakeups = wakeups
         self._now = now
+        self._graceful_cancel = graceful_cancel
         self._records: dict[str, _Record] = {}
         self._requests: dict[tuple[str, str, str], tuple[str, str]] = {}
 
@@ -96,14 +104,16 @@ class MemoryJobStore:
     async def request_cancel(self, owner: str, job_id: str, *, keeps_result: bool = False) -> Job:
         """As JobStore says."""
         record = self._owned(owner, job_id)
-        if record.job.state in (JobState.QUEUED, JobState.PAUSED):
+        waits = record.job.state in (JobState.QUEUED, JobState.PAUSED)
+        if waits and not (self._graceful_cancel and record.job.attempts):
             self._end(record, Outcome(JobState.CANCELLED))
-        elif record.job.state in (JobState.RUNNING, JobState.PAUSING):
+        elif waits or record.job.state in (JobState.RUNNING, JobState.PAUSING):
             record.job = replace(record.job, keeps_result=keeps_result)
             self._ask(record, JobState.CANCELLING)
         elif record.job.state in (JobState.SUCCEEDED, JobState.FAILED):
             raise already_ended(self._kind, record.job)
         self._wakeups.notify(job_id)
+        self._wakeups.notify(QUEUE)
         return record.job
 
     async def request_pause(self, owner: str, job_id: str) -> Job:
@@ -139,19 +149,21 @@ class MemoryJobStore:
             lapsed = record.lease_until is not None and record.lease_until < now
             if record.job.state in HELD_STATES and lapsed:
                 self._lose(record, runner_died(record.runner))
-            elif owner_limit and self._held_by(record.job.owner) >= owner_limit:
+            elif record.job.state is JobState.QUEUED and owner_limit and self._held_by(record.job.owner) >= owner_limit:
                 continue
-            if record.job.state is not JobState.QUEUED:
+            goes_on = record.job.state is JobState.CANCELLING and not record.runner
+            if record.job.state is not JobState.QUEUED and not goes_on:
                 continue
+            state = JobState.CANCELLING if goes_on else JobState.RUNNING
             attempt = len(record.job.attempts) + 1
             record.runner, record.lease_until = runner, now + timedelta(seconds=lease_seconds)
             record.job = replace(
                 record.job,
-                state=JobState.RUNNING,
+                state=state,
                 attempts=(*record.job.attempts, Attempt(attempt, runner, now)),
                 start_time=record.job.start_time or now,
             )
-            self._tell(record, attempt, [state_changed(JobState.RUNNING, attempt)])
+            self._tell(record, attempt, [state_changed(state, attempt)])
             return Claim(record.job, attempt, runner)
         return None
 
@@ -194,12 +206,13 @@ class MemoryJobStore:
 
     def _held(self, claim: Claim) -> _Record:
         record = self._records[claim.job.id]
-        if record.job.state not in HELD_STATES or record.job.attempts[-1].number != claim.attempt:
+        is_held = record.job.state in HELD_STATES and record.runner != ""
+        if not is_held or record.job.attempts[-1].number != claim.attempt:
             raise ClaimLost(claim.job.id)
         return record
 
     def _lose(self, record: _Record, error: FlareError | None) -> None:
-        if record.job.state is JobState.CANCELLING:
+        if record.job.state is JobState.CANCELLING and not self._graceful_cancel:
             self._end(record, Outcome(JobState.CANCELLED))
             return
         attempt = record.job.attempts[-1].number
@@ -216,8 +229,9 @@ class MemoryJobStore:
             self._end(record, Outcome(JobState.FAILED, error=failure))
             return
         record.runner, record.lease_until = "", None
-        record.job = replace(record.job, state=JobState.QUEUED)
-        self._tell(record, attempt, [state_changed(JobState.QUEUED, attempt, error)])
+        state = JobState.CANCELLING if record.job.state is JobState.CANCELLING else JobState.QUEUED
+        record.job = replace(record.job, state=state)
+        self._tell(record, attempt, [state_changed(state, attempt, error)])
 
     def _end(self, record: _Record, outcome: Outcome) -> None:
         self._end_attempt(record, outcome.error)

@@ -25,7 +25,10 @@ class JobRun:
         self._store = store
         self._claim = claim
         self.finish_requested = asyncio.Event()
-        """Set when somebody cancels the job and wants what it has by then: the work ends soon, with a result."""
+        """Set when somebody cancels the job and the work is to end soon by itself: because its result by then is
+        wanted, or because its kind is one of `graceful_cancel`."""
+        self.keeps_result = False
+        """True if it was cancelled by somebody who wants its result by then."""
         self.is_abandoned = False
         """True if nobody will go on with the job: when its work is cancelled, it need not save anything."""
 
@@ -65,10 +68,12 @@ class JobRunner:
         concurrency: int,
         lease_seconds: float = 60.0,
         owner_limit: int = 0,
+        graceful_cancel: bool = False,
     ) -> None:
         """`name` stays the same when the runner's process is started again: it then takes back its own jobs.
 
-        `owner_limit` is how many jobs of one owner run at a time; 0 for no limit.
+        `owner_limit` is how many jobs of one owner run at a time; 0 for no limit. `graceful_cancel` is that of the
+        store.
         """
         self._store = store
         self._wakeups = wakeups
@@ -77,6 +82,7 @@ class JobRunner:
         self._slots = asyncio.Semaphore(concurrency)
         self._lease_seconds = lease_seconds
         self._owner_limit = owner_limit
+        self._graceful_cancel = graceful_cancel
         self._running: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
 
@@ -123,6 +129,8 @@ class JobRunner:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)
         bound.info("job_started")
         run = JobRun(self._store, claim)
+        if claim.job.state is JobState.CANCELLING:
+            self._ask_to_finish(run, claim.job)
         work = asyncio.ensure_future(self._work(run))
         stopping = asyncio.create_task(self._wait_for_stop(claim, run))
         try:
@@ -156,10 +164,10 @@ class JobRunner:
                 if job.state is JobState.PAUSING:
                     return
                 if job.state is JobState.CANCELLING:
-                    run.is_abandoned = True
-                    if not job.keeps_result:
+                    if not (job.keeps_result or self._graceful_cancel):
+                        run.is_abandoned = True
                         return
-                    run.finish_requested.set()
+                    self._ask_to_finish(run, job)
                 while (left := renewed + self._lease_seconds / 3 - clock()) > 0:
                     if not await wakeup.wait_at_most(left):
                         break
@@ -168,6 +176,11 @@ class JobRunner:
                     job = await self._store.get(claim.job.owner, claim.job.id)
                     if job.state is not JobState.RUNNING and not run.finish_requested.is_set():
                         break
+
+    def _ask_to_finish(self, run: JobRun, job: Job) -> None:
+        run.is_abandoned = True
+        run.keeps_result = job.keeps_result
+        run.finish_requested.set()
 
     async def _settle(self, claim: Claim, run: JobRun, work: asyncio.Future[dict[str, Any]]) -> None:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)

@@ -51,13 +51,16 @@ class SqlJobStore:
         kind: str,
         wakeups: Wakeups,
         now: Callable[[], datetime] = utc_now,
+        *,
+        graceful_cancel: bool = False,
     ) -> None:
-        """`kind` is the collection that names the jobs, such as `trainingJobs`."""
+        """`kind` is the collection that names the jobs, such as `trainingJobs`; JobStore tells of `graceful_cancel`."""
         self._database = database
         self._tables = tables
         self._kind = kind
         self._wakeups = wakeups
         self._now = now
+        self._graceful_cancel = graceful_cancel
 
     async def create(
         self,
@@ -128,15 +131,18 @@ class SqlJobStore:
         """As JobStore says."""
         async with self._database.write() as connection:
             job = await self._job(connection, owner, job_id)
-            if job.state in (JobState.QUEUED, JobState.PAUSED):
+            waits = job.state in (JobState.QUEUED, JobState.PAUSED)
+            if waits and not (self._graceful_cancel and job.attempts):
                 await self._end(connection, job_id, len(job.attempts), Outcome(JobState.CANCELLED))
-            elif job.state in (JobState.RUNNING, JobState.PAUSING):
+            elif waits or job.state in (JobState.RUNNING, JobState.PAUSING):
                 await self._set(connection, job_id, keeps_result=keeps_result)
                 await self._ask(connection, job, JobState.CANCELLING)
             elif job.state in (JobState.SUCCEEDED, JobState.FAILED):
                 raise already_ended(self._kind, job)
             job = await self._job(connection, owner, job_id)
         self._wakeups.notify(job_id)
+        if waits:
+            self._wakeups.notify(QUEUE)
         return job
 
     async def request_pause(self, owner: str, job_id: str) -> Job:
@@ -182,7 +188,12 @@ class SqlJobStore:
         # at a time anyhow and leaves the clause out.
         waiting = (
             select(self._tables.jobs)
-            .where(or_(is_waiting, and_(jobs.state.in_(HELD_STATES), jobs.lease_until < now)))
+            .where(
+                or_(
+                    is_waiting,
+                    and_(jobs.state.in_(HELD_STATES), or_(jobs.runner.is_(None), jobs.lease_until < now)),
+                )
+            )
             .order_by(jobs.priority.desc(), jobs.create_time, jobs.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -192,13 +203,15 @@ class SqlJobStore:
             async with self._database.write() as connection:
                 while row := (await connection.execute(waiting)).one_or_none():
                     changed.append(row.id)
-                    if row.state in HELD_STATES and await self._lose(connection, row, runner_died(row.runner)):
+                    lapsed = row.state in HELD_STATES and row.runner is not None
+                    if lapsed and await self._lose(connection, row, runner_died(row.runner)):
                         continue
                     attempt = row.attempt + 1
+                    state = JobState.CANCELLING if row.state == JobState.CANCELLING else JobState.RUNNING
                     await self._set(
                         connection,
                         row.id,
-                        state=JobState.RUNNING,
+                        state=state,
                         attempt=attempt,
                         runner=runner,
                         lease_until=now + timedelta(seconds=lease_seconds),
@@ -209,7 +222,7 @@ class SqlJobStore:
                             job_id=row.id, number=attempt, runner=runner, start_time=now
                         )
                     )
-                    await self._tell(connection, row.id, attempt, [state_changed(JobState.RUNNING, attempt)])
+                    await self._tell(connection, row.id, attempt, [state_changed(state, attempt)])
                     return Claim(await self._job(connection, row.owner, row.id), attempt, runner)
             return None
         finally:
@@ -263,7 +276,10 @@ class SqlJobStore:
         """The row of a job that the claim still holds, locked until the transaction ends."""
         jobs = self._tables.jobs.c
         query = select(self._tables.jobs).where(
-            jobs.id == claim.job.id, jobs.attempt == claim.attempt, jobs.state.in_(HELD_STATES)
+            jobs.id == claim.job.id,
+            jobs.attempt == claim.attempt,
+            jobs.state.in_(HELD_STATES),
+            jobs.runner.is_not(None),
         )
         row = (await connection.execute(query.with_for_update())).one_or_none()
         if row is None:
@@ -272,7 +288,7 @@ class SqlJobStore:
 
     async def _lose(self, connection: AsyncConnection, row: Row[Any], error: FlareError | None) -> bool:
         """Ends a job's attempt without its result. True if the job does not wait for another one."""
-        if row.state == JobState.CANCELLING:
+        if row.state == JobState.CANCELLING and not self._graceful_cancel:
             await self._end(connection, row.id, row.attempt, Outcome(JobState.CANCELLED))
             return True
         if row.state == JobState.PAUSING:
@@ -288,8 +304,9 @@ class SqlJobStore:
             await self._end(connection, row.id, row.attempt, Outcome(JobState.FAILED, error=failure))
             return True
         await self._end_attempt(connection, row.id, row.attempt, error)
-        await self._set(connection, row.id, state=JobState.QUEUED, runner=None, lease_until=None)
-        await self._tell(connection, row.id, row.attempt, [state_changed(JobState.QUEUED, row.attempt, error)])
+        state = JobState.CANCELLING if row.state == JobState.CANCELLING else JobState.QUEUED
+        await self._set(connection, row.id, state=state, runner=None, lease_until=None)
+        await self._tell(connection, row.id, row.attempt, [state_changed(state, row.attempt, error)])
         return False
 
     async def _end(self, connection: AsyncConnection, job_id: str, attempt: int, outcome: Outcome) -> None:

@@ -22,7 +22,11 @@ class Outcome:
 
 
 class JobStore(Protocol):
-    """Jobs, their attempts and their events. Owners see their own; a runner sees what it claimed."""
+    """Jobs, their attempts and their events. Owners see their own; a runner sees what it claimed.
+
+    Of a kind whose work has to be ended in good order, such as one that starts other jobs, the store is made with
+    `graceful_cancel`: a job of it that has begun stays CANCELLING, through lost attempts too, until its work ends.
+    """
 
     async def create(
         self,

@@ -18,13 +18,16 @@ class JobTables:
     requests: Table
 
 
-def job_tables(metadata: MetaData) -> JobTables:
-    """Adds the job tables to a service's metadata, and the table of remembered requests if it has none yet."""
+def job_tables(metadata: MetaData, prefix: str = "") -> JobTables:
+    """Adds the job tables to a service's metadata, and the table of remembered requests if it has none yet.
+
+    Each kind of job has tables of its own: the names of all but the first kind's begin with a `prefix`.
+    """
     requests = metadata.tables.get("requests")
     if requests is None:
         requests = request_table(metadata)
     jobs = Table(
-        "jobs",
+        f"{prefix}jobs",
         metadata,
         Column("id", String, primary_key=True),
         Column("owner", String, nullable=False),
@@ -44,13 +47,13 @@ def job_tables(metadata: MetaData) -> JobTables:
         Column("end_time", UtcDateTime),
         Column("priority", Integer, nullable=False, server_default="0"),
         Column("keeps_result", Boolean, nullable=False, server_default=false()),
-        Index("jobs_by_owner", "owner", "create_time", "id"),
-        Index("jobs_by_state", "state", "priority", "create_time"),
+        Index(f"{prefix}jobs_by_owner", "owner", "create_time", "id"),
+        Index(f"{prefix}jobs_by_state", "state", "priority", "create_time"),
     )
     attempts = Table(
-        "job_attempts",
+        f"{prefix}job_attempts",
         metadata,
-        Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        Column("job_id", String, ForeignKey(f"{prefix}jobs.id", ondelete="CASCADE"), primary_key=True),
         Column("number", Integer, primary_key=True),
         Column("runner", String, nullable=False),
         Column("start_time", UtcDateTime, nullable=False),
@@ -58,9 +61,9 @@ def job_tables(metadata: MetaData) -> JobTables:
         Column("error", JSON(none_as_null=True)),
     )
     events = Table(
-        "job_events",
+        f"{prefix}job_events",
         metadata,
-        Column("job_id", String, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+        Column("job_id", String, ForeignKey(f"{prefix}jobs.id", ondelete="CASCADE"), primary_key=True),
         Column("sequence", BigInteger, primary_key=True),
         Column("time", UtcDateTime, nullable=False),
         Column("attempt", Integer, nullable=False),

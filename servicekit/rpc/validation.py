@@ -29,12 +29,17 @@ class ValidationInterceptor(CallInterceptor):
         """Raises InvalidArgument (INVALID_FIELD) if a rule is broken."""
         if not isinstance(request, Message):
             return
-        found = self._validator.collect_violations(request)
-        if not found:
-            return
-        violations = [errors.Violation(_path(each), each.proto.message) for each in found[:SHOWN_VIOLATIONS]]
-        message = "; ".join(f"{each.field or 'the request'}: {each.description}" for each in violations)
-        raise InvalidArgument(Reason.INVALID_FIELD, message, violations=violations)
+        check_rules(self._validator, request)
+
+
+def check_rules(validator: Validator, message: Message) -> None:
+    """Raises InvalidArgument (INVALID_FIELD) if a message breaks a rule of its contract."""
+    found = validator.collect_violations(message)
+    if not found:
+        return
+    violations = [errors.Violation(_path(each), each.proto.message) for each in found[:SHOWN_VIOLATIONS]]
+    text = "; ".join(f"{each.field or 'the request'}: {each.description}" for each in violations)
+    raise InvalidArgument(Reason.INVALID_FIELD, text, violations=violations)
 
 
 def _empty(descriptor: Descriptor) -> Message:

@@ -234,6 +234,67 @@ async def test_a_job_whose_runner_died_while_cancelling_is_cancelled(store: JobS
     assert (await store.get(ANN, "a")).state is JobState.CANCELLED
 
 
+@pytest.fixture(params=["memory", "sqlite"])
+async def graceful_store(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, wakeups: Wakeups
+) -> AsyncIterator[JobStore]:
+    """Of a kind whose work is ended in good order, in tables beside those of another kind."""
+    if request.param == "memory":
+        yield MemoryJobStore("sweeps", wakeups, clock, graceful_cancel=True)
+        return
+    metadata = MetaData()
+    job_tables(metadata)
+    tables = job_tables(metadata, prefix="sweep_")
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/jobs.db")
+    async with database.write() as connection:
+        await connection.run_sync(metadata.create_all)
+    yield SqlJobStore(database, tables, "sweeps", wakeups, clock, graceful_cancel=True)
+    await database.close()
+
+
+@pytest.mark.parametrize("how", ["lapse", "give_up", "take_back"])
+async def test_a_job_of_a_graceful_kind_stays_cancelling_until_its_work_ends(
+    graceful_store: JobStore, clock: Clock, how: str
+) -> None:
+    store = graceful_store
+    await store.create("a", ANN, {}, 3)
+    claim = await store.claim("one", 60)
+    assert claim is not None
+    await store.request_cancel(ANN, "a", keeps_result=True)
+    if how == "lapse":
+        clock.advance(61)
+    elif how == "give_up":
+        await store.put_back(claim)
+    else:
+        assert await store.take_back("one") == 1
+    again = await store.claim("two", 60)
+    assert again is not None
+    assert (again.job.state, again.job.keeps_result, again.attempt) == (JobState.CANCELLING, True, 2)
+    with pytest.raises(ClaimLost):
+        await store.append(claim, [EventDraft("late")])
+    assert await store.claim("three", 60) is None
+    await store.finish(again, Outcome(JobState.CANCELLED, result={}))
+    assert (await store.get(ANN, "a")).state is JobState.CANCELLED
+
+
+async def test_a_job_of_a_graceful_kind_that_waits_for_another_attempt_is_given_one_to_end(
+    graceful_store: JobStore,
+) -> None:
+    store = graceful_store
+    await store.create("new", ANN, {}, 3)
+    assert (await store.request_cancel(ANN, "new")).state is JobState.CANCELLED  # nothing of it has begun
+    await store.create("begun", ANN, {}, 3)
+    claim = await store.claim("one", 60)
+    assert claim is not None
+    await store.put_back(claim)
+    assert (await store.request_cancel(ANN, "begun")).state is JobState.CANCELLING
+    with pytest.raises(ClaimLost):
+        await store.append(claim, [EventDraft("late")])
+    again = await store.claim("one", 60)
+    assert again is not None
+    assert again.job.state is JobState.CANCELLING
+
+
 async def test_a_job_that_waits_pauses_at_once_and_is_not_claimed_until_it_is_resumed(store: JobStore) -> None:
     await store.create("a", ANN, {}, 3)
     assert (await store.request_pause(ANN, "a")).state is JobState.PAUSED
@@ -361,13 +422,10 @@ async def _exhausted(messages: AsyncIterator[Job | Event | Heartbeat]) -> None:
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(["claim", "append", "lose", "give_up", "lapse", "cancel", "pause", "resume", "finish"]),
-        max_size=15,
-    )
-)
-async def test_both_stores_tell_the_same_story(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+@given(st.lists(st.sampled_from(STEPS), max_size=15), st.booleans())
+async def test_both_stores_tell_the_same_story(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], graceful: bool
+) -> None:
     """Whatever happens to a job, the twin tells the same events as the store on SQL."""
     metadata = MetaData()
     tables = job_tables(metadata)
@@ -378,8 +436,8 @@ async def test_both_stores_tell_the_same_story(tmp_path_factory: pytest.TempPath
     try:
         for clock in (Clock(), Clock()):
             stores: list[JobStore] = [
-                MemoryJobStore("trainingJobs", Wakeups(), clock),
-                SqlJobStore(database, tables, "trainingJobs", Wakeups(), clock),
+                MemoryJobStore("trainingJobs", Wakeups(), clock, graceful_cancel=graceful),
+                SqlJobStore(database, tables, "trainingJobs", Wakeups(), clock, graceful_cancel=graceful),
             ]
             stories.append(await _story(stores[len(stories)], clock, steps))
     finally:

@@ -422,9 +422,7 @@ def test_a_long_job_ends_soon_after_it_is_cancelled_and_leaves_no_version(world:
     model = flare.models.create(unique("long"), plain([64, 64]), view=world.flowers)
     job = flare.train(model, world.flowers, epochs=1_000_000, seed=1)
     next(job.epochs())
-    with pytest.raises(
-        FlareError, match=r"is needed by training job 'trainingJobs/.*cancel it first or wait for it"
-    ) as used:
+    with pytest.raises(FlareError, match=r"is needed by 'trainingJobs/.*cancel it first or wait for it") as used:
         flare.models.delete(model)
     assert (used.value.code, used.value.reason) == (Code.FAILED_PRECONDITION, "RESOURCE_IN_USE")
     job.cancel()

@@ -20,7 +20,8 @@ ML_LAYERS = {
     "registry": {"networks", "features", "views", "engines"},
     "training": {"networks", "features", "views", "engines", "registry"},
     "prediction": {"networks", "features", "engines", "registry"},
-    "rpc": {"networks", "features", "views", "engines", "registry", "training", "prediction"},
+    "sweeps": {"networks", "features", "views", "registry", "training"},
+    "rpc": {"networks", "features", "views", "engines", "registry", "training", "sweeps", "prediction"},
 }
 
 

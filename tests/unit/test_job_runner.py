@@ -222,3 +222,34 @@ async def test_work_of_a_cancelled_job_knows_that_nobody_goes_on_with_it() -> No
         await fixture.store.request_cancel(ANN, "a")
         job, _ = await fixture.ended("a")
     assert (job.state, abandoned) == (JobState.CANCELLED, [True])
+
+
+async def test_work_of_a_graceful_kind_is_never_broken_and_the_next_runner_ends_it() -> None:
+    started, told = asyncio.Event(), list[bool]()
+
+    async def endless(run: JobRun) -> dict[str, Any]:
+        started.set()
+        await run.finish_requested.wait()
+        await asyncio.Event().wait()
+        return {}
+
+    async def ending(run: JobRun) -> dict[str, Any]:
+        told.append(run.finish_requested.is_set() and not run.keeps_result)  # from its first moment on
+        return {"attempt": run.attempt}
+
+    wakeups = Wakeups()
+    store = MemoryJobStore("sweeps", wakeups, graceful_cancel=True)
+    runner = JobRunner(store, wakeups, endless, name="one", concurrency=1, graceful_cancel=True)
+    await runner.start()
+    await store.create("a", ANN, {}, 1)
+    await started.wait()
+    await store.request_cancel(ANN, "a")
+    await runner.drain()
+    assert (await store.get(ANN, "a")).state is JobState.CANCELLING
+    successor = JobRunner(store, wakeups, ending, name="two", concurrency=1, graceful_cancel=True)
+    await successor.start()
+    async for message in JobFollower(store, wakeups).follow(ANN, "a", 0):
+        job = message
+    await successor.drain()
+    assert isinstance(job, Job)
+    assert (job.state, job.result, told) == (JobState.CANCELLED, {"attempt": 2}, [True])

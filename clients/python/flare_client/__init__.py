@@ -8,15 +8,18 @@ if TYPE_CHECKING:
     from flare_client.history import Epoch, plot_history
     from flare_client.reports import class_frame, confusion_frame
     from flare_client.specifications import block, cnn, mlp
-    from flare_client.sync import Flare, ImportJobHandle, TrainingJobHandle, connect, login
+    from flare_client.sweep_requests import between
+    from flare_client.sync import Flare, ImportJobHandle, SweepHandle, TrainingJobHandle, connect, login
 
 __all__ = [
     "Epoch",
     "Flare",
     "FlareError",
     "ImportJobHandle",
+    "SweepHandle",
     "TrainingJobHandle",
     "Violation",
+    "between",
     "block",
     "class_frame",
     "cnn",
@@ -32,7 +35,8 @@ _PLACES = {
     "history": ("Epoch", "plot_history"),
     "reports": ("class_frame", "confusion_frame"),
     "specifications": ("block", "cnn", "mlp"),
-    "sync": ("Flare", "ImportJobHandle", "TrainingJobHandle", "connect", "login"),
+    "sweep_requests": ("between",),
+    "sync": ("Flare", "ImportJobHandle", "SweepHandle", "TrainingJobHandle", "connect", "login"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 

@@ -40,6 +40,11 @@ def training_job_name(job: Reference) -> str:
     return _in_collection("trainingJobs", job)
 
 
+def sweep_name(sweep: Reference) -> str:
+    """An id or a name."""
+    return _in_collection("sweeps", sweep)
+
+
 def view_name(view: Reference) -> str:
     """`iris/main` and `datasets/iris/views/main` both mean the latter.
 

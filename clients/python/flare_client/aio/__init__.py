@@ -6,7 +6,20 @@ from flare_client.aio.import_jobs import ImportJobHandle
 from flare_client.aio.jobs import Jobs
 from flare_client.aio.login import login
 from flare_client.aio.models import Models
+from flare_client.aio.sweeps import SweepHandle, Sweeps
 from flare_client.aio.training_jobs import TrainingJobHandle
 from flare_client.aio.views import Views
 
-__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect", "login"]
+__all__ = [
+    "Datasets",
+    "Flare",
+    "ImportJobHandle",
+    "Jobs",
+    "Models",
+    "SweepHandle",
+    "Sweeps",
+    "TrainingJobHandle",
+    "Views",
+    "connect",
+    "login",
+]

@@ -18,6 +18,7 @@ from flare_client.aio.models import Models
 from flare_client.aio.predictions import Predictions
 from flare_client.aio.runtime import Source, Stream, open_channel
 from flare_client.aio.service import Service
+from flare_client.aio.sweeps import Sweeps
 from flare_client.aio.training_jobs import TrainingJobHandle
 from flare_client.aio.views import Views
 from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings, connection_settings
@@ -74,7 +75,10 @@ def connect(
 
 
 class Flare:
-    """All of Flare for one caller: `datasets`, `credentials`, `views`, `models`, `jobs`, and `train` and `predict`."""
+    """All of Flare for one caller.
+
+    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train` and `predict`.
+    """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
         """`connect` makes it."""
@@ -93,6 +97,7 @@ class Flare:
         self.views = Views(scraper)
         self.models = Models(ml)
         self.jobs = Jobs(scraper, ml)
+        self.sweeps = Sweeps(ml)
         self._predictions = Predictions(ml)
 
     async def __aenter__(self) -> Self:

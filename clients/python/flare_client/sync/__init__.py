@@ -7,7 +7,20 @@ from flare_client.sync.import_jobs import ImportJobHandle
 from flare_client.sync.jobs import Jobs
 from flare_client.sync.login import login
 from flare_client.sync.models import Models
+from flare_client.sync.sweeps import SweepHandle, Sweeps
 from flare_client.sync.training_jobs import TrainingJobHandle
 from flare_client.sync.views import Views
 
-__all__ = ["Datasets", "Flare", "ImportJobHandle", "Jobs", "Models", "TrainingJobHandle", "Views", "connect", "login"]
+__all__ = [
+    "Datasets",
+    "Flare",
+    "ImportJobHandle",
+    "Jobs",
+    "Models",
+    "SweepHandle",
+    "Sweeps",
+    "TrainingJobHandle",
+    "Views",
+    "connect",
+    "login",
+]

@@ -23,6 +23,7 @@ from flare_client.sync.models import Models
 from flare_client.sync.predictions import Predictions
 from flare_client.sync.runtime import Source, Stream, open_channel
 from flare_client.sync.service import Service
+from flare_client.sync.sweeps import Sweeps
 from flare_client.sync.training_jobs import TrainingJobHandle
 from flare_client.sync.views import Views
 from flare_client.tables.columns import Rows
@@ -75,7 +76,10 @@ def connect(
 
 
 class Flare:
-    """All of Flare for one caller: `datasets`, `credentials`, `views`, `models`, `jobs`, and `train` and `predict`."""
+    """All of Flare for one caller.
+
+    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train` and `predict`.
+    """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
         """`connect` makes it."""
@@ -94,6 +98,7 @@ class Flare:
         self.views = Views(scraper)
         self.models = Models(ml)
         self.jobs = Jobs(scraper, ml)
+        self.sweeps = Sweeps(ml)
         self._predictions = Predictions(ml)
 
     def __enter__(self) -> Self:

@@ -170,6 +170,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: a value does not fit its column; the message names row, column and value."""
     ERROR_REASON_MODEL_TOO_LARGE: _ErrorReason.ValueType  # 316
     """INVALID_ARGUMENT: the model is larger than this server allows."""
+    ERROR_REASON_TRIALS_FAILED: _ErrorReason.ValueType  # 320
+    """No trial of a sweep came to a value, or too many failed in a row; the message has the last one's cause."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. It stands, without the prefix `ERROR_REASON_`, as `reason` in the
@@ -325,4 +327,6 @@ ERROR_REASON_VALUE_INVALID: ErrorReason.ValueType  # 315
 """INVALID_ARGUMENT: a value does not fit its column; the message names row, column and value."""
 ERROR_REASON_MODEL_TOO_LARGE: ErrorReason.ValueType  # 316
 """INVALID_ARGUMENT: the model is larger than this server allows."""
+ERROR_REASON_TRIALS_FAILED: ErrorReason.ValueType  # 320
+"""No trial of a sweep came to a value, or too many failed in a row; the message has the last one's cause."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

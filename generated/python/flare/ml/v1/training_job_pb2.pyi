@@ -88,7 +88,7 @@ class TrainingJob(_message.Message):
     state: _job_pb2.JobState.ValueType
     """Where it is in its life."""
     version: _builtins.str
-    """The version that it made."""
+    """The version that it made. The trials of a sweep make none: the best one's weights become a version when it ends."""
     last_sequence: _builtins.int
     """The sequence of its newest event."""
     view_digest: _builtins.str

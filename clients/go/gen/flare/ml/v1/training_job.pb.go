@@ -154,7 +154,7 @@ type TrainingJob struct {
 	State v1.JobState `protobuf:"varint,5,opt,name=state,proto3,enum=flare.common.v1.JobState" json:"state,omitempty"`
 	// How far it is.
 	Progress *TrainingProgress `protobuf:"bytes,6,opt,name=progress,proto3" json:"progress,omitempty"`
-	// The version that it made.
+	// The version that it made. The trials of a sweep make none: the best one's weights become a version when it ends.
 	Version string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	// Why it failed. Its details hold the `ErrorInfo`.
 	Error *status.Status `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`

@@ -75,7 +75,7 @@ export type TrainingJob = Message<"flare.ml.v1.TrainingJob"> & {
   progress?: TrainingProgress | undefined;
 
   /**
-   * The version that it made.
+   * The version that it made. The trials of a sweep make none: the best one's weights become a version when it ends.
    *
    * @generated from field: string version = 7;
    */
