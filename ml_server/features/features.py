@@ -33,6 +33,13 @@ class FittedFeatures(Value):
         images = [each.encoding.network_shape for each in self.columns if isinstance(each.encoding, ImageEncoding)]
         return FeatureLayout(dense=dense, embeddings=tuple(embeddings), image=images[0] if images else None)
 
+    @property
+    def image(self) -> tuple[int, ImageEncoding] | None:
+        """The encoding of the column of images, with the first of its places in the tensor; None if there is none."""
+        return next(
+            ((at, each.encoding) for each, at in self._places if isinstance(each.encoding, ImageEncoding)), None
+        )
+
     def transform(self, columns: Columns) -> NDArray[np.float32]:
         """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
         features = np.empty((len(columns[self.columns[0].name]), self.layout.columns), dtype=np.float32)

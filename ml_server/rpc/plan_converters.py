@@ -55,6 +55,7 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         max_attempts=message.max_attempts or 3,
         engine=ENGINE_OF[message.engine],
         frozen_blocks=tuple(message.frozen_blocks),
+        augmentation=_augmentation(message.augmentation),
     )
 
 
@@ -144,6 +145,10 @@ def _class_weights(message: training_job_pb2.ClassWeights) -> plans.ClassWeights
     return plans.ClassWeights(balanced=message.balanced, weights=tuple(weights))
 
 
+def _augmentation(message: training_job_pb2.ImageAugmentation) -> plans.ImageAugmentation:
+    return plans.ImageAugmentation(**{name: getattr(message, name) for name in plans.ImageAugmentation.model_fields})
+
+
 def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
     """The plan with everything spelled out."""
     message = training_job_pb2.TrainingPlan(
@@ -175,6 +180,8 @@ def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
         message.class_weights.balanced = plan.class_weights.balanced
         for each in plan.class_weights.weights:
             message.class_weights.weights.add(**each.model_dump())
+    if plan.augmentation != plans.ImageAugmentation():
+        message.augmentation.CopyFrom(training_job_pb2.ImageAugmentation(**plan.augmentation.model_dump()))
     if plan.early_stopping is not None:
         message.early_stopping.patience = plan.early_stopping.patience
         message.early_stopping.min_delta = plan.early_stopping.min_delta

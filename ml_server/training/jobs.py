@@ -13,6 +13,7 @@ from ml_server.networks.values import Value
 from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
 from ml_server.registry.values import VersionReference
+from ml_server.training.augmentation import check_augmentation
 from ml_server.training.base_version import BaseNetwork, BaseVersion
 from ml_server.training.executors.executor import Executor
 from ml_server.training.plans import TrainingPlan
@@ -92,7 +93,7 @@ class TrainingJobs:
         base, network = await self._base(owner, new.base_version) if new.base_version else (None, None)
         known = network.preprocessing if network else None
         config, _ = await self._rules.fit_to_view(model.specification, view, known)
-        await asyncio.to_thread(_check_network, config, new.plan, network)
+        await asyncio.to_thread(_check_network, config, len(view.inputs), new.plan, network)
         self._executor.check(new.plan)
         return TrainingSpec(
             model_id=model.id,
@@ -110,8 +111,9 @@ class TrainingJobs:
         return base, await asyncio.to_thread(BaseNetwork.read, base.name, files)
 
 
-def _check_network(config: ModelConfig, plan: TrainingPlan, base: BaseNetwork | None) -> None:
-    """Raises InvalidArgument if a network can't start as the plan wants it to."""
+def _check_network(config: ModelConfig, input_count: int, plan: TrainingPlan, base: BaseNetwork | None) -> None:
+    """Raises InvalidArgument if a network can't train as the plan wants it to."""
+    check_augmentation(plan.augmentation, config, input_count)
     if base is None and not plan.frozen_blocks:
         return
     with torch.device("meta"):

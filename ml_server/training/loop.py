@@ -30,12 +30,14 @@ def train(
     train_rows: Rows,
     validation_rows: Rows,
     forward: Callable[[Tensor], Tensor] | None = None,
+    augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Iterator[LoopEvent]:
     """Trains from where `state` is to the plan's end. `state.best.weights` are the result.
 
     Whenever an event comes, `state` may be saved: a loop that starts from it goes on exactly as this one would.
-    `forward` computes outputs in the model's place, as a compiled form of it does. Without validation rows whose
-    targets training knows, the training loss decides which epoch is best.
+    `forward` computes outputs in the model's place, as a compiled form of it does. `augmentation` changes the features
+    of training batches. Without validation rows whose targets training knows, the training loss decides which epoch is
+    best.
 
     Raises:
         InvalidArgument: TRAINING_DIVERGED, naming epoch and step.
@@ -56,8 +58,9 @@ def train(
             rows = sum(map(len, batches))
             optimizer.zero_grad(set_to_none=True)
             for batch in batches:
+                features = augmentation(batch.features, state.augmentation) if augmentation else batch.features
                 with precision:
-                    loss = objective.loss(compute(batch.features), batch)
+                    loss = objective.loss(compute(features), batch)
                 loss_sum.add(loss, len(batch))
                 share = loss if len(batches) == 1 else loss * (len(batch) / rows)
                 scaler.scale(share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from pydantic import Field
 
 from ml_server.engines.engine import EngineName
@@ -172,6 +172,19 @@ class EarlyStopping(Value):
     min_delta: PositiveOrZero = 0.0
 
 
+class ImageAugmentation(Value):
+    """How training images are changed at random; nothing at 0. Flips are shares of images, the rest are the most."""
+
+    horizontal_flip: Fraction = 0.0
+    vertical_flip: Fraction = 0.0
+    crop_padding: NotNegative = 0
+    """Pixels."""
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 0.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+
+
 class TrainingPlan(Value):
     """How to train. Rates are per step, sizes in rows."""
 
@@ -202,3 +215,4 @@ class TrainingPlan(Value):
     engine: EngineName | None = None
     """What is to serve the version; None for the fastest that is right."""
     frozen_blocks: tuple[str, ...] = ()
+    augmentation: ImageAugmentation = ImageAugmentation()

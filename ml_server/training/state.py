@@ -12,6 +12,9 @@ from ml_server.training.optimizers import build_optimizer
 from ml_server.training.plans import Precision, TrainingPlan
 from ml_server.training.schedules import LearningRate
 
+# So that images do not change by the very numbers that put rows in order.
+AUGMENTATION_APART = 0x5EED
+
 
 @dataclass
 class Position:
@@ -74,6 +77,7 @@ class LoopState:
     rate: LearningRate
     scaler: torch.amp.GradScaler
     shuffle: torch.Generator
+    augmentation: torch.Generator
     position: Position = field(default_factory=Position)
     best: Best = field(default_factory=Best)
     # What `shuffle` was before it drew the order of the epoch under way, which is drawn again after a break.
@@ -85,7 +89,8 @@ class LoopState:
         optimizer = build_optimizer(plan, [each for each in model.parameters() if each.requires_grad])
         rate = LearningRate(plan, optimizer, steps_per_epoch(plan, train_rows))
         scaler = torch.amp.GradScaler("cuda", enabled=plan.precision is Precision.FLOAT16)
-        return cls(model, optimizer, rate, scaler, torch.Generator().manual_seed(plan.seed))
+        shuffle, augmentation = (torch.Generator().manual_seed(plan.seed ^ apart) for apart in (0, AUGMENTATION_APART))
+        return cls(model, optimizer, rate, scaler, shuffle, augmentation)
 
     def state_dict(self) -> dict[str, Any]:
         """The state as tensors and plain values. Tensors are the state's own: save it before the next step."""
@@ -95,6 +100,7 @@ class LoopState:
             "rate": self.rate.state_dict(),
             "scaler": self.scaler.state_dict(),
             "shuffle": self.epoch_shuffle if self.position.epoch_steps else self.shuffle.get_state(),
+            "augmentation": self.augmentation.get_state(),
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "position": vars(self.position),
@@ -109,6 +115,8 @@ class LoopState:
         self.scaler.load_state_dict(state["scaler"])
         self.shuffle.set_state(state["shuffle"])
         self.epoch_shuffle = state["shuffle"]
+        if "augmentation" in state:  # a job may have paused before trainings had any
+            self.augmentation.set_state(state["augmentation"])
         torch.set_rng_state(state["random"])
         if state["cuda_random"]:
             torch.cuda.set_rng_state_all(state["cuda_random"])

@@ -18,6 +18,7 @@ from ml_server.networks.manageable_model import ManageableModel, ModelConfig, bu
 from ml_server.networks.weights import load_initial_weights
 from ml_server.registry.bundle import ENGINE_FILE, Bundle, weights_digest, write_bundle
 from ml_server.registry.values import VersionDetails
+from ml_server.training.augmentation import image_augmentation
 from ml_server.training.base_version import start_from
 from ml_server.training.checkpoints import Checkpoints
 from ml_server.training.compilation import compiled
@@ -69,6 +70,7 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     state = LoopState.start(model, task.plan, len(train_rows))
     record = _Record(Checkpoints(task.checkpoints), state)
     problems = record.load()
+    augmentation = image_augmentation(task.plan.augmentation, model.config, prepared.features, train_rows)
     forward, slow = compiled(model, train_rows) if task.plan.compile else (None, None)
     started = TrainingStarted(
         device=str(device),
@@ -84,10 +86,10 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     )
     # What a checkpoint knows and the log does not was lost with the server, between the two writes.
     untold = [epoch for epoch in record.history if epoch.epoch > task.logged_epochs]
-    warnings = [*problems, *([slow] if slow else [])]
+    warnings = [*problems, *([slow] if slow else []), *(augmentation.warnings if augmentation else ())]
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
-    for event in train(state, task.plan, objective, train_rows, validation_rows, forward):
+    for event in train(state, task.plan, objective, train_rows, validation_rows, forward, augmentation):
         match event:
             case Progress():
                 if time.monotonic() - told >= TOLD_SECONDS:

@@ -34,7 +34,8 @@ class PlanOptions(TypedDict, total=False):
     targets that are numbers (`mse`, `mae`, `huber` with `huber_delta`) and for those that are classes (`cross_entropy`
     with `label_smoothing`, `binary_cross_entropy`, `focal` with `focal_gamma`). `class_weights` is `balanced`, or
     weights by class, or these by target. `frozen_blocks` are beginnings of parameters' names, up to a dot.
-    Durations are in seconds.
+    `augmentation` says how training images change: `{"horizontal_flip": 0.5, "crop_padding": 2, "rotation_degrees": 10,
+    "brightness": 0.2}`, also `vertical_flip`, `contrast` and `saturation`. Durations are in seconds.
     """
 
     epochs: int
@@ -74,6 +75,7 @@ class PlanOptions(TypedDict, total=False):
     max_attempts: int
     engine: str
     frozen_blocks: Sequence[str]
+    augmentation: Mapping[str, float]
 
 
 _SAME_IN_PLAN = (
@@ -139,6 +141,8 @@ def training_plan(options: PlanOptions) -> pb.TrainingPlan:
     plan.engine = choose("engine", str(given.pop("engine", "")), Engine)
     blocks = given.pop("frozen_blocks", ())
     plan.frozen_blocks.extend([blocks] if isinstance(blocks, str) else blocks)  # type: ignore[arg-type]
+    if changes := given.pop("augmentation", None):
+        plan.augmentation.CopyFrom(_augmentation(changes))
     _set_losses(plan, given)
     if weights := given.pop("class_weights", None):
         plan.class_weights.CopyFrom(_class_weights(weights))
@@ -165,6 +169,19 @@ def _set_losses(plan: pb.TrainingPlan, given: dict[str, object]) -> None:
         _fill(getattr(plan, name), _LOSS_OPTIONS.get(name, {}), given, is_chosen=True)
     if "label_smoothing" in given and "classification_loss" not in kinds:
         _fill(plan.cross_entropy, _LOSS_OPTIONS["cross_entropy"], given, is_chosen=True)
+
+
+def _augmentation(changes: object) -> pb.ImageAugmentation:
+    known = [field.name for field in pb.ImageAugmentation.DESCRIPTOR.fields]
+    if not isinstance(changes, Mapping):
+        raise _refused("augmentation", f"augmentation {changes!r} is not numbers by name: take {', '.join(known)}")
+    message = pb.ImageAugmentation()
+    for name, most in changes.items():
+        _check("augmentation", str(name), tuple(known))
+        if name == "crop_padding" and int(most) != most:
+            raise _refused("augmentation", f"crop_padding {most!r} is no whole number of pixels")
+        setattr(message, name, int(most) if name == "crop_padding" else float(most))
+    return message
 
 
 def _class_weights(weights: object) -> pb.ClassWeights:

@@ -91,6 +91,16 @@ def test_losses_weights_and_limits_are_where_the_contract_wants_them() -> None:
     assert training_plan({"label_smoothing": 0.1}).cross_entropy.label_smoothing == 0.1
 
 
+def test_frozen_blocks_and_augmentation_are_numbers_and_names() -> None:
+    plan = training_plan({"frozen_blocks": ["blocks.0"], "augmentation": {"crop_padding": 2.0, "brightness": 0.2}})
+    assert list(plan.frozen_blocks) == ["blocks.0"]
+    assert plan.augmentation == training_job_pb2.ImageAugmentation(crop_padding=2, brightness=0.2)
+    with pytest.raises(FlareError, match="augmentation 'flip' is not one of horizontal_flip, vertical_flip, crop"):
+        training_plan({"augmentation": {"flip": 0.5}})
+    with pytest.raises(FlareError, match=r"crop_padding 1.5 is no whole number of pixels"):
+        training_plan({"augmentation": {"crop_padding": 1.5}})
+
+
 def test_two_losses_for_the_same_targets_are_refused() -> None:
     with pytest.raises(FlareError, match="mse and mae are for the same targets"):
         training_plan({"loss": ["mse", "mae"]})

@@ -33,6 +33,15 @@ PLANS = [
         checkpoint_seconds=3.25,
         max_attempts=5,
         frozen_blocks=("layers.0", "input"),
+        augmentation=plans.ImageAugmentation(
+            horizontal_flip=0.5,
+            vertical_flip=0.25,
+            crop_padding=3,
+            rotation_degrees=12.5,
+            brightness=0.1,
+            contrast=0.2,
+            saturation=0.3,
+        ),
     ),
     TrainingPlan(
         optimizer=plans.AdamW(weight_decay=0.0),

@@ -9,18 +9,24 @@ import pyarrow as pa
 import pytest
 import torch
 from pyarrow import ipc
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 from ml_server.features.columns import ColumnType
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
 from ml_server.networks.kinds import Normalization
-from ml_server.networks.specification import MlpSpecification, ModelSpecification
+from ml_server.networks.specification import (
+    CnnSpecification,
+    ConvolutionBlock,
+    ImageShape,
+    MlpSpecification,
+    ModelSpecification,
+)
 from ml_server.registry.bundle import read_bundle
 from ml_server.training import events as training_events
 from ml_server.training import loop, worker
-from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, TrainingStarted
-from ml_server.training.plans import Adam, AdamW, EarlyStopping, Sgd, TrainingPlan
+from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, Progress, TrainingStarted
+from ml_server.training.plans import Adam, AdamW, EarlyStopping, ImageAugmentation, Sgd, TrainingPlan
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import StopRequested, run
@@ -162,6 +168,57 @@ def test_frozen_blocks_keep_every_bit_over_a_break_too(task: TrainingTask, tmp_p
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert {name.rsplit(".", 1)[0] for name in moved} == {"layers.4", "layers.5", "layers.8"}
     assert "layers.5.running_mean" in moved
+
+
+def test_changed_images_go_on_after_a_pause_as_if_there_was_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "TOLD_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "CHECKPOINT_GAP_SECONDS", 1000.0)
+    digits = load_digits()
+    names = [f"p{number}" for number in range(64)]
+    table = pa.table(
+        {**{name: digits.data[:400, at] for at, name in enumerate(names)}, "digit": digits.target[:400].astype(str)}
+    )
+    changes = ImageAugmentation(horizontal_flip=0.1, crop_padding=1, rotation_degrees=15, brightness=0.3, contrast=0.3)
+    cnn = CnnSpecification(image=ImageShape(channels=1, height=8, width=8), blocks=(ConvolutionBlock(out_channels=4),))
+    task = TrainingTask(
+        specification=ModelSpecification(architecture=cnn),
+        plan=SMALL_PLAN.model_copy(
+            update={"epochs": 3, "batch_size": 16, "augmentation": changes, "accumulation_steps": 2}
+        ),
+        inputs=tuple(InputColumn(name, ColumnType.FLOAT) for name in names),
+        targets=(TargetColumn("digit", ColumnType.CATEGORICAL, 10),),
+        files=_write(tmp_path, table),
+        cache=FolderCache(tmp_path / "cache", 10**9),
+        initial_weights=None,
+        checkpoints=tmp_path / "checkpoints",
+        output=tmp_path / "version",
+        threads=1,
+        provenance=Provenance("job", "view", "digest"),
+        logged_epochs=0,
+    )
+    plain = replace(task, plan=task.plan.model_copy(update={"augmentation": ImageAugmentation()}))
+    digests = []
+    for name, each in (("whole", task), ("again", task), ("plain", plain)):
+        *_, last = run(replace(each, checkpoints=tmp_path / f"{name}-checkpoints", output=tmp_path / name), Stop())
+        assert isinstance(last, Finished)
+        digests.append(last.details.digest)
+    assert digests[0] == digests[1] != digests[2]
+    stop = Stop()
+    messages = run(task, stop)
+    with pytest.raises(StopRequested):
+        for message in messages:
+            assert isinstance(message, Told)
+            if any(isinstance(e, Progress) and (e.finished_epochs, e.epoch_steps) == (1, 3) for e in message.events):
+                stop.ask(StopKind.PAUSE)
+    *told, resumed = run(replace(task, logged_epochs=1), Stop())
+    started = _events(iter(told))[0]
+    assert isinstance(started, TrainingStarted)
+    assert (started.resumed_epochs, started.resumed_epoch_steps) == (1, 3)
+    assert isinstance(resumed, Finished)
+    assert resumed.details.digest == digests[0]
 
 
 def test_epochs_made_again_are_not_told_again(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:

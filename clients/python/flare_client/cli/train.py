@@ -56,6 +56,14 @@ def train(
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="BLOCK", help="leave its weights as they are: blocks.0, lstm")
     ] = None,
+    augment: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANGE=NUMBER",
+            help="change training images at random: horizontal_flip=0.5, vertical_flip, crop_padding=2, "
+            "rotation_degrees=10, brightness=0.2, contrast, saturation",
+        ),
+    ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="higher ones leave the queue first")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
     output: Output = OutputFormat.TEXT,
@@ -90,6 +98,7 @@ def train(
         "device": device,
         "max_attempts": max_attempts,
         "frozen_blocks": freeze or None,
+        "augmentation": numbers_by_name("--augment", augment or []) or None,
     }
     plan: PlanOptions = {key: value for key, value in given.items() if value is not None}  # type: ignore[assignment]
     with flare_client.connect() as flare:
