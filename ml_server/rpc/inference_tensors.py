@@ -44,6 +44,8 @@ FIELD_OF = {
     Datatype.FP64: "fp64_contents",
     Datatype.BYTES: "bytes_contents",
 }
+# These fields hold narrower numbers too.
+WIDER: dict[str, np.dtype[Any]] = {"uint_contents": np.dtype(np.uint32), "int_contents": np.dtype(np.int32)}
 DATATYPES = {datatype.value: datatype for datatype in Datatype}
 LENGTH = struct.Struct("<I")
 
@@ -132,11 +134,12 @@ def _typed(message: pb.ModelInferRequest.InferInputTensor, datatype: Datatype, s
         raise _wrong_size(message, f"{len(held)} elements in {name}", f"{size}", f"inputs[{index}].contents")
     if datatype is Datatype.BYTES:
         return list(held)
-    try:
-        return np.array(held, DTYPE_OF[datatype])
-    except OverflowError as error:
-        problem = f"has a number that {datatype.value} can't hold"
-        raise _invalid(message, problem, f"inputs[{index}].contents") from error
+    dtype = DTYPE_OF[datatype]
+    values = np.array(held, WIDER.get(name, dtype))
+    narrow = values.astype(dtype, copy=False)
+    if narrow is not values and not np.array_equal(narrow, values):
+        raise _invalid(message, f"has a number that {datatype.value} can't hold", f"inputs[{index}].contents")
+    return narrow
 
 
 def _wrong_size(

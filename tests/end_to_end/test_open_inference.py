@@ -1,7 +1,11 @@
 """The Open Inference Protocol on the running services, by its contract."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,32 +16,31 @@ import pytest
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
 from flare_client import Flare
-from flare_client.errors import error_of_call
 from numpy.typing import NDArray
 
 from ml_server.prediction.tensors import Datatype, NamedTensor
 from ml_server.rpc.inference_tensors import raw_contents, typed_contents
-from tests.made_versions import CITIES, bundle_file, image_version, mixed_version
+from tests.made_versions import CITIES, bundle_file, mixed_version
 from tests.services import FlareServices
 
-Code = grpc.StatusCode
 Infer = pb.ModelInferRequest
 
 
 @dataclass
 class World:
-    """A connection, bare stubs with a token, and two imported models."""
+    """A connection, a bare stub with a token, and an imported model."""
 
     flare: Flare
     stub: grpc_service_pb2_grpc.GRPCInferenceServiceStub
-    channel: grpc.Channel
     metadata: tuple[tuple[str, str], ...]
     mixed: str
-    images: str
+    address: str
+    folder: Path
 
 
 @pytest.fixture(scope="module")
 def world(flare_services: FlareServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """What the tests of this file share."""
     services = flare_services
     with (
         flare_client.connect(
@@ -49,11 +52,11 @@ def world(flare_services: FlareServices, tmp_path_factory: pytest.TempPathFactor
         ) as flare,
         grpc.insecure_channel(services.ml_address) as channel,
     ):
-        names = [f"{name}-{uuid4().hex[:8]}" for name in ("mixed", "images")]
-        for name, bundle in zip(names, (mixed_version(), image_version()), strict=True):
-            flare.models.import_(name, bundle_file(bundle, tmp_path_factory.mktemp(name)))
+        name = f"mixed-{uuid4().hex[:8]}"
+        folder = tmp_path_factory.mktemp(name)
+        flare.models.import_(name, bundle_file(mixed_version(), folder))
         stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        yield World(flare, stub, channel, services.metadata(), *names)
+        yield World(flare, stub, services.metadata(), name, services.ml_address, folder)
 
 
 def tensor(name: str, datatype: Datatype, values: Any, shape: tuple[int, ...] | None = None) -> NamedTensor:
@@ -119,12 +122,6 @@ def answers(response: pb.ModelInferResponse) -> dict[str, Any]:
     return found
 
 
-def refused(world: World, sent: Infer) -> flare_client.FlareError:
-    with pytest.raises(grpc.RpcError) as caught:
-        world.stub.ModelInfer(sent, metadata=world.metadata)
-    return error_of_call(caught.value, "ml", "")
-
-
 def test_columns_give_what_predict_gives(world: World) -> None:
     expected = world.flare.predict(world.mixed, ROWS)
     response = world.stub.ModelInfer(request(world.mixed, *columns(), id="seven"), metadata=world.metadata)
@@ -146,3 +143,29 @@ def test_typed_contents_are_answered_with_typed_contents(world: World) -> None:
     assert list(probabilities.contents.fp32_contents) == raw["species_probabilities"].ravel().tolist()
     assert list(price.contents.fp64_contents) == raw["price"].ravel().tolist()
     assert list(probabilities.shape) == [2, 3]
+
+
+def test_a_moved_alias_counts_for_the_next_call(world: World) -> None:
+    name = world.mixed
+    world.flare.models.import_(name, world.flare.models.export(name, world.folder))
+    for number in (1, 2, 1):
+        world.flare.models.set_alias(name, "prod", number)
+        sent = request(name, *columns(), model_version="prod")
+        assert world.stub.ModelInfer(sent, metadata=world.metadata).model_version == str(number)
+    sent = request(f"models/{name}/versions/2", *columns())
+    assert world.stub.ModelInfer(sent, metadata=world.metadata).model_version == "2"
+    versions = world.stub.ModelMetadata(pb.ModelMetadataRequest(name=name), metadata=world.metadata).versions
+    assert list(versions) == ["1", "2"]
+
+
+def test_grpcurl_finds_and_calls_the_service_by_reflection(world: World) -> None:
+    grpcurl = [str(Path(sys.executable).parent / "grpcurl"), "-plaintext"]
+    for key, value in world.metadata:
+        grpcurl += ["-H", f"{key}: {value}"]
+    listed = subprocess.run([*grpcurl, world.address, "list"], capture_output=True, text=True, check=True).stdout
+    assert "inference.GRPCInferenceService" in listed.splitlines()
+    call = [*grpcurl, "-d", json.dumps({"name": world.mixed}), world.address]
+    done = subprocess.run(
+        [*call, "inference.GRPCInferenceService/ModelMetadata"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["inputs"][0] == {"name": "age", "datatype": "FP64", "shape": ["-1", "1"]}

@@ -1,0 +1,119 @@
+"""Tensors of a request as the features of a version."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ml_server.features.columns import ColumnType, NumberColumn
+from ml_server.features.features import FittedFeatures
+from ml_server.features.fit import InputColumn, fit
+from ml_server.networks.specification import Preprocessing
+from ml_server.prediction.inputs import ColumnInputs
+from ml_server.prediction.raw import RawColumn
+from ml_server.prediction.tensor_inputs import TensorInputs
+from ml_server.prediction.tensors import Datatype, NamedTensor
+from servicekit.errors import InvalidArgument, Reason
+from servicekit.images.decoding import ImageDecoder
+from tests.made_versions import GRAY, image_version, mixed_version
+from tests.summarized import summarized
+
+DECODER = ImageDecoder(max_pixels=10_000)
+MIXED = mixed_version().features
+WIDTH = MIXED.layout.columns
+
+
+def fp32(values: Any, name: str = "features") -> NamedTensor:
+    array = np.asarray(values, np.float32)
+    return NamedTensor(name, Datatype.FP32, array.shape, array.ravel())
+
+
+def features_of(fitted: FittedFeatures, *tensors: NamedTensor) -> NDArray[np.float32]:
+    return TensorInputs(tensors).features(fitted, DECODER, "the version")
+
+
+def test_prepared_features_are_taken_as_they_are_without_a_copy() -> None:
+    prepared = np.zeros((3, WIDTH), np.float32)
+    assert np.shares_memory(features_of(MIXED, fp32(prepared)), prepared)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (0, np.nan, "row 1, feature 0: the value is nan: prepared features are finite numbers"),
+        (0, np.inf, "row 1, feature 0: the value is inf"),
+        (WIDTH - 1, 21, "the value is 21: it is the code of a category of 'city', 0 to 20"),
+        (WIDTH - 1, -1, "the value is -1: it is the code of a category"),
+        (WIDTH - 1, 0.5, "the value is 0.5: it is the code of a category"),
+    ],
+)
+def test_features_that_no_preprocessing_gives_are_refused(place: int, value: float, text: str) -> None:
+    prepared = np.zeros((2, WIDTH), np.float32)
+    prepared[1, place] = value
+    with pytest.raises(InvalidArgument) as refused:
+        features_of(MIXED, fp32(prepared))
+    assert refused.value.reason is Reason.VALUE_INVALID
+    assert text in refused.value.message
+
+
+def test_a_column_that_is_called_features_is_a_column() -> None:
+    columns = {"features": NumberColumn(np.array([0.0, 10.0]))}
+    inputs = [InputColumn("features", ColumnType.FLOAT)]
+    fitted = fit(inputs, Preprocessing(), summarized(inputs, columns))
+    raw = ColumnInputs({"features": RawColumn(np.array([2.0, 4.0]))}).features(fitted, DECODER, "")
+    np.testing.assert_array_equal(features_of(fitted, fp32([[2.0], [4.0]])), raw)
+
+
+def test_a_decimal_category_is_the_same_in_fp32_and_fp64() -> None:
+    rows = {
+        "age": RawColumn(np.array([1.0])),
+        "count": RawColumn(np.array([1])),
+        "flag": RawColumn(np.array([True])),
+        "day": RawColumn(np.array([0])),
+        "city": RawColumn(["city 1"]),
+    }
+    expected = ColumnInputs({**rows, "kind": RawColumn(["0.1"])}).features(MIXED, DECODER, "")
+    plain = {
+        "age": np.array([1.0]),
+        "count": np.array([1]),
+        "flag": np.array([True]),
+        "day": np.array([0]),
+    }
+    datatypes = {"f8": Datatype.FP64, "i8": Datatype.INT64, "b1": Datatype.BOOL}
+    tensors = [NamedTensor(name, datatypes[each.dtype.str[1:]], (1,), each) for name, each in plain.items()]
+    tensors.append(NamedTensor("city", Datatype.BYTES, (1,), [b"city 1"]))
+    for kind in (fp32([0.1], "kind"), NamedTensor("kind", Datatype.FP64, (1,), np.array([0.1]))):
+        np.testing.assert_array_equal(features_of(MIXED, *tensors, kind), expected)
+
+
+def test_whole_numbers_above_those_of_int64_are_taken() -> None:
+    columns = {"size": NumberColumn(np.array([0.0, 1.0]))}
+    inputs = [InputColumn("size", ColumnType.INTEGER)]
+    fitted = fit(inputs, Preprocessing(), summarized(inputs, columns))
+    largest = np.array([2**64 - 1, 1], np.uint64)
+    features = features_of(fitted, NamedTensor("size", Datatype.UINT64, (2, 1), largest))
+    raw = ColumnInputs({"size": RawColumn(np.array([2.0**64, 1.0]))}).features(fitted, DECODER, "")
+    np.testing.assert_array_equal(features, raw)
+
+
+def test_gray_pixels_need_no_dimension_for_their_one_channel() -> None:
+    fitted = image_version(GRAY).features
+    pixels = np.arange(2 * GRAY.size_bytes, dtype=np.uint8)
+    with_channel = (2, GRAY.height, GRAY.width, 1)
+    first, second = [
+        features_of(fitted, NamedTensor("image", Datatype.UINT8, shape, pixels))
+        for shape in (with_channel, with_channel[:-1])
+    ]
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == (2, GRAY.size_bytes)
+
+
+def test_an_input_is_sent_once() -> None:
+    with pytest.raises(InvalidArgument, match="input 'age' is there twice"):
+        features_of(MIXED, fp32([[1.0]], "age"), fp32([[1.0]], "age"))
+
+
+def test_a_scalar_has_no_rows() -> None:
+    with pytest.raises(InvalidArgument, match=r"input 'age' is FP32 \[\]: the first dimension is that of the rows"):
+        features_of(MIXED, fp32(1.0, "age"))
