@@ -47,6 +47,7 @@ from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.ray_executor import RayExecutor
 from ml_server.training.jobs import TrainingJobs
+from ml_server.training.memory import Memory
 from ml_server.training.threads import Threads
 from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
@@ -108,7 +109,8 @@ class MlService:
         transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
         fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
         threads = Threads(settings.worker_threads, cores)
-        work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads)
+        memory = Memory(settings.worker_memory_bytes, settings.concurrent_jobs)
+        work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory)
         runner = JobRunner(
             job_store,
             wakeups,

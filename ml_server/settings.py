@@ -42,6 +42,9 @@ class Settings(ServerSettings):
     one to a job with small batches."""
     warm_workers: NonNegativeInt = 1
     """Worker processes that wait for a job, so that it starts at once."""
+    worker_memory_bytes: PositiveInt | Literal["auto"] = "auto"
+    """Memory that one training job should get by with. Rows that are more than half of it are streamed from the disk
+    and shuffled by blocks. `auto` shares half of the machine's memory out among as many jobs as run at a time."""
     view_cache_bytes: PositiveInt | Literal["auto"] = "auto"
     """Bytes that rows of views may take on this disk; those not used for longest leave first, those that a job trains
     on never. `auto` is half of what is free at the start."""

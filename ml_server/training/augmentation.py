@@ -12,7 +12,7 @@ from ml_server.networks.graph_specification import TorchGraphSpecification
 from ml_server.networks.manageable_model import ModelConfig
 from ml_server.networks.specification import CnnSpecification, ImageShape
 from ml_server.training.plans import ImageAugmentation
-from ml_server.training.rows import Rows
+from ml_server.training.rows import RowSource
 from servicekit.errors import InvalidArgument, Reason
 
 FIELD = "training_job.plan.augmentation"
@@ -22,6 +22,8 @@ BRIGHTEST = 255.0
 DRAWS = 8
 # The shares of red, green and blue in grey: Recommendation ITU-R BT.601.
 GREY = (0.299, 0.587, 0.114)
+# Rows that are looked through at a time: all of them may be more than memory.
+PORTION_ROWS = 8_192
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _factors(most: float, draw: Tensor) -> Tensor:
 
 
 def image_augmentation(
-    plan: ImageAugmentation, config: ModelConfig, features: FittedFeatures, train: Rows
+    plan: ImageAugmentation, config: ModelConfig, features: FittedFeatures, train: RowSource
 ) -> Augmentation | None:
     """The augmentation of a plan that `check_augmentation` let pass, None if it changes nothing."""
     if plan == ImageAugmentation():
@@ -187,10 +189,10 @@ def _image_of(config: ModelConfig) -> ImageShape | None:
     return None
 
 
-def _seen_images(config: ModelConfig, features: FittedFeatures, train: Rows) -> SeenImages:
+def _seen_images(config: ModelConfig, features: FittedFeatures, train: RowSource) -> SeenImages:
     shape = _image_of(config)
     assert shape is not None
-    device = train.features.device
+    device = train.device
     if features.image is not None:
         first, encoding = features.image
         scales, shifts = (
@@ -204,7 +206,7 @@ def _seen_images(config: ModelConfig, features: FittedFeatures, train: Rows) -> 
     )
     is_alike = bool((scales == scales[0, 0, 0]).all() and (shifts == shifts[0, 0, 0]).all())
     # Pixels in columns may go to any number: the largest of the training rows is white, and 0 or the smallest is black.
-    lowest, highest = (end.view_as(scales) for end in torch.aminmax(train.features, dim=0))
+    lowest, highest = (end.view_as(scales) for end in _extremes(train))
     black = (lowest / scales + shifts).min().clamp(max=0)
     spread = ((highest / scales + shifts).max() - black).clamp(min=1e-9)
     scale, shift = 1 / (scales * spread), (shifts - black) / spread
@@ -212,3 +214,9 @@ def _seen_images(config: ModelConfig, features: FittedFeatures, train: Rows) -> 
         return SeenImages(0, shape, scale[:, :1, :1], shift[:, :1, :1])
     # A pixel that hardly ever differs has a scale by which what moves to it would be larger than all else.
     return SeenImages(0, shape, scale, shift, (lowest, highest))
+
+
+def _extremes(train: RowSource) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value of each feature (F,)."""
+    found = [torch.aminmax(batch.features, dim=0) for batch in train.batches(PORTION_ROWS)]
+    return torch.stack([each.min for each in found]).amin(dim=0), torch.stack([each.max for each in found]).amax(dim=0)

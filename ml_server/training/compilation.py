@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from ml_server.networks.manageable_model import ManageableModel
-from ml_server.training.rows import Rows
+from ml_server.training.rows import RowSource
 
 
-def compiled(model: ManageableModel, rows: Rows) -> tuple[Callable[[Tensor], Tensor] | None, str | None]:
+def compiled(model: ManageableModel, rows: RowSource) -> tuple[Callable[[Tensor], Tensor] | None, str | None]:
     """The model compiled by torch.compile, tried on a few rows; or None and why not. The random state stays as it was.
 
     Compiling needs a C++ compiler on a CPU and Triton on a GPU, and fails with errors of many kinds without.
     """
     forward = torch.compile(model)
-    devices = [rows.features.device] if rows.features.device.type == "cuda" else []
+    devices = [rows.device] if rows.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), torch.no_grad():
-            forward(rows.features[:2])
+            forward(next(rows.batches(2)).features)
     except Exception as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return None, f"this machine can't compile the network, which is trained as it is: {cause}"

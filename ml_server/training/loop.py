@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached, Progress
 from ml_server.training.objective import Measurement, Objective
 from ml_server.training.plans import Precision, TrainingPlan
-from ml_server.training.rows import Rows
+from ml_server.training.rows import Rows, RowSource
 from ml_server.training.state import LoopState, Position, steps_per_epoch
 from servicekit.errors import InvalidArgument, Reason
 
@@ -27,8 +27,8 @@ def train(
     state: LoopState,
     plan: TrainingPlan,
     objective: Objective,
-    train_rows: Rows,
-    validation_rows: Rows,
+    train_rows: RowSource,
+    validation_rows: RowSource,
     forward: Callable[[Tensor], Tensor] | None = None,
     augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> Iterator[LoopEvent]:
@@ -44,8 +44,8 @@ def train(
     """
     model, optimizer, scaler, position = state.model, state.optimizer, state.scaler, state.position
     compute = forward or model
-    precision = _precision(plan, train_rows.features.device)
-    loss_sum = _LossSum(position, train_rows.features.device)
+    precision = _precision(plan, train_rows.device)
+    loss_sum = _LossSum(position, train_rows.device)
     clock = _Clock(position)
     total_steps = steps_per_epoch(plan, len(train_rows))
     while position.epoch_steps or not _is_over(state, plan):
@@ -100,7 +100,7 @@ def train(
         yield EarlyStopped(position.finished_epochs, state.best.epoch)
 
 
-def _steps(state: LoopState, plan: TrainingPlan, train_rows: Rows) -> Iterator[tuple[Rows, ...]]:
+def _steps(state: LoopState, plan: TrainingPlan, train_rows: RowSource) -> Iterator[tuple[Rows, ...]]:
     """The batches of each step of the epoch that is not made yet."""
     skipped = state.position.epoch_steps * plan.accumulation_steps
     batches = train_rows.shuffled_batches(plan.batch_size, state.shuffle, skipped)
@@ -109,7 +109,7 @@ def _steps(state: LoopState, plan: TrainingPlan, train_rows: Rows) -> Iterator[t
 
 
 def _validating(
-    state: LoopState, plan: TrainingPlan, objective: Objective, rows: Rows, clock: "_Clock", total_steps: int
+    state: LoopState, plan: TrainingPlan, objective: Objective, rows: RowSource, clock: "_Clock", total_steps: int
 ) -> Generator[Progress, None, Measurement]:
     """Measures the validation rows, and tells now and then that it is at it."""
     if not len(rows):

@@ -1,5 +1,6 @@
 """The losses of one target, as a plan asks for them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from ml_server.features.targets import UNSEEN, FittedTarget, Task
 from ml_server.training import plans
 from ml_server.training.plans import ClassificationLoss, ClassWeights, RegressionLoss, TrainingPlan
 from servicekit.errors import InvalidArgument, Reason
+
+PORTION_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,11 @@ def _class_weights(
     if target.task is Task.REGRESSION:
         return None
     if wanted.balanced:
-        seen = truth != UNSEEN
-        each = torch.ones_like(truth, dtype=torch.float64) if weights is None else weights.double()
-        counts = torch.bincount(truth[seen], each[seen], minlength=len(target.classes))
+        counts = torch.zeros(len(target.classes), dtype=torch.float64)
+        for some, of_some in _portions(truth, weights):
+            seen = some != UNSEEN
+            each = torch.ones_like(some, dtype=torch.float64) if of_some is None else of_some.double()
+            counts += torch.bincount(some[seen], each[seen], minlength=len(target.classes))
         return torch.where(counts > 0, counts.sum() / (len(counts) * counts), 1.0).float()
     given = {
         each.class_label: each.weight
@@ -154,7 +159,18 @@ def _mean_weight(by_class: Tensor | None, truth: Tensor, weights: Tensor | None)
     """What a training row counts on average; 1 without weights of rows, where no batch is divided by it."""
     if weights is None:
         return 1.0
-    return (weights if by_class is None else weights * by_class[truth]).double().mean().item()
+    total = 0.0
+    for some, of_some in _portions(truth, weights):
+        assert of_some is not None
+        total += (of_some if by_class is None else of_some * by_class[some]).double().sum().item()
+    return total / len(truth)
+
+
+def _portions(truth: Tensor, weights: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Truth and weights, some rows at a time: all of them may be more than memory, in pages of a file."""
+    for start in range(0, len(truth), PORTION_ROWS):
+        part = slice(start, start + PORTION_ROWS)
+        yield truth[part], None if weights is None else weights[part]
 
 
 def _check_weights(wanted: ClassWeights, targets: tuple[FittedTarget, ...]) -> None:

@@ -10,7 +10,7 @@ from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
 from ml_server.training.losses import TargetLoss, target_losses
 from ml_server.training.metrics import UNKNOWN, Quality, measure
 from ml_server.training.plans import TrainingPlan
-from ml_server.training.rows import Rows
+from ml_server.training.rows import Rows, RowSource
 
 EVALUATION_ROWS = 8_192
 # A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
@@ -34,7 +34,7 @@ class Objective:
         self._losses = tuple(losses)
 
     @classmethod
-    def of(cls, plan: TrainingPlan, targets: FittedTargets, train: Rows) -> "Objective":
+    def of(cls, plan: TrainingPlan, targets: FittedTargets, train: RowSource) -> "Objective":
         """The objective of a plan for these training rows. Raises InvalidArgument as `target_losses`."""
         return cls(targets, target_losses(plan, targets.targets, train.targets, train.weights))
 
@@ -56,7 +56,7 @@ class Objective:
         ]
         return torch.stack(losses).mean()
 
-    def evaluate(self, model: nn.Module, rows: Rows) -> Measurement:
+    def evaluate(self, model: nn.Module, rows: RowSource) -> Measurement:
         """Loss and quality over all rows, at once."""
         steps = self.evaluation(model, rows)
         while True:
@@ -66,7 +66,7 @@ class Objective:
                 measured: Measurement = ended.value
                 return measured
 
-    def evaluation(self, model: nn.Module, rows: Rows) -> Generator[None, None, Measurement]:
+    def evaluation(self, model: nn.Module, rows: RowSource) -> Generator[None, None, Measurement]:
         """Loss and quality over all rows, with the model in evaluation mode; its mode is put back.
 
         It pauses after every few thousand rows, so that its caller can tell of it, or end it. The loss weighs rows as
@@ -75,16 +75,19 @@ class Objective:
         """
         was_training = model.training
         model.eval()
-        parts = []
+        outputs, done = torch.empty(0), 0
         try:
-            size = max(1, min(EVALUATION_ROWS, EVALUATION_FEATURES // max(rows.features.shape[1], 1)))
+            size = max(1, min(EVALUATION_ROWS, EVALUATION_FEATURES // max(rows.width, 1)))
             for batch in rows.batches(size):
                 with torch.no_grad():
-                    parts.append(model(batch.features))
+                    found = model(batch.features)
+                if not done:
+                    outputs = found.new_empty((len(rows), *found.shape[1:]))
+                outputs[done : done + len(batch)] = found
+                done += len(batch)
                 yield
         finally:
             model.train(was_training)
-        outputs = torch.cat(parts)
         losses = [
             loss(outputs[:, part], truth, rows.weights).item()
             for loss, (target, part), truth in zip(self._losses, self._targets.slices, rows.targets, strict=True)

@@ -27,6 +27,7 @@ from ml_server.training.events import TrainingWarning
 from ml_server.training.row_weights import WeightUnit, weight_warnings
 from ml_server.training.rows import Rows
 from ml_server.training.stored_rows import RowsWriter, StoredRows
+from ml_server.training.streamed_rows import StreamedRows
 from ml_server.training.task import TrainingTask
 from ml_server.views.folder_cache import Lease
 from ml_server.views.part_files import PartFile
@@ -36,7 +37,11 @@ from servicekit.disk import full_disk_told
 MANIFEST = "prepared.json"
 # Part of each key: to be raised when equal views and specifications give other numbers, or other files, than before.
 FORMAT = 1
+# Rows may take one in so many bytes of a job's memory: the rest is for the network, its steps and PyTorch itself.
+ROWS_SHARE = 2
 NOT_LEARNED_FROM = (Part.VALIDATION, Part.TEST)
+
+PartRows = Rows | StreamedRows
 
 
 class Manifest(Value):
@@ -54,9 +59,9 @@ class Prepared:
 
     features: FittedFeatures
     targets: FittedTargets
-    train: Rows
-    validation: Rows
-    test: Rows
+    train: PartRows
+    validation: PartRows
+    test: PartRows
     warnings: tuple[TrainingWarning, ...]
     lease: Lease
 
@@ -80,12 +85,17 @@ def prepare(task: TrainingTask, check: Callable[[], None] = lambda: None) -> Pre
     lease = task.cache.get(key, lambda folder: _make(task, folder, check))
     manifest = Manifest.model_validate_json((lease.directory / MANIFEST).read_bytes())
     preprocessing = manifest.preprocessing
-    train, validation, test = (
-        _stored(lease.directory, part, manifest.rows[part], preprocessing, manifest.is_weighted).mapped()
-        for part in Part
-    )
+    parts = [_stored(lease.directory, part, manifest.rows[part], preprocessing, manifest.is_weighted) for part in Part]
+    train, validation, test = _opened(parts, task.memory_bytes // ROWS_SHARE)
     warnings = tuple(map(TrainingWarning, manifest.warnings))
     return Prepared(preprocessing.features, preprocessing.targets, train, validation, test, warnings, lease)
+
+
+def _opened(parts: list[StoredRows], memory_bytes: int) -> list[PartRows]:
+    """The rows of all parts: in memory if so much is enough for them, else streamed."""
+    if sum(part.size_bytes for part in parts) <= memory_bytes:
+        return [part.mapped() for part in parts]
+    return [StreamedRows(part, memory_bytes) for part in parts]
 
 
 def _make(task: TrainingTask, folder: Path, check: Callable[[], None]) -> None:

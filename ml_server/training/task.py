@@ -35,6 +35,8 @@ class TrainingTask:
     files: dict[Part, Path]
     """The rows of each part; empty if `cache` has what preparation makes of them."""
     cache: FolderCache
+    memory_bytes: int
+    """What the training should get by with; rows that are more than half of it are streamed from the disk."""
     initial_weights: Path | None
     checkpoints: Path
     output: Path

@@ -33,6 +33,7 @@ from ml_server.training.events import (
 )
 from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
+from ml_server.training.memory import Memory
 from ml_server.training.preparation import prepared_key
 from ml_server.training.task import Broke, Failed, Finished, Lost, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
@@ -104,8 +105,12 @@ class TrainingWork:
         executor: Executor,
         directory: Path,
         threads: Threads,
+        memory: Memory,
     ) -> None:
-        """`directory` is where jobs keep what they need to go on after a loss; `threads` says what each may use."""
+        """`directory` is where jobs keep what they need to go on after a loss.
+
+        `threads` and `memory` say what each of them may use.
+        """
         self._models = models
         self._artifacts = artifacts
         self._views = views
@@ -113,6 +118,7 @@ class TrainingWork:
         self._executor = executor
         self._directory = directory
         self._threads = threads
+        self._memory = memory
 
     async def __call__(self, run: JobRun) -> dict[str, Any]:
         """Trains to the end and returns the job's result: the version's name, empty for a trial of a sweep.
@@ -233,6 +239,7 @@ class TrainingWork:
             weight=view.weight,
             files=files,
             cache=self._fetched.cache,
+            memory_bytes=self._memory.job_bytes,
             initial_weights=weights,
             checkpoints=directory / "checkpoints",
             output=directory / "version",

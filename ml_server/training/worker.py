@@ -38,7 +38,6 @@ from ml_server.training.loop import train
 from ml_server.training.metrics import UNKNOWN
 from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
-from ml_server.training.rows import Rows
 from ml_server.training.state import LoopState, steps_per_epoch
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Told, TrainingTask
@@ -196,7 +195,7 @@ def _finish(
     model = state.model
     assert isinstance(model, ManageableModel)
     model.load_state_dict(state.best.weights)
-    test: Rows = prepared.test.to(device)
+    test = prepared.test.to(device)
     quality = objective.evaluate(model, test).quality if len(test) else UNKNOWN
     yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
     best = next(epoch for epoch in history if epoch.epoch == state.best.epoch)

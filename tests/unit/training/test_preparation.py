@@ -14,6 +14,7 @@ import torch
 from ml_server.networks.kinds import Encoding
 from ml_server.training import preparation
 from ml_server.training.preparation import Prepared, prepare
+from ml_server.training.rows import Rows
 from ml_server.training.task import TrainingTask
 from ml_server.views import part_files
 from ml_server.views.folder_cache import FolderCache
@@ -25,8 +26,15 @@ def folders(task: TrainingTask) -> list[str]:
     return [each.name for each in task.cache.root.iterdir() if each.name != ".locks"]
 
 
+def train_features(prepared: Prepared) -> torch.Tensor:
+    assert isinstance(prepared.train, Rows)
+    return prepared.train.features
+
+
 def assert_alike(one: Prepared, other: Prepared) -> None:
     for mine, its in ((one.train, other.train), (one.validation, other.validation), (one.test, other.test)):
+        assert isinstance(mine, Rows)
+        assert isinstance(its, Rows)
         torch.testing.assert_close(mine.features, its.features)
         for truth, same in zip(mine.targets, its.targets, strict=True):
             torch.testing.assert_close(truth, same)
@@ -56,16 +64,17 @@ def test_rows_are_prepared_once(breast_cancer: TrainingTask, tmp_path: Path) -> 
     again = prepare(replace(task, files={}))  # nothing is read of the view's own files
     assert_alike(first, again)
     assert len(folders(task)) == 1
-    first.train.features[0, 0] = 1e9  # jobs see nothing of what another one writes
-    assert again.train.features[0, 0] != 1e9
+    train, other = train_features(first), train_features(again)
+    train[0, 0] = 1e9  # jobs see nothing of what another one writes
+    assert other[0, 0] != 1e9
 
 
 def test_other_specifications_have_other_rows(breast_cancer: TrainingTask, tmp_path: Path) -> None:  # noqa: F811
     task = replace(breast_cancer, cache=FolderCache(tmp_path / "cache", 10**9))
     asked = task.specification.preprocessing.model_copy(update={"numeric_encoding": Encoding.MIN_MAX})
     other = replace(task, specification=task.specification.model_copy(update={"preprocessing": asked}))
-    assert prepare(task).train.features.min() < 0
-    assert prepare(other).train.features.min() == 0
+    assert train_features(prepare(task)).min() < 0
+    assert train_features(prepare(other)).min() == 0
     assert len(folders(task)) == 2
 
 

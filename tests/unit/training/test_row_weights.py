@@ -164,6 +164,7 @@ def task_of(directory: Path, files: dict[Part, Path], weight: str | None = "weig
         targets=(TargetColumn("y", ColumnType.CATEGORICAL, 2),),
         files=files,
         cache=FolderCache(directory / "cache", 10**9),
+        memory_bytes=10**9,
         initial_weights=None,
         checkpoints=directory / "checkpoints",
         output=directory / "version",
@@ -190,6 +191,8 @@ def test_rows_of_weight_0_are_left_out_of_training_and_told_of(tmp_path: Path) -
     task = task_of(tmp_path, files)
     prepared, alike = prepare(task), prepare(task_of(tmp_path, files, weight=None))
     assert len(prepared.train) == 50
+    assert isinstance(prepared.train, Rows)
+    assert isinstance(alike.train, Rows)
     torch.testing.assert_close(prepared.train.features, alike.train.features[::2])
     torch.testing.assert_close(prepared.train.targets[0], alike.train.targets[0][::2])
     assert prepared.train.weights is not None
