@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 from flare.ml.v1 import (
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2,
@@ -19,6 +21,7 @@ from flare.ml.v1 import (
 from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from ml_server.evaluation.comparer import Comparer
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.predictor import Predictor
@@ -28,6 +31,7 @@ from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.models import Models
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.transfer import Transfer
+from ml_server.rpc.evaluation_servicer import EvaluationServicer
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
 from ml_server.rpc.plan_converters import check_plan
@@ -147,6 +151,7 @@ class MlService:
                 ),
                 PredictionServicer(predictor),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
+                EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
             ),
             self._verifier,
             # Drained in reverse: a sweep leaves before the follower of its trials does.
@@ -167,6 +172,7 @@ def _registrations(
     sweep: SweepServicer,
     predictions: PredictionServicer,
     inference: InferenceServicer,
+    evaluation: EvaluationServicer,
 ) -> list[Registration]:
     return [
         Registration(
@@ -189,6 +195,10 @@ def _registrations(
             grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
             partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, inference),
             scopes=SCOPES,
+        ),
+        Registration(
+            evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
+            partial(evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server, evaluation),
         ),
     ]
 

@@ -232,6 +232,30 @@ def test_how_each_class_does_is_shown_of_either_part(flare: Command, trained: st
     assert validated["reports"][0]["classes"] != report["classes"]
 
 
+def test_versions_are_compared_on_the_same_rows(flare: Command, trained: str, view: str) -> None:
+    other = unique("iris")
+    flare("models", "create", other, "--mlp", "2")
+    assert flare("train", other, view, "--epochs", "1").returncode == 0
+    told = document(flare("models", "compare", trained, other, "--confidence", "0.9", "-o", "json"))
+    versions = [version["name"] for version in told["versions"]]
+    assert versions == [f"models/{name}/versions/1" for name in (trained, other)]
+    done = flare("models", "compare", trained, other, "--confidence", "0.9")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["first", f"{trained}/1"] in lines
+    accuracy = (
+        lines.index(["species", "VERSION", "VALUE", "90", "%", "INTERVAL", "VS", "FIRST", "90", "%", "INTERVAL", "P"])
+        + 1
+    )
+    estimates = next(metric for metric in told["targets"][0]["metrics"] if metric["name"] == "accuracy")["estimates"]
+    assert lines[accuracy][:2] == ["accuracy", "(higher"]
+    assert lines[accuracy][4:6] == [f"{trained}/1", f"{estimates[0]['value']:.4f}"]
+    assert lines[accuracy + 1][:2] == [f"{other}/1", f"{estimates[1]['value']:.4f}"]
+    assert "McNemar" in done.stdout
+    assert "note:" not in done.stdout
+    assert "two versions or more" in complaint(flare("models", "compare", trained))
+
+
 def test_ctrl_c_leaves_the_training_running_and_says_how_to_watch_it(
     flare: Command, view: str, environment: dict[str, str]
 ) -> None:

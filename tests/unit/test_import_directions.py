@@ -21,7 +21,18 @@ ML_LAYERS = {
     "training": {"networks", "features", "views", "engines", "registry"},
     "prediction": {"networks", "features", "engines", "registry"},
     "sweeps": {"networks", "features", "views", "registry", "training"},
-    "rpc": {"networks", "features", "views", "engines", "registry", "training", "sweeps", "prediction"},
+    "evaluation": {"networks", "features", "views", "registry", "prediction"},
+    "rpc": {
+        "networks",
+        "features",
+        "views",
+        "engines",
+        "registry",
+        "training",
+        "sweeps",
+        "prediction",
+        "evaluation",
+    },
 }
 
 

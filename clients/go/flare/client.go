@@ -26,6 +26,7 @@ type Client struct {
 	Models      mlv1.ModelServiceClient
 	Training    mlv1.TrainingServiceClient
 	Predictions mlv1.PredictionServiceClient
+	Evaluation  mlv1.EvaluationServiceClient
 
 	connections map[string]*grpc.ClientConn
 	watching    watching
@@ -74,6 +75,7 @@ func Connect(ctx context.Context, addresses Addresses, credentials Credentials, 
 	client.Scraper = scraperv1.NewScraperServiceClient(scraper)
 	client.Models, client.Training = mlv1.NewModelServiceClient(ml), mlv1.NewTrainingServiceClient(ml)
 	client.Predictions = mlv1.NewPredictionServiceClient(ml)
+	client.Evaluation = mlv1.NewEvaluationServiceClient(ml)
 
 	through.source = credentials(client.Auth)
 	if _, err := through.token(ctx); err != nil {

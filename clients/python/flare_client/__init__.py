@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flare_client.comparisons import comparison_frame
     from flare_client.errors import FlareError, Violation
     from flare_client.history import Epoch, plot_history
     from flare_client.reports import class_frame, confusion_frame
@@ -23,6 +24,7 @@ __all__ = [
     "block",
     "class_frame",
     "cnn",
+    "comparison_frame",
     "confusion_frame",
     "connect",
     "login",
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "comparisons": ("comparison_frame",),
     "errors": ("FlareError", "Violation"),
     "history": ("Epoch", "plot_history"),
     "reports": ("class_frame", "confusion_frame"),

@@ -4,6 +4,7 @@ import { Calls } from "./calls.js";
 import type { Credentials } from "./credentials.js";
 import { AccountService } from "./gen/flare/auth/v1/account_service_pb.js";
 import { AuthService } from "./gen/flare/auth/v1/auth_service_pb.js";
+import { EvaluationService } from "./gen/flare/ml/v1/evaluation_service_pb.js";
 import { ModelService } from "./gen/flare/ml/v1/model_service_pb.js";
 import { PredictionService } from "./gen/flare/ml/v1/prediction_service_pb.js";
 import type { TrainingEvent, TrainingJob } from "./gen/flare/ml/v1/training_job_pb.js";
@@ -36,6 +37,7 @@ export class FlareClient {
   readonly models: Client<typeof ModelService>;
   readonly training: Client<typeof TrainingService>;
   readonly predictions: Client<typeof PredictionService>;
+  readonly evaluation: Client<typeof EvaluationService>;
 
   private readonly watching: Watching;
 
@@ -51,6 +53,7 @@ export class FlareClient {
     this.models = calls.client(ModelService, transports.ml);
     this.training = calls.client(TrainingService, transports.ml);
     this.predictions = calls.client(PredictionService, transports.ml);
+    this.evaluation = calls.client(EvaluationService, transports.ml);
     this.watching = { ...DEFAULT_WATCHING, ...options.watching };
   }
 

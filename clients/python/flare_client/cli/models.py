@@ -11,6 +11,7 @@ from flare.ml.v1 import model_pb2
 
 import flare_client
 from flare_client.cli.arguments import cell, numbers, pairs
+from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
 from flare_client.cli.module_files import module_from_file
@@ -27,6 +28,8 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="such as iri
 VersionArgument = Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")]
 NewModel = Annotated[str, typer.Argument(metavar="NAME", help="id of the new model")]
 View = Annotated[str | None, typer.Option(metavar="DATASET/VIEW", help="check its shapes against this view now")]
+
+app.command()(compare)
 
 
 class Part(StrEnum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from uuid import uuid4
 
 from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
-from flare.ml.v1 import training_job_pb2, training_service_pb2, training_service_pb2_grpc
+from flare.ml.v1 import evaluation_pb2, training_job_pb2, training_service_pb2, training_service_pb2_grpc
 
 from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings, connection_settings
 from flare_client.names import Reference, model_name, view_name
@@ -17,6 +17,7 @@ from flare_client.plans import PlanOptions, training_plan
 from flare_client.profile import ProfileStore
 from flare_client.sync.credentials import Credentials
 from flare_client.sync.datasets import Datasets
+from flare_client.sync.evaluation import COMPARE_SECONDS, Evaluation
 from flare_client.sync.jobs import Jobs
 from flare_client.sync.login import AuthIssuer, token_source
 from flare_client.sync.models import Models
@@ -78,7 +79,7 @@ def connect(
 class Flare:
     """All of Flare for one caller.
 
-    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train` and `predict`.
+    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train`, `predict` and `compare`.
     """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
@@ -100,6 +101,7 @@ class Flare:
         self.jobs = Jobs(scraper, ml)
         self.sweeps = Sweeps(ml)
         self._predictions = Predictions(ml)
+        self._evaluation = Evaluation(ml)
 
     def __enter__(self) -> Self:
         return self
@@ -162,3 +164,25 @@ class Flare:
     def predict_stream(self, model: Reference, tables: Source[Rows]) -> Stream[pd.DataFrame]:
         """A frame of predictions for each table of an iterable, in order; for many rows that come in pieces."""
         return self._predictions.predict_stream(model, tables)
+
+    def compare(
+        self,
+        *versions: Reference,
+        view: Reference | None = None,
+        confidence: float = 0.0,
+        resamples: int = 0,
+        seed: int = 0,
+        seconds: float = COMPARE_SECONDS,
+    ) -> evaluation_pb2.ModelComparison:
+        """Measures two versions or more on the test rows of a view, each against the first.
+
+        Versions are `iris`, `iris@prod` or `iris/versions/3`; the view is that of the first unless given. Intervals
+        hold with a `confidence` of 0.95 and come from 2000 `resamples` unless given. The work takes `seconds` at most.
+        `comparison_frame` makes a frame of the answer.
+
+        Raises:
+            FlareError: A version does not fit the view, the view has no test rows, or a version is named twice.
+        """
+        return self._evaluation.compare(
+            versions, view=view, confidence=confidence, resamples=resamples, seed=seed, seconds=seconds
+        )

@@ -1,4 +1,6 @@
 export * from "../gen/flare/ml/v1/engine_pb.js";
+export * from "../gen/flare/ml/v1/evaluation_pb.js";
+export * from "../gen/flare/ml/v1/evaluation_service_pb.js";
 export * from "../gen/flare/ml/v1/metric_pb.js";
 export * from "../gen/flare/ml/v1/model_pb.js";
 export * from "../gen/flare/ml/v1/model_service_pb.js";
