@@ -37,5 +37,7 @@ class Sizes:
     """rows that the one-row-at-a-time loop is measured with"""
     first_batch_rows: int = 1_000_000
     """rows of the view of first_batch_cold and first_batch_cached"""
+    submitted_rows: int = 20_000
+    """rows of the table of submit_to_first_step"""
     watchers: int = 1_000
     """watchers of watchers_overhead"""

@@ -1,6 +1,7 @@
 """Measures trainings: prints a JSON object a line, a figure each. `--help` names them."""
 
 from benchmarks.command import Figures, measure
+from benchmarks.training_latency import cancel_latency, submit_to_first_step
 from benchmarks.training_speed import (
     train_cnn_512,
     train_mlp_64,
@@ -19,6 +20,8 @@ FIGURES: Figures = {
     "train_cnn_512": train_cnn_512,
     "train_mlp_512_vs_lightning": train_mlp_512_vs_lightning,
     "train_mlp_512_vs_one_row": train_mlp_512_vs_one_row,
+    "submit_to_first_step": submit_to_first_step,
+    "cancel_latency": cancel_latency,
 }
 
 

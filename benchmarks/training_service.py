@@ -38,11 +38,15 @@ class TrainingService:
 
     def start(self, batch: int, epochs: int) -> TrainingJobHandle:
         """A job of a fresh model."""
+        return self.flare.train(self.fresh_model(), self.view, epochs=epochs, batch_size=batch)
+
+    def fresh_model(self) -> str:
+        """A model that nothing has trained."""
         model = f"m-{uuid.uuid4().hex[:12]}"
         blocks = [block(channels, pooling="max") for channels in CHANNELS]
         network = mlp(HIDDEN_UNITS) if self.kind == "mlp" else cnn(IMAGE, blocks, global_average_pooling=True)
         self.flare.models.create(model, network, view=self.view)
-        return self.flare.train(model, self.view, epochs=epochs, batch_size=batch)
+        return model
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ml_server.training.rows import Rows, RowSource
 from ml_server.training.state import LoopState, Position, steps_per_epoch
 from servicekit.errors import InvalidArgument, Reason
 
-# How often the loop tells where it is; between two of these, and between two steps, it can be stopped.
+# How often the loop tells where it is.
 PROGRESS_SECONDS = 0.1
 
 LoopEvent = Progress | EpochFinished | EarlyStopped | LimitReached
@@ -31,13 +31,15 @@ def train(
     validation_rows: RowSource,
     forward: Callable[[Tensor], Tensor] | None = None,
     augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    is_wanted: Callable[[], bool] = lambda: False,
 ) -> Iterator[LoopEvent]:
     """Trains from where `state` is to the plan's end. `state.best.weights` are the result.
 
     Whenever an event comes, `state` may be saved: a loop that starts from it goes on exactly as this one would.
     `forward` computes outputs in the model's place, as a compiled form of it does. `augmentation` changes the features
-    of training batches. Without validation rows whose targets training knows, the training loss decides which epoch is
-    best.
+    of training batches. `is_wanted` is asked after steps and says that an event should come now: whoever runs the loop
+    has reason to stop it. Without validation rows whose targets training knows, the training loss decides which epoch
+    is best.
 
     Raises:
         InvalidArgument: TRAINING_DIVERGED, naming epoch and step.
@@ -46,7 +48,7 @@ def train(
     compute = forward or model
     precision = _precision(plan, train_rows.device)
     loss_sum = _LossSum(position, train_rows.device)
-    clock = _Clock(position)
+    clock = _Clock(position, is_wanted)
     total_steps = steps_per_epoch(plan, len(train_rows))
     while position.epoch_steps or not _is_over(state, plan):
         model.train()
@@ -221,14 +223,15 @@ class _LossSum:
 class _Clock:
     """Says when to tell, and notes the time that has passed."""
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: Position, is_wanted: Callable[[], bool]) -> None:
         self._position = position
+        self._is_wanted = is_wanted
         self._noted = time.monotonic()
         self._told = -math.inf  # so that the first step is told at once
 
     def is_due(self) -> bool:
-        """True if nothing was told for PROGRESS_SECONDS."""
-        return time.monotonic() - self._told >= PROGRESS_SECONDS
+        """True if nothing was told for PROGRESS_SECONDS, or somebody waits for it."""
+        return time.monotonic() - self._told >= PROGRESS_SECONDS or self._is_wanted()
 
     def step_told(self) -> None:
         """The time since the last note went into steps."""

@@ -22,6 +22,10 @@ class Stop:
         self._asked = threading.Event()
         self._kind = StopKind.CANCEL
 
+    def is_asked(self) -> bool:
+        """True once the server wants the attempt to end."""
+        return self._asked.is_set()
+
     @property
     def asked(self) -> StopKind | None:
         """What the server wants; None while the attempt is to go on."""

@@ -42,7 +42,7 @@ from ml_server.training.state import LoopState, steps_per_epoch
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Told, TrainingTask
 
-# How often steps are told to the log; the loop itself can be stopped in between.
+# How often steps are told to the log.
 TOLD_SECONDS = 0.1
 # The end of an epoch has no checkpoint if the one before is younger: what it would save is made again as quickly.
 CHECKPOINT_GAP_SECONDS = 1.0
@@ -88,7 +88,10 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     warnings = [*problems, *([slow] if slow else []), *(augmentation.warnings if augmentation else ())]
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
-    for event in train(state, task.plan, objective, train_rows, validation_rows, forward, augmentation):
+    events = train(
+        state, task.plan, objective, train_rows, validation_rows, forward, augmentation, is_wanted=stop.is_asked
+    )
+    for event in events:
         match event:
             case Progress():
                 if time.monotonic() - told >= TOLD_SECONDS:

@@ -4,6 +4,7 @@ The server names `main` and runs nothing here, so what only a worker needs is im
 seconds of imports.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -61,12 +62,11 @@ def messages(task: TrainingTask, stop: Stop) -> Iterator[WorkerMessage]:
 
 
 def _listen(connection: Connection, stop: Stop) -> None:
-    """Asks the loop to end when the server says so, and ends the process when the server is gone."""
-    try:
-        while True:
-            stop.ask(StopKind(connection.recv_bytes().decode()))
-    except (EOFError, OSError):
-        os._exit(STOPPED_STATUS)
+    """Asks the loop to end when the server says so; ends the process when nobody wants its work, or the server is gone."""
+    with contextlib.suppress(EOFError, OSError):
+        while (kind := StopKind(connection.recv_bytes().decode())) is not StopKind.CANCEL:
+            stop.ask(kind)
+    os._exit(STOPPED_STATUS)
 
 
 def _out_of_memory(error: BaseException) -> ResourceExhausted:

@@ -9,7 +9,7 @@ import structlog
 
 from servicekit.errors import FlareError, Internal, Reason
 from servicekit.jobs.store import JobStore, Outcome
-from servicekit.jobs.values import Claim, ClaimLost, EventDraft, Job, JobState, LostAttempt
+from servicekit.jobs.values import HELD_STATES, Claim, ClaimLost, EventDraft, Job, JobState, LostAttempt
 from servicekit.jobs.wakeups import QUEUE, Wakeups
 
 log = structlog.get_logger()
@@ -161,21 +161,24 @@ class JobRunner:
                     job = await self._store.renew(claim, self._lease_seconds)
                 except ClaimLost:
                     return
-                if job.state is JobState.PAUSING:
-                    return
-                if job.state is JobState.CANCELLING:
-                    if not (job.keeps_result or self._graceful_cancel):
-                        run.is_abandoned = True
+                while job.state in HELD_STATES:
+                    if self._is_to_stop(job, run):
                         return
-                    self._ask_to_finish(run, job)
-                while (left := renewed + self._lease_seconds / 3 - clock()) > 0:
-                    if not await wakeup.wait_at_most(left):
+                    left = renewed + self._lease_seconds / 3 - clock()
+                    if left <= 0 or not await wakeup.wait_at_most(left):
                         break
                     wakeup.clear()
                     # Every event of the job rings; only a change of state concerns us.
                     job = await self._store.get(claim.job.owner, claim.job.id)
-                    if job.state is not JobState.RUNNING and not run.finish_requested.is_set():
-                        break
+
+    def _is_to_stop(self, job: Job, run: JobRun) -> bool:
+        """True if the work is to be cancelled; work that ends by itself is told to."""
+        if job.state is JobState.CANCELLING:
+            run.is_abandoned = True
+            if not (job.keeps_result or self._graceful_cancel):
+                return True
+            self._ask_to_finish(run, job)
+        return job.state is JobState.PAUSING
 
     def _ask_to_finish(self, run: JobRun, job: Job) -> None:
         run.is_abandoned = True

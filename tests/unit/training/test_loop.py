@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ml_server.features.columns import ColumnType
 from ml_server.features.targets import UNSEEN, FittedTarget, FittedTargets, Task
 from ml_server.training import loop
-from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached
+from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached, Progress
 from ml_server.training.loop import LoopEvent, train
 from ml_server.training.objective import Objective
 from ml_server.training.optimizers import build_optimizer
@@ -350,6 +350,20 @@ class Noisy(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         result: Tensor = self.layers(features)
         return result
+
+
+def test_an_event_comes_after_each_step_while_somebody_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", math.inf)
+    plan, rows = TrainingPlan(epochs=1, batch_size=4), line(40)
+    state, asked = LoopState.start(nn.Linear(1, 1), plan, len(rows)), 0
+
+    def is_wanted() -> bool:
+        nonlocal asked
+        asked += 1
+        return 3 <= asked <= 5
+
+    events = train(state, plan, Objective.of(plan, NUMBER, rows), rows, NONE, is_wanted=is_wanted)
+    assert [event.epoch_steps for event in events if isinstance(event, Progress)] == [1, 4, 5, 6]
 
 
 @settings(max_examples=25, deadline=None)
