@@ -123,6 +123,7 @@ class MlService:
             concurrency=settings.concurrent_jobs,
             lease_seconds=settings.job_lease_seconds,
             owner_limit=settings.concurrent_jobs_per_person,
+            resources=executor.resources,
         )
         sweep_runner = JobRunner(
             sweep_store,

@@ -24,6 +24,24 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda:0") if name == "cuda" else device
 
 
+def gpus() -> dict[str, list[str]]:
+    """The GPUs of this machine by their kind: `{"cuda": ["cuda:0", "cuda:1"]}`."""
+    kinds = {"cuda": [f"cuda:{index}" for index in range(torch.cuda.device_count())]}
+    if torch.backends.mps.is_available():
+        kinds["mps"] = ["mps"]
+    return kinds
+
+
+def wanted_gpu(name: str, device: torch.device) -> str:
+    """What a job has to have to itself whose plan names a device that was resolved to `device`.
+
+    Any GPU of a kind, such as `cuda`, unless the plan names one; empty for the CPU.
+    """
+    if device.type == "cpu":
+        return ""
+    return name if ":" in name else device.type
+
+
 def check_device(plan: TrainingPlan, device: torch.device) -> None:
     """Raises InvalidArgument if the plan's precision is not for the device that it will have."""
     if plan.precision is Precision.FLOAT16 and device.type != "cuda":

@@ -83,7 +83,13 @@ class TrainingJobs:
         """
         spec = await self.check(owner, new)
         return await self._store.create(
-            uuid.uuid4().hex[:20], owner, spec.to_json(), new.plan.max_attempts, request, new.priority
+            uuid.uuid4().hex[:20],
+            owner,
+            spec.to_json(),
+            new.plan.max_attempts,
+            request,
+            new.priority,
+            self._executor.check(new.plan),
         )
 
     async def check(self, owner: str, new: NewTraining) -> TrainingSpec:

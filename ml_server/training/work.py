@@ -233,7 +233,7 @@ class TrainingWork:
         directory = self._directory / run.job.id
         return TrainingTask(
             specification=model.specification,
-            plan=spec.plan,
+            plan=spec.plan.model_copy(update={"device": run.resource}) if run.resource else spec.plan,
             inputs=view.inputs,
             targets=view.targets,
             weight=view.weight,

@@ -62,7 +62,7 @@ def messages(task: TrainingTask, stop: Stop) -> Iterator[WorkerMessage]:
 
 
 def _listen(connection: Connection, stop: Stop) -> None:
-    """Asks the loop to end when the server says so; ends the process when nobody wants its work, or the server is gone."""
+    """Asks the loop to end when the server says so. Ends the process if the job is cancelled, or the server is gone."""
     with contextlib.suppress(EOFError, OSError):
         while (kind := StopKind(connection.recv_bytes().decode())) is not StopKind.CANCEL:
             stop.ask(kind)

@@ -67,6 +67,7 @@ class MemoryJobStore:
         max_attempts: int,
         request: RequestKey | None = None,
         priority: int = 0,
+        resource: str = "",
     ) -> Job:
         """As JobStore says."""
         if request is not None:
@@ -76,7 +77,7 @@ class MemoryJobStore:
                 raise different_request(request)
             if known in self._records:
                 return self._shown(self._records[known])
-        job = Job(job_id, owner, spec, JobState.QUEUED, max_attempts, self._now(), priority=priority)
+        job = Job(job_id, owner, spec, JobState.QUEUED, max_attempts, self._now(), priority=priority, resource=resource)
         self._records[job_id] = _Record(job)
         self._tell(self._records[job_id], 0, [state_changed(JobState.QUEUED, 0)])
         self._wakeups.notify(QUEUE)
@@ -142,7 +143,9 @@ class MemoryJobStore:
         self._wakeups.notify(QUEUE)
         return self._shown(record)
 
-    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
+    async def claim(
+        self, runner: str, lease_seconds: float, owner_limit: int = 0, unavailable: frozenset[str] = frozenset()
+    ) -> Claim | None:
         """As JobStore says."""
         now = self._now()
         for record in sorted(self._records.values(), key=_place):
@@ -152,7 +155,7 @@ class MemoryJobStore:
             elif record.job.state is JobState.QUEUED and owner_limit and self._held_by(record.job.owner) >= owner_limit:
                 continue
             goes_on = record.job.state is JobState.CANCELLING and not record.runner
-            if record.job.state is not JobState.QUEUED and not goes_on:
+            if not (record.job.state is JobState.QUEUED or goes_on) or record.job.resource in unavailable:
                 continue
             state = JobState.CANCELLING if goes_on else JobState.RUNNING
             attempt = len(record.job.attempts) + 1

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
 
 from servicekit.errors import FlareError, Internal, Reason
+from servicekit.jobs.resources import Resources
 from servicekit.jobs.store import JobStore, Outcome
 from servicekit.jobs.values import HELD_STATES, Claim, ClaimLost, EventDraft, Job, JobState, LostAttempt
 from servicekit.jobs.wakeups import QUEUE, Wakeups
@@ -21,9 +23,11 @@ CLAIM_INTERVAL_SECONDS = 1.0
 class JobRun:
     """One attempt at a job, as its work sees it."""
 
-    def __init__(self, store: JobStore, claim: Claim) -> None:
+    def __init__(self, store: JobStore, claim: Claim, resource: str) -> None:
+        """`resource` is what the job has to itself while it runs, empty for nothing."""
         self._store = store
         self._claim = claim
+        self.resource = resource
         self.finish_requested = asyncio.Event()
         """Set when somebody cancels the job and the work is to end soon by itself: because its result by then is
         wanted, or because its kind is one of `graceful_cancel`."""
@@ -69,11 +73,13 @@ class JobRunner:
         lease_seconds: float = 60.0,
         owner_limit: int = 0,
         graceful_cancel: bool = False,
+        resources: Resources | None = None,
     ) -> None:
         """`name` stays the same when the runner's process is started again: it then takes back its own jobs.
 
         `owner_limit` is how many jobs of one owner run at a time; 0 for no limit. `graceful_cancel` is that of the
-        store.
+        store. `resources` are what jobs may have to themselves; one that wants what others have waits, and those behind
+        it do not.
         """
         self._store = store
         self._wakeups = wakeups
@@ -83,6 +89,7 @@ class JobRunner:
         self._lease_seconds = lease_seconds
         self._owner_limit = owner_limit
         self._graceful_cancel = graceful_cancel
+        self._resources = resources or Resources()
         self._running: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[None] | None = None
 
@@ -107,7 +114,9 @@ class JobRunner:
                 await self._slots.acquire()
                 wakeup.clear()
                 try:
-                    claim = await self._store.claim(self._name, self._lease_seconds, self._owner_limit)
+                    claim = await self._store.claim(
+                        self._name, self._lease_seconds, self._owner_limit, self._resources.unavailable()
+                    )
                 except Exception:  # a store out of reach: the queue outlives it
                     log.exception("claim_failed", runner=self._name)
                     claim = None
@@ -115,20 +124,23 @@ class JobRunner:
                     self._slots.release()
                     await wakeup.wait_at_most(CLAIM_INTERVAL_SECONDS)
                     continue
-                task = asyncio.create_task(self._run(claim))
+                resource = self._resources.take(claim.job.resource)
+                task = asyncio.create_task(self._run(claim, resource))
                 self._running.add(task)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(partial(self._ended, resource))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, resource: str, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        self._resources.give_back(resource)
         self._slots.release()
+        self._wakeups.notify(QUEUE)  # a job may wait for the resource
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job_not_written", runner=self._name, exc_info=error)
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, resource: str) -> None:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)
         bound.info("job_started")
-        run = JobRun(self._store, claim)
+        run = JobRun(self._store, claim, resource)
         if claim.job.state is JobState.CANCELLING:
             self._ask_to_finish(run, claim.job)
         work = asyncio.ensure_future(self._work(run))

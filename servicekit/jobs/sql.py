@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from servicekit.database import Database
@@ -70,6 +70,7 @@ class SqlJobStore:
         max_attempts: int,
         request: RequestKey | None = None,
         priority: int = 0,
+        resource: str = "",
     ) -> Job:
         """As JobStore says."""
         async with self._database.write() as connection:
@@ -87,6 +88,7 @@ class SqlJobStore:
                         last_sequence=0,
                         create_time=self._now(),
                         priority=priority,
+                        resource=resource,
                     )
                 )
                 await self._tell(connection, job_id, 0, [state_changed(JobState.QUEUED, 0)])
@@ -175,11 +177,14 @@ class SqlJobStore:
         self._wakeups.notify(QUEUE)
         return job
 
-    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
+    async def claim(
+        self, runner: str, lease_seconds: float, owner_limit: int = 0, unavailable: frozenset[str] = frozenset()
+    ) -> Claim | None:
         """As JobStore says."""
         jobs = self._tables.jobs.c
         now = self._now()
-        is_waiting: ColumnElement[bool] = jobs.state == JobState.QUEUED
+        is_free = jobs.resource.not_in(unavailable)
+        is_waiting = and_(jobs.state == JobState.QUEUED, is_free)
         if owner_limit:
             held = self._tables.jobs.alias().c
             busy = select(held.owner).where(held.state.in_(HELD_STATES)).group_by(held.owner)
@@ -191,7 +196,9 @@ class SqlJobStore:
             .where(
                 or_(
                     is_waiting,
-                    and_(jobs.state.in_(HELD_STATES), or_(jobs.runner.is_(None), jobs.lease_until < now)),
+                    and_(
+                        jobs.state.in_(HELD_STATES), or_(and_(jobs.runner.is_(None), is_free), jobs.lease_until < now)
+                    ),
                 )
             )
             .order_by(jobs.priority.desc(), jobs.create_time, jobs.id)
@@ -205,6 +212,8 @@ class SqlJobStore:
                     changed.append(row.id)
                     lapsed = row.state in HELD_STATES and row.runner is not None
                     if lapsed and await self._lose(connection, row, runner_died(row.runner)):
+                        continue
+                    if row.resource in unavailable:
                         continue
                     attempt = row.attempt + 1
                     state = JobState.CANCELLING if row.state == JobState.CANCELLING else JobState.RUNNING
@@ -398,6 +407,7 @@ class SqlJobStore:
             end_time=row.end_time,
             priority=row.priority,
             keeps_result=row.keeps_result,
+            resource=row.resource,
             queue_position=await self._position(connection, row) if row.state == JobState.QUEUED else 0,
         )
 

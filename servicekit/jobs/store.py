@@ -36,8 +36,11 @@ class JobStore(Protocol):
         max_attempts: int,
         request: RequestKey | None = None,
         priority: int = 0,
+        resource: str = "",
     ) -> Job:
         """Queues a job; a repeated request returns the job it made before.
+
+        `resource` is what it has to have to itself while it runs.
 
         Raises:
             InvalidArgument: REQUEST_ID_REUSED.
@@ -87,10 +90,13 @@ class JobStore(Protocol):
         """
         ...
 
-    async def claim(self, runner: str, lease_seconds: float, owner_limit: int = 0) -> Claim | None:
+    async def claim(
+        self, runner: str, lease_seconds: float, owner_limit: int = 0, unavailable: frozenset[str] = frozenset()
+    ) -> Claim | None:
         """Takes the first job of the queue, or one whose runner let its lease run out. None if there is none.
 
-        The queue goes by priority, then by age. Jobs of owners who have `owner_limit` with runners wait (0: no limit).
+        The queue goes by priority, then by age. Jobs of owners who have `owner_limit` with runners wait (0: no limit),
+        and so do those whose resource is `unavailable`; they hold up no other.
         """
         ...
 

@@ -47,6 +47,7 @@ def job_tables(metadata: MetaData, prefix: str = "") -> JobTables:
         Column("end_time", UtcDateTime),
         Column("priority", Integer, nullable=False, server_default="0"),
         Column("keeps_result", Boolean, nullable=False, server_default=false()),
+        Column("resource", String, nullable=False, server_default=""),
         Index(f"{prefix}jobs_by_owner", "owner", "create_time", "id"),
         Index(f"{prefix}jobs_by_state", "state", "priority", "create_time"),
     )

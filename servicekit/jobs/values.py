@@ -66,6 +66,8 @@ class Job:
     """True if it was cancelled by somebody who wants what it has by then."""
     queue_position: int = 0
     """From 1 while it is QUEUED."""
+    resource: str = ""
+    """What it has to have to itself while it runs, in the words of its runners' Resources; empty for nothing."""
 
 
 @dataclass(frozen=True)

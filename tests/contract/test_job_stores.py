@@ -374,6 +374,25 @@ async def test_nobody_has_more_runners_than_the_limit_and_others_do_not_wait_for
     assert third.job.id == "b"
 
 
+async def test_jobs_whose_resource_is_unavailable_wait_and_hold_up_no_other(store: JobStore, clock: Clock) -> None:
+    for name, resource in (("a", "cuda:0"), ("b", "cuda"), ("c", "")):
+        await store.create(name, ANN, {}, 3, resource=resource)
+    first = await store.claim("one", 60)
+    assert first is not None
+    assert (first.job.id, first.job.resource) == ("a", "cuda:0")
+    taken = frozenset({"cuda:0", "cuda"})
+    second = await store.claim("one", 3_600, 0, taken)
+    assert second is not None
+    assert second.job.id == "c"
+    assert await store.claim("one", 60, 0, taken) is None
+    clock.advance(61)  # the first runner died: its job waits for the resource too
+    assert await store.claim("two", 60, 0, taken) is None
+    assert (await store.get(ANN, "a")).state is JobState.QUEUED
+    third = await store.claim("two", 60, 0, frozenset({"cuda:0"}))
+    assert third is not None
+    assert third.job.id == "b"
+
+
 async def _followed(follower: JobFollower, after: int) -> list[Job | Event | Heartbeat]:
     return [message async for message in follower.follow(ANN, "a", after)]
 

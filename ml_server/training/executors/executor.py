@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ml_server.training.plans import TrainingPlan
 from ml_server.training.task import TrainingTask, WorkerMessage
+from servicekit.jobs.resources import Resources
 
 
 class Control(Protocol):
@@ -24,8 +25,11 @@ class Executor(Protocol):
         """Makes ready to run tasks quickly. Raises Unavailable if there is nothing to run them on."""
         ...
 
-    def check(self, plan: TrainingPlan) -> None:
-        """Passes a plan that this executor can follow.
+    resources: Resources
+    """What of this executor one job at a time can have."""
+
+    def check(self, plan: TrainingPlan) -> str:
+        """Passes a plan that this executor can follow, and names the resource that it takes; empty for none.
 
         Raises:
             InvalidArgument: The plan's precision is not for its device.

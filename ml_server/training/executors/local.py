@@ -9,13 +9,14 @@ from multiprocessing.context import ForkServerProcess
 import structlog
 
 from ml_server.training import worker_process
-from ml_server.training.devices import check_device, resolve_device
+from ml_server.training.devices import check_device, gpus, resolve_device, wanted_gpu
 from ml_server.training.executors.executor import Control
 from ml_server.training.executors.warm_workers import Entry, WarmWorkers, Worker
 from ml_server.training.plans import TrainingPlan
 from ml_server.training.stop import StopKind
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import Reason, Unavailable
+from servicekit.jobs.resources import Resources
 from servicekit.jobs.values import LostAttempt
 
 log = structlog.get_logger()
@@ -29,14 +30,17 @@ class LocalExecutor:
     def __init__(self, warm_workers: int = 1, entry: Entry = worker_process.main) -> None:
         """`warm_workers` is how many processes wait for a task; `entry` is what they run."""
         self._workers = WarmWorkers(warm_workers, entry)
+        self.resources = Resources(gpus())
 
     async def start(self) -> None:
         """As Executor says."""
         await self._workers.start()
 
-    def check(self, plan: TrainingPlan) -> None:
-        """As Executor says."""
-        check_device(plan, resolve_device(plan.device))
+    def check(self, plan: TrainingPlan) -> str:
+        """As Executor says: each GPU has one job at a time."""
+        device = resolve_device(plan.device)
+        check_device(plan, device)
+        return wanted_gpu(plan.device, device)
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""

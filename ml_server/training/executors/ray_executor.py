@@ -20,6 +20,7 @@ from ml_server.training.plans import TrainingPlan
 from ml_server.training.task import TrainingTask, WorkerMessage
 from servicekit.errors import FlareError
 from servicekit.files import staged_directory
+from servicekit.jobs.resources import Resources
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class RayExecutor:
     def __init__(self, cluster: RayCluster, warm_drivers: int = 1) -> None:
         """`warm_drivers` is how many processes wait for a task."""
         self._cluster = cluster
+        self.resources = Resources()
         self._drivers = LocalExecutor(warm_drivers, partial(ray_driver.main, cluster))
 
     async def start(self) -> None:
@@ -44,13 +46,14 @@ class RayExecutor:
             raise problem
         log.info("ray_cluster_reached", address=self._cluster.address)
 
-    def check(self, plan: TrainingPlan) -> None:
+    def check(self, plan: TrainingPlan) -> str:
         """As Executor says. A worker sees the GPUs that it takes of its node, numbered from 0."""
         name, gpus = plan.device, self._cluster.gpus
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
         if device.type == "mps" or (device.type == "cuda" and (device.index or 0) >= gpus):
             raise no_such_device(name, f"each worker on the Ray cluster has {gpus} GPU")
         check_device(plan, device)
+        return ""  # the cluster gives each worker its own
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """As Executor says."""
