@@ -44,6 +44,8 @@ from ml_server.sweeps.jobs import SweepJobs
 from ml_server.sweeps.trials import Trials
 from ml_server.sweeps.work import SweepWork
 from ml_server.tables import jobs, sweeps
+from ml_server.tracking.opening import open_trackers
+from ml_server.tracking.tracking import Tracking
 from ml_server.training import jobs as training_jobs
 from ml_server.training.events import METRICS
 from ml_server.training.executors.executor import Executor
@@ -61,7 +63,7 @@ from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
 from servicekit.images.decoding import ImageDecoder
 from servicekit.jobs.follow import JobFollower
-from servicekit.jobs.runner import JobRunner
+from servicekit.jobs.runner import JobRunner, Work
 from servicekit.jobs.sql import SqlJobStore
 from servicekit.jobs.store import JobStore
 from servicekit.jobs.wakeups import Wakeups
@@ -114,7 +116,10 @@ class MlService:
         fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
         threads = Threads(settings.worker_threads, cores)
         memory = Memory(settings.worker_memory_bytes, settings.concurrent_jobs)
-        work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory)
+        work: Work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory)
+        trackings = self._trackings(job_store, wakeups)
+        for tracking in trackings:
+            work = tracking.of(work)
         runner = JobRunner(
             job_store,
             wakeups,
@@ -155,10 +160,18 @@ class MlService:
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
             ),
             self._verifier,
-            # Drained in reverse: a sweep leaves before the follower of its trials does.
-            [self._verifier, transfer, executor, runner, follower, sweep_runner, readiness, batcher],
+            # Drained in reverse: a sweep leaves before the follower of its trials does, and trackings see what the
+            # runner writes at its end.
+            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, readiness, batcher],
             self._registry,
         )
+
+    def _trackings(self, store: JobStore, wakeups: Wakeups) -> list[Tracking]:
+        settings, places = self._settings, self._directory / "ml-tracking"
+        trackers = open_trackers(
+            settings.tensorboard_directory, settings.mlflow_tracking_uri, settings.mlflow_experiment
+        )
+        return [Tracking(tracker, store, wakeups, places / tracker.name) for tracker in trackers]
 
 
 async def _needed_by(job_store: JobStore, sweep_store: JobStore, owner: str, model_id: str, version: int | None) -> str:

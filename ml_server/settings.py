@@ -81,6 +81,14 @@ class Settings(ServerSettings):
             )
         return self
 
+    tensorboard_directory: Path | None = None
+    """Where each training leaves event files for TensorBoard, in a folder `{model}/{job}`; nowhere if not set."""
+    mlflow_tracking_uri: str = ""
+    """The MLflow server, or database, in which each training is a run, such as `http://127.0.0.1:5000`; none if empty.
+    """
+    mlflow_experiment: str = "flare"
+    """The MLflow experiment of these runs; made if it is not there."""
+
     def secret(self) -> str:
         """The service's own secret, from its file if there is one."""
         if self.service_secret_file is not None:

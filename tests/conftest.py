@@ -19,6 +19,12 @@ def token_issuer() -> TokenIssuer:
 
 
 @pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of MLflow that tests share: whoever asks first waits seconds for its tables."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def flare_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlareServices]:
     """Services that all end-to-end tests share; each test takes names of its own."""
     services = start_services(tmp_path_factory.mktemp("flare") / "data")

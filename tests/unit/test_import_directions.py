@@ -19,6 +19,7 @@ ML_LAYERS = {
     "engines": {"networks"},
     "registry": {"networks", "features", "views", "engines"},
     "training": {"networks", "features", "views", "engines", "registry"},
+    "tracking": {"registry", "training"},
     "prediction": {"networks", "features", "engines", "registry"},
     "sweeps": {"networks", "features", "views", "registry", "training"},
     "evaluation": {"networks", "features", "views", "registry", "prediction"},

@@ -1,0 +1,74 @@
+"""Trainings in TensorBoard and MLflow, written by the running service before and after it is started again."""
+
+from pathlib import Path
+
+import flare_client
+import pytest
+from flare_client import Flare
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.services import FlareServices, start_services, stop_services
+
+EPOCHS = 60
+
+
+def connected(services: FlareServices) -> Flare:
+    """A connection, to be closed."""
+    return flare_client.connect(
+        auth=services.auth_address,
+        scraper=services.scraper_address,
+        ml=services.ml_address,
+        username=services.username,
+        password=services.password,
+    )
+
+
+def test_a_training_is_one_run_whatever_happens_to_its_server(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLARE_ML_TENSORBOARD_DIRECTORY", str(tmp_path / "runs"))
+    monkeypatch.setenv("FLARE_ML_MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("FLARE_ML_MLFLOW_EXPERIMENT", "by the service")
+    services = start_services(tmp_path / "data")
+    with connected(services) as flare:
+        flare.datasets.import_("breast-cancer", dataset_id="clinic").wait()
+        view = flare.views.create("clinic", "diagnosis", stratify="diagnosis", seed=1)
+        flare.models.create("tumours", flare_client.mlp([16]), view=view)
+        job = flare.train("tumours", view, epochs=EPOCHS, batch_size=4, seed=5, checkpoint_interval=0.1)
+        next(iter(job.epochs()))
+    assert stop_services(services) == 0
+
+    services = start_services(tmp_path / "data")
+    with connected(services) as flare:
+        job = flare.jobs.get_training(job.name)
+        version = job.wait()
+        epochs = list(job.epochs())
+        attempts = len(job.refresh().attempts)
+    assert stop_services(services) == 0
+    assert attempts == 2, "it was over before the service ended"
+
+    assert [epoch.epoch for epoch in epochs] == list(range(1, EPOCHS + 1))
+    losses = pytest.approx([epoch.validation_loss for epoch in epochs])
+    (folder,) = (tmp_path / "runs" / "tumours").iterdir()
+    shown = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    shown.Reload()
+    assert [event.step for event in shown.Scalars("loss/validation")] == list(range(1, EPOCHS + 1))
+    assert [event.value for event in shown.Scalars("loss/validation")] == losses
+    (accuracy,) = shown.Scalars("test/diagnosis/accuracy")
+    measured = {metric.name: metric.value for metric in version.test_metrics}
+    assert accuracy.value == pytest.approx(measured["accuracy"])
+
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("by the service")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    history = client.get_metric_history(run.info.run_id, "loss/validation")
+    assert [each.step for each in history] == list(range(1, EPOCHS + 1))
+    assert [each.value for each in history] == losses
+    assert (run.info.status, run.data.tags["flare.job"]) == ("FINISHED", job.name)
+    assert run.data.tags["flare.version"] == version.name
+    assert run.data.tags["flare.view_digest"] == view.digest
+    assert run.data.tags["flare.attempts"] == "2"
+    assert run.data.params["epochs"] == str(EPOCHS)
+    assert run.data.metrics["test/diagnosis/accuracy"] == pytest.approx(measured["accuracy"])
