@@ -8,8 +8,10 @@ from flare.ml.v1 import training_job_pb2, training_service_pb2
 
 from ml_server.rpc.model_converters import metric_message, report_message
 from ml_server.rpc.plan_converters import plan_message, training_plan
+from ml_server.rpc.specification_converters import model_specification_message
 from ml_server.training import events
-from ml_server.training.jobs import NewTraining, TrainingSpec, version_name
+from ml_server.training.jobs import NewTraining, TrainingSpec, record_of, version_name
+from ml_server.training.record import TrainingRecord
 from servicekit.jobs.follow import Heartbeat
 from servicekit.jobs.values import STATE_CHANGED, Event, Job
 from servicekit.rpc.jobs import (
@@ -34,9 +36,9 @@ def new_training(message: training_job_pb2.TrainingJob) -> NewTraining:
     return NewTraining(model_id, message.view, plan, message.priority, message.base_version)
 
 
-def job_message(job: Job) -> training_job_pb2.TrainingJob:
-    """A training job."""
-    spec = TrainingSpec.model_validate(job.spec)
+def job_message(job: Job, *, with_network: bool = True) -> training_job_pb2.TrainingJob:
+    """A training job; without its network in lists, which many large ones would make larger than a message may be."""
+    spec = TrainingSpec.of(job, with_network=with_network)
     return training_job_pb2.TrainingJob(
         name=f"trainingJobs/{job.id}",
         model=f"models/{spec.model_id}",
@@ -56,6 +58,7 @@ def job_message(job: Job) -> training_job_pb2.TrainingJob:
         queue_position=job.queue_position,
         sweep=f"sweeps/{spec.sweep}" if spec.sweep else "",
         base_version=spec.base.name if spec.base else "",
+        record=_record_message(spec, record_of(job)),
     )
 
 
@@ -67,7 +70,13 @@ def unsaved_job_message(spec: TrainingSpec) -> training_job_pb2.TrainingJob:
         plan=plan_message(spec.plan),
         view_digest=spec.view_digest,
         base_version=spec.base.name if spec.base else "",
+        record=_record_message(spec, TrainingRecord()),
     )
+
+
+def _record_message(spec: TrainingSpec, record: TrainingRecord) -> training_job_pb2.TrainingRecord:
+    network = model_specification_message(spec.specification) if spec.specification else None
+    return training_job_pb2.TrainingRecord(specification=network, **record.model_dump())
 
 
 def watch_message(message: Job | Event | Heartbeat) -> training_service_pb2.WatchTrainingJobResponse:

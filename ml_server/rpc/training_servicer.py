@@ -49,7 +49,7 @@ class TrainingServicer(training_service_pb2_grpc.TrainingServiceServicer):
         jobs = await self._store.page(current_caller().subject, before, limit + 1)
         more = time_token("trainingJobs", next_cursor(jobs, limit, lambda job: (job.create_time, job.id)))
         return training_service_pb2.ListTrainingJobsResponse(
-            training_jobs=map(job_message, jobs[:limit]), next_page_token=more
+            training_jobs=[job_message(job, with_network=False) for job in jobs[:limit]], next_page_token=more
         )
 
     async def CancelTrainingJob(

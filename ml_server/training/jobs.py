@@ -3,12 +3,13 @@
 import asyncio
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from ml_server.networks.frozen_blocks import freeze, require_learning
 from ml_server.networks.manageable_model import ModelConfig, build_model
+from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.values import Value
 from ml_server.registry.models import Models
 from ml_server.registry.store import ModelStore
@@ -17,12 +18,14 @@ from ml_server.training.augmentation import check_augmentation
 from ml_server.training.base_version import BaseNetwork, BaseVersion
 from ml_server.training.executors.executor import Executor
 from ml_server.training.plans import TrainingPlan
+from ml_server.training.record import TrainingRecord
 from ml_server.views.values import ViewSource
 from servicekit.idempotency import RequestKey
 from servicekit.jobs.store import JobStore
 from servicekit.jobs.values import Job
 
 KIND = "trainingJobs"
+NETWORK = "specification"
 
 
 class TrainingSpec(Value):
@@ -33,9 +36,16 @@ class TrainingSpec(Value):
     view: str
     view_digest: str
     plan: TrainingPlan
+    specification: ModelSpecification | None = None
+    """The model's own when the job was asked for; None for jobs from before it was kept, and where it is left out."""
     base: BaseVersion | None = None
     sweep: str = ""
     """The id of the sweep that it is a trial of; empty for a job of its own."""
+
+    @classmethod
+    def of(cls, job: Job, *, with_network: bool = True) -> Self:
+        """That of a job; without its network, which may be large, for those who look at many."""
+        return cls.model_validate({name: each for name, each in job.spec.items() if with_network or name != NETWORK})
 
     def needs(self, model_id: str, version: int | None = None) -> bool:
         """True if it needs a version or, if that is None, anything of a model."""
@@ -107,6 +117,7 @@ class TrainingJobs:
             view=view.name,
             view_digest=view.digest,
             plan=new.plan,
+            specification=model.specification,
             base=base,
         )
 
@@ -137,9 +148,14 @@ async def needed_by(store: JobStore, owner: str, model_id: str, version: int | N
     Empty if there is none.
     """
     for job in await store.unfinished(owner):
-        if TrainingSpec.model_validate(job.spec).needs(model_id, version):
+        if TrainingSpec.of(job, with_network=False).needs(model_id, version):
             return f"{KIND}/{job.id}"
     return ""
+
+
+def record_of(job: Job) -> TrainingRecord:
+    """What a job was made with, as far as it is known."""
+    return TrainingRecord.model_validate(job.result.get("record", {}) if job.result else {})
 
 
 def version_name(job: Job) -> str:

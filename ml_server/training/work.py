@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from ml_server.registry.bundle import read_preprocessing
+from ml_server.registry.bundle import read_details, read_preprocessing
 from ml_server.registry.models import WEIGHTS_FILE
 from ml_server.registry.store import ModelStore, no_such_model, no_such_version
 from ml_server.registry.values import (
@@ -35,6 +35,7 @@ from ml_server.training.executors.executor import Executor
 from ml_server.training.jobs import TrainingSpec
 from ml_server.training.memory import Memory
 from ml_server.training.preparation import prepared_key
+from ml_server.training.record import TrainingRecord
 from ml_server.training.task import Broke, Failed, Finished, Lost, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
 from ml_server.views.fetched import FetchedView, FetchedViews
@@ -93,6 +94,14 @@ def _after_epoch(progress: Progress, event: EpochFinished) -> Progress:
     )
 
 
+@dataclass(frozen=True)
+class _Made:
+    """The name of the version that a job made, empty for a trial of a sweep, and its details."""
+
+    version: str
+    details: VersionDetails
+
+
 class TrainingWork:
     """Does the work of one job after another; safe to call for several at a time."""
 
@@ -121,7 +130,9 @@ class TrainingWork:
         self._memory = memory
 
     async def __call__(self, run: JobRun) -> dict[str, Any]:
-        """Trains to the end and returns the job's result: the version's name, empty for a trial of a sweep.
+        """Trains to the end and returns the job's result: what it was made with, and the version's name.
+
+        The name is empty for a trial of a sweep.
 
         A trial leaves the files of a version, which its sweep makes one of, or deletes.
 
@@ -129,16 +140,14 @@ class TrainingWork:
             FlareError: The job can't succeed.
             LostAttempt: Another attempt may.
         """
-        spec = TrainingSpec.model_validate(run.job.spec)
+        spec = TrainingSpec.of(run.job)
         try:
             model = await self._models.get(run.job.owner, spec.model_id)
             if model.uid != spec.model_uid:
                 raise no_such_model(spec.model_id)
-            version = await self._made_before(run, spec, model)
-            if version is None:
-                version = await self._train(run, spec, model)
-            if version:
-                await run.emit(draft_of(VersionCreated(version)))
+            made = await self._made_before(run, spec, model) or await self._train(run, spec, model)
+            if made.version:
+                await run.emit(draft_of(VersionCreated(made.version)))
         except Unavailable as error:
             raise LostAttempt(error) from error
         except FlareError:
@@ -149,20 +158,22 @@ class TrainingWork:
                 self._forget(run)
             raise
         self._forget(run)
-        return {"version": version}
+        return {"version": made.version, "record": TrainingRecord.of(made.details).model_dump(mode="json")}
 
-    async def _made_before(self, run: JobRun, spec: TrainingSpec, model: Model) -> str | None:
+    async def _made_before(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made | None:
         """What an earlier attempt made and did not live to tell; None if it made nothing."""
         if spec.sweep:
-            return "" if await self._artifacts.exists(version_artifact(model.uid, run.job.id)) else None
+            artifact = version_artifact(model.uid, run.job.id)
+            is_there = await self._artifacts.exists(artifact)
+            return _Made("", read_details(await self._artifacts.fetch(artifact))) if is_there else None
         version = await self._models.version_of_job(model, run.job.id)
-        return version.name if version else None
+        return _Made(version.name, version.details) if version else None
 
     def _forget(self, run: JobRun) -> None:
         """Removes what only another attempt would have needed."""
         shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
 
-    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> str:
+    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made:
         view = await self._view(run, spec)
         base = await self._base_files(run.job.owner, spec.base) if spec.base else None
         with await self._fetch(run, view, model, base) as rows:
@@ -172,7 +183,7 @@ class TrainingWork:
 
     async def _execute(
         self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask, rows: FetchedView
-    ) -> str:
+    ) -> _Made:
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
@@ -276,12 +287,12 @@ class TrainingWork:
             )
             await run.emit(draft_of(TrainingWarning(message)))
 
-    async def _keep(self, spec: TrainingSpec, model: Model, task: TrainingTask, details: VersionDetails) -> str:
+    async def _keep(self, spec: TrainingSpec, model: Model, task: TrainingTask, details: VersionDetails) -> _Made:
         """Makes a version of the worker's output: first its files, then its row, so that no row lacks its files."""
         artifact = version_artifact(model.uid, task.provenance.training_job)
         async with self._artifacts.staged(artifact) as staging:
             await asyncio.to_thread(shutil.copytree, task.output, staging, dirs_exist_ok=True)
         if spec.sweep:
-            return ""
+            return _Made("", details)
         size = await asyncio.to_thread(folder_bytes, task.output)
-        return (await self._models.add_version(model, details, size, artifact)).name
+        return _Made((await self._models.add_version(model, details, size, artifact)).name, details)

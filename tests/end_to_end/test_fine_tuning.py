@@ -1,5 +1,7 @@
 """Trainings that start from the weights of a version, on the running services."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ import flare_client
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from flare.ml.v1 import model_pb2
 from flare_client import Flare, FlareError, mlp
 from safetensors.numpy import load_file
@@ -156,3 +159,25 @@ def test_frozen_blocks_keep_their_weights_and_unknown_ones_are_refused(world: Wo
     with pytest.raises(FlareError, match="nothing is left to train") as caught:
         flare.train(model, world.view, frozen_blocks=["layers"])
     assert caught.value.violations[0].field == "training_job.plan.frozen_blocks"
+
+
+def test_a_job_tells_what_its_weights_were_made_of_and_with(world: World) -> None:
+    flare = world.flare
+    made = flare.jobs.get_training(world.base.training_job).job
+    record = made.record
+    assert record.specification == flare.models.get(world.model).specification
+    assert (record.device, record.weights_digest) == ("cpu", world.base.digest)
+    assert record.library_versions["torch"] == torch.__version__
+    assert (made.plan.seed, made.view_digest) == (1, world.base.view_digest)
+    (listed,) = [job.job for job in flare.jobs.trainings() if job.name == made.name]
+    assert listed.record.weights_digest == world.base.digest
+    assert not listed.record.HasField("specification")  # many large ones are more than a message may hold
+
+
+def test_a_job_that_is_detached_names_the_version_it_starts_from(world: World, flare_services: FlareServices) -> None:
+    command = ["train", world.model, world.view, "--base-version", f"{world.model}/versions/1", "--epochs", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "flare_client.cli.main", *command, "--detach"],
+        env=flare_services.environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ["starts", "from", world.base.name] in [line.split() for line in done.stdout.splitlines()]

@@ -107,7 +107,8 @@ def train(
             if output is OutputFormat.JSON:
                 print_json(job.job)
             else:
-                print_fields([("job", job.name), ("watch it", f"flare jobs watch {job.name}")])
+                base = [("starts from", job.job.base_version)] if job.job.base_version else []
+                print_fields([("job", job.name), *base, ("watch it", f"flare jobs watch {job.name}")])
         elif output is OutputFormat.JSON:
             print_training(job)
         else:

@@ -203,7 +203,7 @@ class TrainingRecord(_message.Message):
     """sha256 of its final weights, hexadecimal."""
     @_builtins.property
     def specification(self) -> _specification_pb2.ModelSpecification:
-        """The network as it was when the job was asked for."""
+        """The network as it was when the job was asked for. Left out of lists."""
 
     @_builtins.property
     def library_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -355,7 +355,7 @@ type TrainingRecord struct {
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// The network as it was when the job was asked for.
+	// The network as it was when the job was asked for. Left out of lists.
 	Specification *ModelSpecification `protobuf:"bytes,1,opt,name=specification,proto3" json:"specification,omitempty"`
 	// The libraries that trained it: `torch` to `2.13.0`.
 	LibraryVersions map[string]string `protobuf:"bytes,2,rep,name=library_versions,json=libraryVersions,proto3" json:"library_versions,omitempty" protobuf_key:"bytes,1,opt,name=key,proto3" protobuf_val:"bytes,2,opt,name=value,proto3"`

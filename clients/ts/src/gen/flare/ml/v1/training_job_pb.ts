@@ -182,7 +182,7 @@ export const TrainingJobSchema: GenMessage<TrainingJob> = /*@__PURE__*/
  */
 export type TrainingRecord = Message<"flare.ml.v1.TrainingRecord"> & {
   /**
-   * The network as it was when the job was asked for.
+   * The network as it was when the job was asked for. Left out of lists.
    *
    * @generated from field: flare.ml.v1.ModelSpecification specification = 1;
    */
