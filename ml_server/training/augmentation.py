@@ -149,9 +149,10 @@ def _factors(most: float, draw: Tensor) -> Tensor:
 def image_augmentation(
     plan: ImageAugmentation, config: ModelConfig, features: FittedFeatures, train: RowSource
 ) -> Augmentation | None:
-    """The augmentation of a plan that `check_augmentation` let pass, None if it changes nothing."""
+    """The augmentation of a plan, None if it changes nothing. Raises InvalidArgument as `check_augmentation`."""
     if plan == ImageAugmentation():
         return None
+    check_augmentation(plan, config, len(features.columns))
     return Augmentation(plan, _seen_images(config, features, train))
 
 

@@ -33,6 +33,7 @@ EVERYTHING = ImageAugmentation(
     contrast=0.5,
     saturation=0.5,
 )
+ZEROS = torch.zeros(3, 16)
 MLP = {"kind": "mlp", "hidden_units": [3]}
 CNN = {"kind": "cnn", "blocks": [{"out_channels": 2}]}
 
@@ -224,6 +225,14 @@ def test_pixels_in_columns_are_moved_by_what_they_show_not_by_how_each_is_scaled
         np.array([getattr(each.encoding, name) for each in features.columns]) for name in ("scale", "shift")
     )
     assert (made / scales + shifts).max() == pytest.approx(levels.max(), rel=1e-4)
+
+
+def test_a_trial_with_changes_that_its_model_has_no_images_for_is_refused_too() -> None:
+    columns = {f"p{at}": NumberColumn(np.arange(3.0)) for at in range(16)}
+    inputs = [InputColumn(name, ColumnType.FLOAT) for name in columns]
+    features = fit(inputs, Preprocessing(), summarized(inputs, columns))
+    with pytest.raises(InvalidArgument, match="this model sees none"):
+        image_augmentation(ImageAugmentation(brightness=0.1), network(MLP, features.layout), features, Rows(ZEROS, ()))
 
 
 def test_pixels_in_columns_of_one_scale_move_freely() -> None:
