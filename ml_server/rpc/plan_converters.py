@@ -56,6 +56,7 @@ def training_plan(message: training_job_pb2.TrainingPlan) -> TrainingPlan:
         engine=ENGINE_OF[message.engine],
         frozen_blocks=tuple(message.frozen_blocks),
         augmentation=_augmentation(message.augmentation),
+        workers=message.workers or 1,
     )
 
 
@@ -169,6 +170,7 @@ def plan_message(plan: TrainingPlan) -> training_job_pb2.TrainingPlan:
         checkpoint_interval=duration_message(plan.checkpoint_seconds),
         max_attempts=plan.max_attempts,
         frozen_blocks=plan.frozen_blocks,
+        workers=plan.workers,
     )
     for union in (plan.optimizer, plan.schedule, plan.regression_loss, plan.classification_loss):
         member = getattr(message, union.kind)

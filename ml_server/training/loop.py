@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from ml_server.training.data_parallel import DataParallel
 from ml_server.training.events import EarlyStopped, EpochFinished, LimitKind, LimitReached, Progress
 from ml_server.training.objective import Measurement, Objective
 from ml_server.training.plans import Precision, TrainingPlan
@@ -32,14 +33,15 @@ def train(
     forward: Callable[[Tensor], Tensor] | None = None,
     augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     is_wanted: Callable[[], bool] = lambda: False,
+    parallel: DataParallel | None = None,
 ) -> Iterator[LoopEvent]:
     """Trains from where `state` is to the plan's end. `state.best.weights` are the result.
 
     Whenever an event comes, `state` may be saved: a loop that starts from it goes on exactly as this one would.
     `forward` computes outputs in the model's place, as a compiled form of it does. `augmentation` changes the features
     of training batches. `is_wanted` is asked after steps and says that an event should come now: whoever runs the loop
-    has reason to stop it. Without validation rows whose targets training knows, the training loss decides which epoch
-    is best.
+    has reason to stop it. `parallel` is this worker among those that train together. Without validation rows whose
+    targets training knows, the training loss decides which epoch is best.
 
     Raises:
         InvalidArgument: TRAINING_DIVERGED, naming epoch and step.
@@ -48,7 +50,7 @@ def train(
     compute = forward or model
     precision = _precision(plan, train_rows.device)
     loss_sum = _LossSum(position, train_rows.device)
-    clock = _Clock(position, is_wanted)
+    clock = _Clock(position, is_wanted, parallel.now if parallel else time.monotonic)
     total_steps = steps_per_epoch(plan, len(train_rows))
     while position.epoch_steps or not _is_over(state, plan):
         model.train()
@@ -58,14 +60,24 @@ def train(
             if _limit(position, plan):
                 break
             rows = sum(map(len, batches))
+            if parallel:
+                parallel.step_begins(position.total_steps)
             optimizer.zero_grad(set_to_none=True)
+            losses = []
             for batch in batches:
                 features = augmentation(batch.features, state.augmentation) if augmentation else batch.features
                 with precision:
-                    loss = objective.loss(compute(features), batch)
-                loss_sum.add(loss, len(batch))
+                    if parallel:
+                        loss = parallel.loss(compute, objective, features, batch)
+                    else:
+                        loss = objective.loss(compute(features), batch)
+                losses.append(loss.detach())
                 share = loss if len(batches) == 1 else loss * (len(batch) / rows)
                 scaler.scale(share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            if parallel:
+                parallel.add_up(model, losses)
+            for loss, batch in zip(losses, batches, strict=True):
+                loss_sum.add(loss, len(batch))
             if plan.gradient_clip_norm:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), plan.gradient_clip_norm)
@@ -78,10 +90,12 @@ def train(
                 yield _progress(state, plan, total_steps, loss_sum.mean(), len(train_rows))
         clock.step_told()
         train_loss = loss_sum.mean()
-        validating = _validating(state, plan, objective, validation_rows, clock, total_steps)
+        validating = _validating(state, plan, objective, validation_rows, clock, total_steps, parallel)
         measured = yield from validating
         steps = position.epoch_steps
         validation_loss = train_loss if measured.loss is None else _finite(measured.loss, position, steps)
+        if parallel:
+            validation_loss = parallel.agreed(validation_loss)
         clock.epoch_told()
         ended = copy.copy(position)
         is_best = _finish_epoch(state, plan, validation_loss)
@@ -111,13 +125,19 @@ def _steps(state: LoopState, plan: TrainingPlan, train_rows: RowSource) -> Itera
 
 
 def _validating(
-    state: LoopState, plan: TrainingPlan, objective: Objective, rows: RowSource, clock: "_Clock", total_steps: int
+    state: LoopState,
+    plan: TrainingPlan,
+    objective: Objective,
+    rows: RowSource,
+    clock: "_Clock",
+    total_steps: int,
+    parallel: DataParallel | None,
 ) -> Generator[Progress, None, Measurement]:
     """Measures the validation rows, and tells now and then that it is at it."""
     if not len(rows):
         return Measurement()
     position = state.position
-    evaluation = objective.evaluation(state.model, rows)
+    evaluation = objective.evaluation(state.model, rows, parallel.outputs if parallel else None)
     while True:
         try:
             next(evaluation)
@@ -205,11 +225,11 @@ class _LossSum:
         self._pending = None if device.type == "cpu" else torch.zeros((), device=device)
 
     def add(self, loss: Tensor, rows: int) -> None:
-        """Takes the mean loss of some rows."""
+        """Takes the mean loss, without gradient, of some rows."""
         if self._pending is None:
             self._position.epoch_loss += _finite(loss.item(), self._position, self._position.epoch_steps + 1) * rows
         else:
-            self._pending.add_(loss.detach(), alpha=rows)
+            self._pending.add_(loss, alpha=rows)
         self._position.epoch_rows += rows
 
     def mean(self) -> float:
@@ -223,15 +243,17 @@ class _LossSum:
 class _Clock:
     """Says when to tell, and notes the time that has passed."""
 
-    def __init__(self, position: Position, is_wanted: Callable[[], bool]) -> None:
+    def __init__(self, position: Position, is_wanted: Callable[[], bool], now: Callable[[], float]) -> None:
+        """`now` says seconds since some time."""
         self._position = position
         self._is_wanted = is_wanted
-        self._noted = time.monotonic()
+        self._now = now
+        self._noted = now()
         self._told = -math.inf  # so that the first step is told at once
 
     def is_due(self) -> bool:
         """True if nothing was told for PROGRESS_SECONDS, or somebody waits for it."""
-        return time.monotonic() - self._told >= PROGRESS_SECONDS or self._is_wanted()
+        return self._now() - self._told >= PROGRESS_SECONDS or self._is_wanted()
 
     def step_told(self) -> None:
         """The time since the last note went into steps."""
@@ -242,7 +264,7 @@ class _Clock:
         self._note()
 
     def _note(self) -> float:
-        now = time.monotonic()
+        now = self._now()
         passed, self._noted, self._told = now - self._noted, now, now
         self._position.seconds += passed
         self._position.epoch_seconds += passed

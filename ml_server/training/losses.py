@@ -51,6 +51,12 @@ class TargetLoss:
         losses, _ = self._by_row(outputs, truth)
         return (losses * weights).sum() / (len(truth) * self.mean_weight)
 
+    def share(self, part: Tensor, whole: Tensor, weights: Tensor | None = None) -> Tensor | float:
+        """What `of_batch` of a part of a batch counts in that of the whole, by their truths (n,) and (N,)."""
+        if weights is None and self.class_weights is not None:
+            return self.class_weights[part].sum() / self.class_weights[whole].sum()
+        return len(part) / len(whole)
+
     def _mean(self, outputs: Tensor, truth: Tensor) -> Tensor | None:
         """The mean where PyTorch computes it in one kernel."""
         if self.target.task is Task.REGRESSION:

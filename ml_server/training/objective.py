@@ -1,6 +1,6 @@
 """What a training minimises, and how good its result is."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -56,6 +56,16 @@ class Objective:
         ]
         return torch.stack(losses).mean()
 
+    def part_loss(self, outputs: Tensor, part: Rows, whole: Rows) -> Tensor:
+        """What a part of a batch adds to the loss of the whole: of outputs (n, targets.outputs) of the part."""
+        losses = [
+            loss.of_batch(outputs[:, columns], truth, part.weights) * loss.share(truth, all_truth, part.weights)
+            for loss, (_, columns), truth, all_truth in zip(
+                self._losses, self._targets.slices, part.targets, whole.targets, strict=True
+            )
+        ]
+        return torch.stack(losses).mean()
+
     def evaluate(self, model: nn.Module, rows: RowSource) -> Measurement:
         """Loss and quality over all rows, at once."""
         steps = self.evaluation(model, rows)
@@ -66,12 +76,15 @@ class Objective:
                 measured: Measurement = ended.value
                 return measured
 
-    def evaluation(self, model: nn.Module, rows: RowSource) -> Generator[None, None, Measurement]:
+    def evaluation(
+        self, model: nn.Module, rows: RowSource, compute: Callable[[nn.Module, Tensor, int], Tensor] | None = None
+    ) -> Generator[None, None, Measurement]:
         """Loss and quality over all rows, with the model in evaluation mode; its mode is put back.
 
-        It pauses after every few thousand rows, so that its caller can tell of it, or end it. The loss weighs rows as
-        training does; metrics count all rows alike. A target has no loss if all its rows are of weight 0 or of a class
-        that training never saw; None if that is so for all targets.
+        It pauses after every few thousand rows, so that its caller can tell of it, or end it. `compute` makes the
+        outputs of features, so many of each row, by the model. The loss weighs rows as training does; metrics count all
+        rows alike. A target has no loss if all its rows are of weight 0 or of a class that training never saw; None if
+        that is so for all targets.
         """
         was_training = model.training
         model.eval()
@@ -80,7 +93,8 @@ class Objective:
             size = max(1, min(EVALUATION_ROWS, EVALUATION_FEATURES // max(rows.width, 1)))
             for batch in rows.batches(size):
                 with torch.no_grad():
-                    found = model(batch.features)
+                    width = self._targets.outputs
+                    found = compute(model, batch.features, width) if compute else model(batch.features)
                 if not done:
                     outputs = found.new_empty((len(rows), *found.shape[1:]))
                 outputs[done : done + len(batch)] = found

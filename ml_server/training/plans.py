@@ -216,3 +216,5 @@ class TrainingPlan(Value):
     """What is to serve the version; None for the fastest that is right."""
     frozen_blocks: tuple[str, ...] = ()
     augmentation: ImageAugmentation = ImageAugmentation()
+    workers: AtLeastOne = 1
+    """That train together, each on its part of every batch."""

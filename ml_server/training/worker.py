@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import numpy
@@ -22,6 +22,7 @@ from ml_server.training.augmentation import image_augmentation
 from ml_server.training.base_version import start_from
 from ml_server.training.checkpoints import Checkpoints
 from ml_server.training.compilation import compiled
+from ml_server.training.data_parallel import DataParallel
 from ml_server.training.devices import resolve_device
 from ml_server.training.events import (
     CheckpointSaved,
@@ -54,10 +55,16 @@ class StopRequested(Exception):
     """The server wants this attempt to end now."""
 
 
-def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None]:
+def run(
+    task: TrainingTask, stop: Stop, join: Callable[[torch.device], DataParallel] | None = None
+) -> Generator[Told | Finished, None, None]:
     """Trains, and leaves the version in `task.output`.
 
-    Once `stop` asks it ends between two steps: with the version of the best epoch so far, or by StopRequested.
+    Once `stop` asks it ends between two steps: with the version of the best epoch so far, or by StopRequested. If
+    several workers train together, `join` makes this one of them; only the first one saves, and finishes.
+
+    Raises:
+        LostPeer: Another one of them ended before.
     """
     device = resolve_device(task.plan.device)
     torch.use_deterministic_algorithms(task.plan.deterministic)
@@ -67,8 +74,12 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     objective = Objective.of(task.plan, prepared.targets, prepared.train).to(device)
     train_rows, validation_rows = prepared.train.to(device), prepared.validation.to(device)
     state = LoopState.start(model, task.plan, len(train_rows))
-    record = _Record(Checkpoints(task.checkpoints), state)
+    parallel = join(device) if join else None
+    leads = parallel is None or parallel.leads
+    record = _Record(Checkpoints(task.checkpoints), state, saves=leads)
     problems = record.load()
+    if parallel:
+        parallel.require_equal(state.position.total_steps)
     augmentation = image_augmentation(task.plan.augmentation, model.config, prepared.features, train_rows)
     forward, slow = compiled(model, train_rows) if task.plan.compile else (None, None)
     started = TrainingStarted(
@@ -89,7 +100,15 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
     events = train(
-        state, task.plan, objective, train_rows, validation_rows, forward, augmentation, is_wanted=stop.is_asked
+        state,
+        task.plan,
+        objective,
+        train_rows,
+        validation_rows,
+        forward,
+        augmentation,
+        is_wanted=parallel.is_asked if parallel else stop.is_asked,
+        parallel=parallel,
     )
     for event in events:
         match event:
@@ -109,7 +128,7 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
                     yield Told((*news, *saved))
             case _:
                 yield Told((event,))
-        match stop.asked:
+        match parallel.asked if parallel else stop.asked:
             case StopKind.PAUSE:
                 yield Told(record.save())
                 raise StopRequested
@@ -119,7 +138,8 @@ def run(task: TrainingTask, stop: Stop) -> Generator[Told | Finished, None, None
                 if not state.best.epoch:  # no epoch ended yet, so there is nothing to keep
                     raise StopRequested
                 break
-    yield from _finish(task, prepared, state, objective, record.history, device)
+    if leads:
+        yield from _finish(task, prepared, state, objective, record.history, device)
 
 
 def _end_if_asked(stop: Stop) -> None:
@@ -131,8 +151,10 @@ def _end_if_asked(stop: Stop) -> None:
 class _Record:
     """What of an attempt survives it: the state of its loop, and the epochs that ended."""
 
-    def __init__(self, checkpoints: Checkpoints, state: LoopState) -> None:
+    def __init__(self, checkpoints: Checkpoints, state: LoopState, *, saves: bool) -> None:
+        """`saves` is False where another worker saves for this one too."""
         self._checkpoints = checkpoints
+        self._saves = saves
         self._state = state
         self._saved_time = time.monotonic()
         self.history: list[EpochFinished] = []
@@ -152,6 +174,8 @@ class _Record:
 
     def save(self) -> tuple[TrainingEvent, ...]:
         """Saves the state, and returns what is to be told of it."""
+        if not self._saves:
+            return ()
         position = self._state.position
         texts = [json.dumps(draft_of(epoch).payload) for epoch in self.history]
         place = f"epoch {position.finished_epochs + 1}, step {position.epoch_steps}"

@@ -9,14 +9,21 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 import torch
 
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Broke, Failed, TrainingTask, WorkerMessage
 from servicekit.errors import FlareError, Reason, ResourceExhausted
+
+if TYPE_CHECKING:
+    from ml_server.training.data_parallel import DataParallel
+
+Join = Callable[[torch.device], "DataParallel"]
+"""Makes a worker with this device one of those that train together."""
 
 STOPPED_STATUS = 75  # of a worker that was told to stop, or that lost its server
 
@@ -42,14 +49,20 @@ def main(connection: Connection) -> None:
         os._exit(STOPPED_STATUS)
 
 
-def messages(task: TrainingTask, stop: Stop) -> Iterator[WorkerMessage]:
-    """Works on a task and says how it goes, also how it failed. Raises StopRequested."""
+def messages(task: TrainingTask, stop: Stop, join: Join | None = None) -> Iterator[WorkerMessage]:
+    """Works on a task, alone or with others, and says how it goes, also how it failed.
+
+    Raises:
+        StopRequested: As was asked.
+        LostPeer: Another worker of the training ended before.
+    """
+    from ml_server.training.data_parallel import LostPeer
     from ml_server.training.worker import StopRequested, run
 
     torch.set_num_threads(task.threads)
     try:
-        yield from run(task, stop)
-    except StopRequested:
+        yield from run(task, stop, join)
+    except (StopRequested, LostPeer):
         raise
     except FlareError as error:
         yield Failed(error)

@@ -110,3 +110,22 @@ async def test_a_paused_training_goes_on_elsewhere_and_a_cancelled_one_leaves_no
                 control.is_abandoned = True
                 break
     assert not task.output.exists()
+
+
+async def test_two_workers_train_together_on_two_nodes_as_one_does(
+    executor: RayExecutor, task: TrainingTask, tmp_path: Path
+) -> None:
+    architecture = task.specification.architecture.model_copy(update={"dropout": 0.0})
+    specification = task.specification.model_copy(update={"architecture": architecture})
+    one = replace(task, specification=specification, output=tmp_path / "one" / "version")
+    alone = _losses(_events(run(replace(one, checkpoints=tmp_path / "one" / "checkpoints"), Stop())))
+    two = replace(task, specification=specification, plan=task.plan.model_copy(update={"workers": 2}))
+    async with aclosing(executor.run(two, Control())) as messages:
+        *told, last = [message async for message in messages]
+    assert isinstance(last, Finished)
+    assert read_details(two.output) == last.details
+    assert _losses(_events(told)) == pytest.approx(alone, rel=1e-4)
+
+
+def _losses(events: Iterable[TrainingEvent]) -> list[float]:
+    return [event.train_loss for event in events if isinstance(event, EpochFinished)]

@@ -10,7 +10,7 @@ from tests.namespaces import run_isolated
 CASES = Path(__file__).parent / "ray_cases.py"
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(450)
 def test_trainings_on_a_ray_cluster() -> None:
-    done = run_isolated(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES), seconds=190)
+    done = run_isolated(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES), seconds=440)
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"

@@ -76,6 +76,7 @@ class PlanOptions(TypedDict, total=False):
     engine: str
     frozen_blocks: Sequence[str]
     augmentation: Mapping[str, float]
+    workers: int
 
 
 _SAME_IN_PLAN = (
@@ -91,6 +92,7 @@ _SAME_IN_PLAN = (
     "compile",
     "deterministic",
     "max_attempts",
+    "workers",
 )
 _DURATIONS = ("max_duration", "checkpoint_interval")
 _OPTIMIZER_OPTIONS = {

@@ -32,7 +32,7 @@ class Executor(Protocol):
         """Passes a plan that this executor can follow, and names the resource that it takes; empty for none.
 
         Raises:
-            InvalidArgument: The plan's precision is not for its device.
+            InvalidArgument: The plan's precision is not for its device, or its workers are too many.
             FailedPrecondition: DEVICE_UNAVAILABLE.
         """
         ...

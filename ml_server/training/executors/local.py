@@ -15,7 +15,7 @@ from ml_server.training.executors.warm_workers import Entry, WarmWorkers, Worker
 from ml_server.training.plans import TrainingPlan
 from ml_server.training.stop import StopKind
 from ml_server.training.task import TrainingTask, WorkerMessage
-from servicekit.errors import Reason, Unavailable
+from servicekit.errors import InvalidArgument, Reason, Unavailable
 from servicekit.jobs.resources import Resources
 from servicekit.jobs.values import LostAttempt
 
@@ -40,6 +40,13 @@ class LocalExecutor:
         """As Executor says: each GPU has one job at a time."""
         device = resolve_device(plan.device)
         check_device(plan, device)
+        if plan.workers > 1:
+            raise InvalidArgument(
+                Reason.INVALID_FIELD,
+                f"this service trains on its own machine, with 1 worker, not {plan.workers}: leave workers out, or "
+                "have the operator set FLARE_ML_EXECUTOR=ray",
+                field="training_job.plan.workers",
+            )
         return wanted_gpu(plan.device, device)
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:

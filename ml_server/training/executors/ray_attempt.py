@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import uuid
 from typing import Any
 
 import ray
@@ -11,17 +12,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ml_server.training.executors import ray_worker
 from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.ray_post import Post
-from ml_server.training.executors.ray_worker import Arrived
+from ml_server.training.executors.ray_worker import Arrived, RayMessage, Stopped
 from ml_server.training.executors.warm_workers import ALLOCATOR
 from ml_server.training.stop import StopKind
-from ml_server.training.task import Lost, TrainingTask, WorkerMessage
+from ml_server.training.task import Lost, TrainingTask
 from servicekit.errors import Reason, Unavailable
 
 
 class RayAttempt:
-    """A worker at a task, somewhere in the cluster, and the post between it and this process.
+    """A worker at a task, somewhere in the cluster, or several, and the post between them and this process.
 
-    The worker is never started anew by Ray: that is a new attempt, which the server counts and tells of.
+    Ray never starts workers anew: that is a new attempt, which the server counts and tells of.
     """
 
     def __init__(self, cluster: RayCluster, task: TrainingTask) -> None:
@@ -30,18 +31,12 @@ class RayAttempt:
         self._post: Any = ray.remote(Post).options(num_cpus=0, scheduling_strategy=here).remote()
         self._next: Any = None
         self._where = "a node"
-        place = ray.remote(
-            num_cpus=cluster.cpus,
-            num_gpus=cluster.gpus,
-            max_retries=0,
-            max_calls=1,
-            runtime_env={"env_vars": ALLOCATOR},
-        )
-        self._worker: Any = place(ray_worker.work).remote(task, self._post)
+        self._cluster = cluster
+        self._task = task
         threading.Thread(target=self._wait, daemon=True).start()
 
-    def receive(self, seconds: float | None = None) -> WorkerMessage | Arrived | None:
-        """The next message; None if the worker ended without a last one, or if none comes in so many seconds."""
+    def receive(self, seconds: float | None = None) -> RayMessage | None:
+        """The next message; None if there is none in so many seconds."""
         self._next = self._next or self._post.receive.remote()
         try:
             if not ray.wait([self._next], timeout=seconds)[0]:
@@ -49,25 +44,63 @@ class RayAttempt:
             received, self._next = ray.get(self._next), None
         except RayError as error:
             return self._lost(error)
-        message: WorkerMessage | Arrived | None = None if received is None else pickle.loads(received)  # noqa: S301
-        if isinstance(message, Arrived):
+        message: RayMessage = pickle.loads(received)  # noqa: S301  # from our own worker
+        if isinstance(message, Arrived) and self._task.plan.workers == 1:
             self._where = f"node {message.node}"
         return message
 
     def ask(self, kind: StopKind) -> None:
-        """Asks the worker to stop."""
+        """Asks the workers to stop."""
         self._post.ask.remote(kind.value)
 
     def _wait(self) -> None:
-        """Says when the worker has ended, and if it was lost, why."""
-        last = None
+        """Has the task worked on, and says when no worker is left: they stopped, or were lost."""
+        last: RayMessage = Stopped()
         try:
-            ray.get(self._worker)
-        except RayError as error:
-            last = pickle.dumps(self._lost(error))
-        self._post.send.remote(last)
+            if self._task.plan.workers == 1:
+                ray.get(self._alone())
+            else:
+                self._together()
+        except Exception as error:  # those of Ray Train have no common class
+            last = self._lost(error)
+        self._post.send.remote(pickle.dumps(last))
 
-    def _lost(self, error: RayError) -> Lost:
-        cause = str(error).strip().splitlines()[0]
-        message = f"the worker on {self._where} of the Ray cluster was lost: {cause}"
-        return Lost(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, message))
+    def _alone(self) -> Any:
+        place = ray.remote(
+            num_cpus=self._cluster.cpus,
+            num_gpus=self._cluster.gpus,
+            max_retries=0,
+            max_calls=1,
+            runtime_env={"env_vars": ALLOCATOR},
+        )
+        return place(ray_worker.work).remote(self._task, self._post)
+
+    def _together(self) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        gpus = self._cluster.gpus
+        TorchTrainer(
+            ray_worker.work_together,
+            train_loop_config={"task": self._task, "post": self._post},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self._task.plan.workers,
+                use_gpu=bool(gpus),
+                resources_per_worker={"CPU": self._cluster.cpus, "GPU": gpus},
+            ),
+            run_config=RunConfig(  # type: ignore[call-arg]  # its types are those of an older version
+                name=uuid.uuid4().hex,
+                storage_path=str(self._task.checkpoints.parent / "ray"),
+                failure_config=FailureConfig(max_failures=0),
+                worker_runtime_env={"env_vars": ALLOCATOR},
+            ),
+        ).fit()
+
+    def _lost(self, error: Exception) -> Lost:
+        return lost(f"the worker on {self._where}", str(error).strip().splitlines()[0])
+
+
+def lost(what: str, problem: str) -> Lost:
+    """The message of an attempt whose workers did not end by themselves."""
+    return Lost(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, f"{what} of the Ray cluster was lost: {problem}"))

@@ -35,10 +35,13 @@ class RayCluster:
         except Exception as error:  # Ray has no class of its own for what may be wrong here
             raise self._unavailable(str(error)) from error
 
-    def no_room(self) -> str:
-        """What to tell of a task that waits for a place."""
+    def no_room(self, workers: int) -> str:
+        """What to tell of a training that waits for its place."""
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
-        return f"the Ray cluster has no room yet for a worker with {self.cpus} CPU{gpus}: the training waits for it"
+        what = f"a worker with {self.cpus} CPU{gpus}"
+        if workers > 1:
+            what = f"{workers} workers, each with {self.cpus} CPU{gpus}"
+        return f"the Ray cluster has no room yet for {what}: the training waits for it"
 
     def knock(self) -> None:
         """Raises Unavailable if nothing listens at the address; Ray itself waits 40 s for that."""

@@ -54,25 +54,28 @@ def check(cluster: RayCluster, connection: Connection) -> None:
 
 
 def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -> Iterator[WorkerMessage]:
-    """What the worker says, up to its last message. Nothing follows if it stopped because it was told to."""
-    from ml_server.training.executors.ray_attempt import RayAttempt
-    from ml_server.training.executors.ray_worker import Arrived
+    """What the worker says, up to its last message. The process ends if it stopped because it was told to."""
+    from ml_server.training.executors.ray_attempt import RayAttempt, lost
+    from ml_server.training.executors.ray_worker import Arrived, PeerLost
 
     attempt = RayAttempt(cluster, task)
     threading.Thread(target=_pass_on, args=(connection, attempt), daemon=True).start()
-    if (first := attempt.receive(PATIENCE_SECONDS)) is None:
-        yield Told((TrainingWarning(cluster.no_room()),))
-    while (message := first or attempt.receive()) is not None:
-        first = None
-        match message:
-            case Arrived():
-                continue
-            case Told():
-                yield message
-            case Finished() | Failed() | Broke() | Lost():
-                yield message
-                return
-    os._exit(STOPPED_STATUS)
+    message = attempt.receive(PATIENCE_SECONDS)
+    if message is None:
+        yield Told((TrainingWarning(cluster.no_room(task.plan.workers)),))
+    while isinstance(message, Told | Arrived | None):
+        if isinstance(message, Told):
+            yield message
+        message = attempt.receive()
+    if isinstance(message, PeerLost):
+        problem = message.problem
+        while isinstance(message, PeerLost | Arrived):  # from the peer itself, or from Ray
+            message = attempt.receive(PATIENCE_SECONDS)
+        message = message or lost("a worker", problem)
+    if isinstance(message, Finished | Failed | Broke | Lost):
+        yield message
+    else:
+        os._exit(STOPPED_STATUS)
 
 
 def _pass_on(connection: Connection, attempt: "RayAttempt") -> None:

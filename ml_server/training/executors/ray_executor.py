@@ -18,7 +18,7 @@ from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.warm_workers import Worker
 from ml_server.training.plans import TrainingPlan
 from ml_server.training.task import TrainingTask, WorkerMessage
-from servicekit.errors import FlareError
+from servicekit.errors import FlareError, InvalidArgument, Reason
 from servicekit.files import staged_directory
 from servicekit.jobs.resources import Resources
 
@@ -53,6 +53,12 @@ class RayExecutor:
         if device.type == "mps" or (device.type == "cuda" and (device.index or 0) >= gpus):
             raise no_such_device(name, f"each worker on the Ray cluster has {gpus} GPU")
         check_device(plan, device)
+        if plan.workers > plan.batch_size:
+            raise InvalidArgument(
+                Reason.INVALID_FIELD,
+                f"{plan.workers} workers can't share batches of {plan.batch_size} rows: take fewer, or larger batches",
+                field="training_job.plan.workers",
+            )
         return ""  # the cluster gives each worker its own
 
     async def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:

@@ -10,15 +10,15 @@ class Post:
     """Carries what workers say to their driver, and what is asked of them back."""
 
     def __init__(self) -> None:
-        self._messages: asyncio.Queue[bytes | None] = asyncio.Queue(MESSAGES)
+        self._messages: asyncio.Queue[bytes] = asyncio.Queue(MESSAGES)
         self._asked: list[str] = []
         self._news = asyncio.Condition()
 
-    async def send(self, message: bytes | None) -> None:
-        """Takes a message of a worker; None, from the driver, says that no worker is left."""
+    async def send(self, message: bytes) -> None:
+        """Takes a message; the last one may be the driver's own, when no worker is left."""
         await self._messages.put(message)
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> bytes:
         """The next message, once there is one."""
         return await self._messages.get()
 

@@ -4,15 +4,17 @@ import os
 import pickle
 import threading
 from collections import deque
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray
+from torch import distributed
 
+from ml_server.training.data_parallel import DataParallel, LostPeer
 from ml_server.training.stop import Stop, StopKind
-from ml_server.training.task import Lost, TrainingTask, WorkerMessage
-from ml_server.training.worker_process import STOPPED_STATUS, messages
+from ml_server.training.task import Broke, Failed, Lost, TrainingTask, WorkerMessage
+from ml_server.training.worker_process import STOPPED_STATUS, Join, messages
 from servicekit.errors import Reason, Unavailable
 
 # Messages that may be on their way: the loop does not wait for each to arrive.
@@ -27,17 +29,32 @@ class Arrived:
     pid: int
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """The attempt ended as it was asked to."""
+
+
+@dataclass(frozen=True)
+class PeerLost:
+    """The worker could not go on without another one, which may say more."""
+
+    problem: str
+
+
+RayMessage = WorkerMessage | Arrived | Stopped | PeerLost
+
+
 class Sender:
     """Sends messages in their order, and waits only if too many are under way."""
 
     def __init__(self, post: Any) -> None:
         """`post` is the handle of a Post."""
-        self._post = post
+        self.post = post
         self._under_way: deque[Any] = deque()
 
-    def send(self, message: WorkerMessage | Arrived) -> None:
+    def send(self, message: RayMessage) -> None:
         """Sends a message. Raises RayError if the driver is gone."""
-        self._under_way.append(self._post.send.remote(pickle.dumps(message)))
+        self._under_way.append(self.post.send.remote(pickle.dumps(message)))
         if len(self._under_way) > UNDER_WAY:
             ray.get(self._under_way.popleft())
 
@@ -48,21 +65,42 @@ class Sender:
 
 
 def work(task: TrainingTask, post: Any) -> None:
-    """Works on a task and sends what there is to say to `post`, the handle of a Post."""
+    """Works on a task alone, and sends what there is to say to `post`, the handle of a Post."""
+    _work(task, Sender(post), Stop())
+
+
+def work_together(config: dict[str, Any]) -> None:
+    """Works on `config["task"]` as one of the workers of a TorchTrainer, and sends to `config["post"]`.
+
+    The first worker says what there is to say, the others only why they failed.
+    """
+    task: TrainingTask = config["task"]
+    from ray.train.torch import get_device
+
+    if task.plan.device != "cpu":
+        task = replace(task, plan=task.plan.model_copy(update={"device": str(get_device())}))
+    stop = Stop()
+    _work(task, Sender(config["post"]), stop, partial(DataParallel, stop, task.plan.seed))
+
+
+def _work(task: TrainingTask, sender: Sender, stop: Stop, join: Join | None = None) -> None:
     from ml_server.training.worker import StopRequested
 
-    sender = Sender(post)
+    leads = join is None or distributed.get_rank() == 0
     sender.send(Arrived(_node(), os.getpid()))
-    stop = Stop()
-    threading.Thread(target=_listen, args=(post, stop), daemon=True).start()
-    if missing := _missing(task):
-        sender.send(Lost(missing))
-    else:
-        try:
-            for message in messages(task, stop):
+    threading.Thread(target=_listen, args=(sender.post, stop), daemon=True).start()
+    try:
+        _require_folder(task)
+        for message in messages(task, stop, join):
+            if leads or isinstance(message, (Failed, Broke)):
                 sender.send(message)
-        except StopRequested:
-            pass
+    except StopRequested:
+        if leads:
+            sender.send(Stopped())
+    except Unavailable as error:
+        sender.send(Lost(error))
+    except LostPeer as error:
+        sender.send(PeerLost(str(error)))
     sender.flush()
 
 
@@ -82,18 +120,13 @@ def _node() -> str:
     return address
 
 
-def _missing(task: TrainingTask) -> Unavailable | None:
-    """What is wrong if this node does not see the server's folder."""
-    file = next((file for file in task.files.values() if not file.exists()), None)
-    if file is None:
-        return None
-    return Unavailable(
-        Reason.DEPENDENCY_UNAVAILABLE,
-        f"node {_node()} of the Ray cluster does not see {_top(file)}: the folder "
-        "FLARE_ML_RAY_STORAGE must be there at the same path on all nodes",
-    )
-
-
-def _top(file: Path) -> Path:
-    """The outermost folder on the way to a file that is not there."""
-    return next(each for each in reversed([file, *file.parents]) if not each.exists())
+def _require_folder(task: TrainingTask) -> None:
+    """Raises Unavailable if this node does not see the server's folder."""
+    root = task.cache.root
+    if not root.is_dir():
+        outermost = next(each for each in reversed([root, *root.parents]) if not each.exists())
+        raise Unavailable(
+            Reason.DEPENDENCY_UNAVAILABLE,
+            f"node {_node()} of the Ray cluster does not see {outermost}: the folder FLARE_ML_RAY_STORAGE must be "
+            "there at the same path on all nodes",
+        )

@@ -42,6 +42,7 @@ PLANS = [
             contrast=0.2,
             saturation=0.3,
         ),
+        workers=3,
     ),
     TrainingPlan(
         optimizer=plans.AdamW(weight_decay=0.0),

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from ml_server.settings import Settings
+from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.ray_executor import RayExecutor
 from ml_server.training.plans import Precision, TrainingPlan
@@ -57,6 +58,15 @@ def test_a_plan_may_have_the_devices_that_each_worker_takes(
         with pytest.raises(FlareError) as refused:
             executor.check(plan)
         assert refused.value.reason is reason
+
+
+def test_several_workers_need_a_cluster_and_rows_for_each() -> None:
+    with pytest.raises(FlareError, match="FLARE_ML_EXECUTOR=ray") as refused:
+        LocalExecutor().check(TrainingPlan(workers=2))
+    assert refused.value.violations[0].field == "training_job.plan.workers"
+    RayExecutor(RayCluster("auto")).check(TrainingPlan(workers=64, batch_size=64))
+    with pytest.raises(FlareError, match="65 workers can't share batches of 64 rows"):
+        RayExecutor(RayCluster("auto")).check(TrainingPlan(workers=65, batch_size=64))
 
 
 def test_the_settings_of_ray_belong_together() -> None:

@@ -49,6 +49,7 @@ def train(
     compile_: Annotated[bool | None, typer.Option("--compile", help="compile the network first")] = None,
     seed: Annotated[int | None, typer.Option(help="decides first weights, order and dropout")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="workers of a Ray cluster that train together")] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, help="how often infrastructure may fail")] = None,
     base_version: Annotated[
         str | None, typer.Option(metavar="VERSION", help="start from its weights: iris/versions/3, iris@prod, iris")
@@ -96,6 +97,7 @@ def train(
         "compile": compile_,
         "seed": seed,
         "device": device,
+        "workers": workers,
         "max_attempts": max_attempts,
         "frozen_blocks": freeze or None,
         "augmentation": numbers_by_name("--augment", augment or []) or None,

@@ -266,6 +266,7 @@ class TrainingPlan(_message.Message):
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
     FROZEN_BLOCKS_FIELD_NUMBER: _builtins.int
     AUGMENTATION_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     epochs: _builtins.int
     """At most so many passes over the training rows; 0 for 50."""
@@ -293,6 +294,10 @@ class TrainingPlan(_message.Message):
     """True to compile the network first, which pays for large ones. Where the machine can't, a warning says so."""
     deterministic: _builtins.bool
     """True to refuse operations whose result differs from run to run on a GPU. On a CPU results never differ."""
+    workers: _builtins.int
+    """Workers that train together, each on its part of every batch: the result is that of one worker but for rounding, and
+    dropout's random numbers. More than one needs a service that trains on a Ray cluster. 0 for 1.
+    """
     engine: _engine_pb2.Engine.ValueType
     """What is to serve the version. Not given: the fastest one whose answers are those of PyTorch."""
     @_builtins.property
@@ -427,11 +432,12 @@ class TrainingPlan(_message.Message):
         deterministic: _builtins.bool = ...,
         frozen_blocks: _abc.Iterable[_builtins.str] | None = ...,
         augmentation: Global___ImageAugmentation | None = ...,
+        workers: _builtins.int = ...,
         engine: _engine_pb2.Engine.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "early_stopping", b"early_stopping", "focal", b"focal", "huber", b"huber", "mae", b"mae", "max_duration", b"max_duration", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "sgd", b"sgd", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "engine", b"engine", "epochs", b"epochs", "focal", b"focal", "frozen_blocks", b"frozen_blocks", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accumulation_steps", b"accumulation_steps", "adagrad", b"adagrad", "adam", b"adam", "adamw", b"adamw", "augmentation", b"augmentation", "batch_size", b"batch_size", "binary_cross_entropy", b"binary_cross_entropy", "checkpoint_interval", b"checkpoint_interval", "class_weights", b"class_weights", "classification_loss", b"classification_loss", "compile", b"compile", "constant", b"constant", "cosine", b"cosine", "cross_entropy", b"cross_entropy", "deterministic", b"deterministic", "device", b"device", "early_stopping", b"early_stopping", "engine", b"engine", "epochs", b"epochs", "focal", b"focal", "frozen_blocks", b"frozen_blocks", "gradient_clip_norm", b"gradient_clip_norm", "huber", b"huber", "learning_rate", b"learning_rate", "mae", b"mae", "max_attempts", b"max_attempts", "max_duration", b"max_duration", "max_steps", b"max_steps", "mse", b"mse", "one_cycle", b"one_cycle", "optimizer", b"optimizer", "precision", b"precision", "reduce_on_plateau", b"reduce_on_plateau", "regression_loss", b"regression_loss", "rmsprop", b"rmsprop", "schedule", b"schedule", "seed", b"seed", "sgd", b"sgd", "step", b"step", "warmup_steps", b"warmup_steps", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_classification_loss: _TypeAlias = _typing.Literal["cross_entropy", "binary_cross_entropy", "focal"]  # noqa: Y015
     _WhichOneofArgType_classification_loss: _TypeAlias = _typing.Literal["classification_loss", b"classification_loss"]  # noqa: Y015
