@@ -41,3 +41,5 @@ class Sizes:
     """rows of the table of submit_to_first_step"""
     watchers: int = 1_000
     """watchers of watchers_overhead"""
+    calls: int = 8_000
+    """calls of each run of infer_c1 and the others of its kind"""

@@ -1,11 +1,11 @@
 """The way from a command line to a serving process, the same for every service."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import uvloop
 from pydantic import ValidationError
 
 from servicekit.errors import FlareError
@@ -44,7 +44,7 @@ def run_service(name: str, settings_type: type[SettingsType], build: Callable[[S
     os.umask(0o077)  # data, tokens and hashes: what this process writes is for its owner alone
     configure_logs(settings, name)
     try:
-        asyncio.run(_serve(settings, build))
+        uvloop.run(_serve(settings, build))
     except (FlareError, OSError, ValueError) as error:
         _complain(name, str(error))
         return 1

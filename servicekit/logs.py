@@ -2,11 +2,36 @@
 
 import logging
 import sys
-from typing import Literal
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol
 
 import structlog
 
 from servicekit.settings import ServerSettings
+
+
+class Peer(Protocol):
+    """What knows who is at the other end of a call."""
+
+    def peer(self) -> str:
+        """The address, as gRPC writes it."""
+        ...
+
+
+_call: ContextVar[tuple[str, Peer]] = ContextVar("flare_call")
+
+
+def bind_call(method: str, peer: Peer) -> None:
+    """What is logged in this task, and in the tasks that it starts, is said to belong to this call."""
+    _call.set((method, peer))
+
+
+def _add_call(_logger: Any, _name: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Adds the call to an entry. Few calls log anything, so the peer's address is written here and not at the start."""
+    method, peer = _call.get(("", None))
+    if peer is not None:
+        entry["rpc"], entry["peer"] = method, peer.peer()
+    return entry
 
 
 def configure_logs(settings: ServerSettings, service: str) -> None:
@@ -14,6 +39,7 @@ def configure_logs(settings: ServerSettings, service: str) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_call,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
 from servicekit.rpc.codecs import Codec, CodecInterceptor
+from servicekit.rpc.composition import ComposedInterceptor
 from servicekit.rpc.methods import Scopes, method_table
 from servicekit.rpc.observation import ObservationInterceptor
 from servicekit.rpc.validation import ValidationInterceptor
@@ -73,7 +74,7 @@ class RpcServer:
         self._components = components
         self._services = [registration.service for registration in registrations]
         foreign = {each.service.full_name: each.scopes for each in registrations if each.scopes is not None}
-        self._validation = ValidationInterceptor()
+        self._validation = ValidationInterceptor(self._services)
         codecs = {
             f"/{registration.service.full_name}/{method}": codec
             for registration in registrations
@@ -81,21 +82,23 @@ class RpcServer:
         }
         # The order is part of the design: errors of everything inside become statuses, and nothing of a request is
         # looked at before its caller is known.
-        self._interceptors: list[grpc.aio.ServerInterceptor] = [
-            ObservationInterceptor(registry),
-            AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
-            self._validation,
-            CodecInterceptor(codecs),
-        ]
+        self._interceptor = ComposedInterceptor(
+            [
+                ObservationInterceptor(registry),
+                AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
+                self._validation,
+                CodecInterceptor(codecs),
+            ]
+        )
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> int:
         """Starts the components and the server, and returns its port. Health turns SERVING last."""
-        self._validation.warm_up(self._services)
+        self._validation.warm_up()
         for component in self._components:
             await component.start()
-        server = grpc.aio.server(interceptors=self._interceptors, options=self._options())
+        server = grpc.aio.server(interceptors=[self._interceptor], options=self._options())
         for registration in self._registrations:
             registration.add(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

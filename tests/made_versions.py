@@ -71,6 +71,20 @@ def image_version(shape: ImageShape = PIXELS) -> Bundle:
     )
 
 
+def numbers_version(columns: int, hidden_units: tuple[int, ...]) -> Bundle:
+    """A perceptron over so many columns of numbers, `x0` and on, for two classes."""
+    made = np.random.default_rng(0).standard_normal((8, columns))
+    table: dict[str, Column] = {f"x{at}": NumberColumn(made[:, at]) for at in range(columns)}
+    table["y"] = texts(["no", "yes"] * 4)
+    architecture = MlpSpecification(hidden_units=hidden_units)
+    return _made(
+        [InputColumn(f"x{at}", ColumnType.FLOAT) for at in range(columns)],
+        [TargetColumn("y", ColumnType.CATEGORICAL, 2)],
+        table,
+        ModelSpecification(architecture=architecture),
+    )
+
+
 def _made(
     inputs: list[InputColumn], targets: list[TargetColumn], columns: dict[str, Column], made: ModelSpecification
 ) -> Bundle:

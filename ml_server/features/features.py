@@ -22,6 +22,11 @@ class FittedFeatures(Value):
     columns: tuple[FittedColumn, ...]
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of the columns."""
+        return frozenset(column.name for column in self.columns)
+
+    @cached_property
     def layout(self) -> FeatureLayout:
         """How the columns of the tensor are laid out."""
         embeddings = [

@@ -21,6 +21,7 @@ HANDOVER_MICROSECONDS = 150.0
 # A batch takes no longer than this if its calls need not: those that come meanwhile wait for its end.
 BATCH_MICROSECONDS = 20_000.0
 WAIT_SECONDS = 500e-6
+MAX_INLINE_ROWS = 1 << 20
 
 
 class Network(Protocol):
@@ -63,14 +64,15 @@ class Batcher:
         Raises:
             ResourceExhausted: LIMIT_EXCEEDED with a time to wait, if too much waits for this network already.
         """
-        if _is_inline(network, len(features)):
-            began = time.perf_counter_ns()
-            outputs = network.run(features)
-            return Computed(outputs, 0, time.perf_counter_ns() - began)
         lane = self._lanes.get(network)
         if lane is None:
-            lane = self._lanes[network] = _Lane(self._pool, self._at_a_time, self._max_waiting_bytes)
-        return await lane.run(network, features)
+            lane = _Lane(self._pool, self._at_a_time, self._max_waiting_bytes, _inline_rows(network))
+            self._lanes[network] = lane
+        if len(features) > lane.inline_rows:
+            return await lane.run(network, features)
+        began = time.perf_counter_ns()
+        outputs = network.run(features)
+        return Computed(outputs, 0, time.perf_counter_ns() - began)
 
     async def start(self) -> None:
         """Nothing to do: threads start when they are needed."""
@@ -80,11 +82,20 @@ class Batcher:
         self._pool.shutdown(wait=False)
 
 
-def _is_inline(network: Network, rows: int) -> bool:
-    if not rows:
-        return True
-    is_quick = network.expected_microseconds(rows) <= INLINE_MICROSECONDS
-    return is_quick and _saved_microseconds(network, rows) <= HANDOVER_MICROSECONDS
+def _inline_rows(network: Network) -> int:
+    """With how many rows a call still runs where it is asked for, to a power of two; 0 if even a single one does not.
+
+    It has to be quick, and to save little by being computed with others.
+    """
+    rows = 0
+    while rows < MAX_INLINE_ROWS:
+        more = max(1, 2 * rows)
+        if network.expected_microseconds(more) > INLINE_MICROSECONDS:
+            break
+        if _saved_microseconds(network, more) > HANDOVER_MICROSECONDS:
+            break
+        rows = more
+    return rows
 
 
 def _saved_microseconds(network: Network, rows: int) -> float:
@@ -102,7 +113,8 @@ class _Call:
 class _Lane:
     """The calls of one network, first come first served."""
 
-    def __init__(self, pool: ThreadPoolExecutor, at_a_time: int, max_waiting_bytes: int) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, at_a_time: int, max_waiting_bytes: int, inline_rows: int) -> None:
+        self.inline_rows = inline_rows
         self._pool = pool
         self._at_a_time = at_a_time
         self._max_waiting_bytes = max_waiting_bytes

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +17,7 @@ Key = tuple[str, int]
 
 @dataclass
 class _Loaded:
+    key: Key
     served: asyncio.Future[ServedVersion]
     size_bytes: int
     users: int = 0
@@ -31,34 +30,17 @@ class LoadedVersions:
         self._artifacts = artifacts
         self._budget_bytes = budget_bytes
         self._loaded: OrderedDict[Key, _Loaded] = OrderedDict()
+        self._bytes = 0
 
-    @asynccontextmanager
-    async def using(self, version: ModelVersion) -> AsyncIterator[ServedVersion]:
-        """The version's network and preprocessing, for as long as the block runs. Raises NotFound."""
-        key = (version.model.uid, version.number)
-        loaded = self._loaded.get(key)
-        if loaded is None:
-            # The first who asks loads it; whoever asks meanwhile waits for the same future.
-            loaded = _Loaded(asyncio.ensure_future(self._load(version)), version.size_bytes)
-            self._loaded[key] = loaded
-        self._loaded.move_to_end(key)
-        loaded.users += 1
-        try:
-            try:
-                served = await asyncio.shield(loaded.served)
-            except Exception:
-                self._loaded.pop(key, None)  # the next one tries anew
-                raise
-            yield served
-        finally:
-            loaded.users -= 1
-            self._shrink()
+    def using(self, version: ModelVersion) -> "Use":
+        """The version's network and preprocessing, for as long as an `async with` block runs. Raises NotFound."""
+        return Use(self, version)
 
     def forget(self, model: Model) -> None:
         """Lets the versions of a model leave memory; those who use one at the moment keep it to their end."""
-        for key in [key for key in self._loaded if key[0] == model.uid]:
-            del self._loaded[key]
-            log.info("version_unloaded", model=key[0], number=key[1])
+        for loaded in [loaded for key, loaded in self._loaded.items() if key[0] == model.uid]:
+            self._drop(loaded)
+            log.info("version_unloaded", model=model.uid, number=loaded.key[1])
 
     async def _load(self, version: ModelVersion) -> ServedVersion:
         directory = await self._artifacts.fetch(version.artifact)
@@ -66,12 +48,57 @@ class LoadedVersions:
         log.info("version_loaded", version=version.name, size_bytes=version.size_bytes)
         return served
 
+    def _take(self, version: ModelVersion) -> _Loaded:
+        key = (version.model.uid, version.number)
+        loaded = self._loaded.get(key)
+        if loaded is None:
+            # The first who asks loads it; whoever asks meanwhile waits for the same future.
+            loaded = _Loaded(key, asyncio.ensure_future(self._load(version)), version.size_bytes)
+            self._loaded[key] = loaded
+            self._bytes += loaded.size_bytes
+        self._loaded.move_to_end(key)
+        loaded.users += 1
+        return loaded
+
+    def _put_back(self, loaded: _Loaded) -> None:
+        loaded.users -= 1
+        if self._bytes > self._budget_bytes:
+            self._shrink()
+
+    def _drop(self, loaded: _Loaded) -> None:
+        if self._loaded.get(loaded.key) is loaded:
+            del self._loaded[loaded.key]
+            self._bytes -= loaded.size_bytes
+
     def _shrink(self) -> None:
-        total = sum(loaded.size_bytes for loaded in self._loaded.values())
-        for key, loaded in list(self._loaded.items()):
-            if total <= self._budget_bytes:
+        for loaded in list(self._loaded.values()):
+            if self._bytes <= self._budget_bytes:
                 return
             if loaded.users == 0:
-                del self._loaded[key]
-                total -= loaded.size_bytes
-                log.info("version_unloaded", model=key[0], number=key[1])
+                self._drop(loaded)
+                log.info("version_unloaded", model=loaded.key[0], number=loaded.key[1])
+
+
+class Use:
+    """A version in use: not a generator, since each prediction goes through here."""
+
+    __slots__ = ("_loaded", "_version", "_versions")
+
+    def __init__(self, versions: LoadedVersions, version: ModelVersion) -> None:
+        self._versions = versions
+        self._version = version
+
+    async def __aenter__(self) -> ServedVersion:
+        self._loaded = loaded = self._versions._take(self._version)
+        if loaded.served.done() and not loaded.served.cancelled() and loaded.served.exception() is None:
+            return loaded.served.result()
+        try:
+            return await asyncio.shield(loaded.served)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._versions._drop(loaded)  # the next one tries anew
+            self._versions._put_back(loaded)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._versions._put_back(self._loaded)

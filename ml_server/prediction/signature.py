@@ -28,7 +28,7 @@ def column_inputs(features: FittedFeatures) -> list[TensorSpecification]:
 
 def features_inputs(features: FittedFeatures) -> list[TensorSpecification]:
     """The forms of the features as the network sees them; none if a column has the name that they would have."""
-    if any(column.name == FEATURES for column in features.columns):
+    if FEATURES in features.names:
         return []
     flat = TensorSpecification(FEATURES, Datatype.FP32, (ANY, features.layout.columns))
     first = features.columns[0].encoding

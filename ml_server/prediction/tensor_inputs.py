@@ -48,10 +48,8 @@ class TensorInputs:
         """
         for tensor in self.tensors:
             _require_rows(tensor)
-        if len(self.tensors) == 1 and self.tensors[0].name == FEATURES:
-            forms = features_inputs(fitted)
-            if forms:
-                return _prepared(self.tensors[0], forms, fitted)
+        if len(self.tensors) == 1 and self.tensors[0].name == FEATURES and FEATURES not in fitted.names:
+            return _prepared(self.tensors[0], fitted)
         return fitted.transform(columns_of(fitted, _raw_columns(self.tensors, fitted), images, version))
 
 
@@ -65,15 +63,17 @@ def _require_rows(tensor: NamedTensor) -> None:
         )
 
 
-def _prepared(tensor: NamedTensor, forms: list[TensorSpecification], fitted: FittedFeatures) -> NDArray[np.float32]:
+def _prepared(tensor: NamedTensor, fitted: FittedFeatures) -> NDArray[np.float32]:
     """Features that the client has prepared: finite numbers, and codes of categories where the network looks those up.
 
     The network would answer anything else with nonsense, or with an error that tells nobody what was wrong.
     """
-    if not tensor.datatype.is_number or all(tensor.shape[1:] != form.shape[1:] for form in forms):
-        raise misfit(tensor, *forms)
-    assert isinstance(tensor.values, np.ndarray)
     layout = fitted.layout
+    if not tensor.datatype.is_number or tensor.shape[1:] != (layout.columns,):
+        forms = features_inputs(fitted)
+        if not tensor.datatype.is_number or all(tensor.shape[1:] != form.shape[1:] for form in forms):
+            raise misfit(tensor, *forms)
+    assert isinstance(tensor.values, np.ndarray)
     features: NDArray[np.float32] = tensor.values.astype(np.float32, copy=False).reshape(-1, layout.columns)
     if not np.isfinite(features).all():
         row, place = np.argwhere(~np.isfinite(features))[0].tolist()

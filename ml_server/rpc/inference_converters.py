@@ -28,6 +28,7 @@ FINAL_RESPONSE = "triton_final_response"
 
 
 @lru_cache(maxsize=4096)
+@lru_cache(4096)
 def version_reference(name: str, version: str, field: str = "name") -> VersionReference:
     """The version that a model's name and a version's mean; `field` is where the request has the former.
 

@@ -41,11 +41,18 @@ class AuthorizationInterceptor(CallInterceptor):
         scope = self._required_scope(method_name)
         if scope is None:
             return
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        caller = await self._verifier.verify(_bearer_token(metadata.get("authorization", "")))
-        _require(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
-        if subject := metadata.get(SUBJECT_METADATA):
-            _require(caller, DELEGATE_SCOPE, f"act for '{subject}'")
+        header = subject = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization" and isinstance(value, str):
+                header = value
+            elif key == SUBJECT_METADATA and isinstance(value, str):
+                subject = value
+        caller = await self._verifier.verify(_bearer_token(header))
+        if scope not in caller.scopes:
+            raise _lacks(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
+        if subject:
+            if DELEGATE_SCOPE not in caller.scopes:
+                raise _lacks(caller, DELEGATE_SCOPE, f"act for '{subject}'")
             caller = replace(caller, subject=subject)
         bind_caller(caller)
 
@@ -81,9 +88,10 @@ class AuthorizationInterceptor(CallInterceptor):
 
     def _required_scope(self, path: str) -> str | None:
         """The scope of a method, None if anyone may call it. Unknown methods never get here: gRPC answers them."""
-        if path.startswith(OPEN_SERVICES):
+        method = self._methods.get(path)
+        if method is None and path.startswith(OPEN_SERVICES):
             return None
-        return self._methods[path].required_scope
+        return self._methods[path].required_scope if method is None else method.required_scope
 
 
 def _bearer_token(header: str) -> str:
@@ -96,13 +104,12 @@ def _bearer_token(header: str) -> str:
     return token.strip()
 
 
-def _require(caller: Caller, scope: str, action: str) -> None:
-    if scope not in caller.scopes:
-        raise PermissionDenied(
-            Reason.SCOPE_MISSING,
-            f"to {action} a token needs the scope '{scope}'; this one has {', '.join(sorted(caller.scopes)) or 'none'}",
-            scope=scope,
-        )
+def _lacks(caller: Caller, scope: str, action: str) -> PermissionDenied:
+    return PermissionDenied(
+        Reason.SCOPE_MISSING,
+        f"to {action} a token needs the scope '{scope}'; this one has {', '.join(sorted(caller.scopes)) or 'none'}",
+        scope=scope,
+    )
 
 
 def _deadline(caller: Caller) -> float:

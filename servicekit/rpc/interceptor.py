@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
+import grpc
 from grpc.aio import ServicerContext
 from grpc_interceptor.server import AsyncServerInterceptor
 
@@ -16,6 +18,20 @@ class CallInterceptor(AsyncServerInterceptor):
     The base class alone would hand a stream back before its first message, so that code around the handler would run
     before the handler does; `streamed` runs around the whole of it.
     """
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Called by gRPC. Methods without streams, which have to be quick, get by without the looks of `intercept`."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return await super().intercept_service(partial(given, handler), handler_call_details)  # type: ignore[no-untyped-call]
+        method, name = handler.unary_unary, handler_call_details.method
+
+        async def call(request: Any, context: Context) -> Any:
+            await self.admit(context, name)
+            self.check(request)
+            return await self.answered(method(request, context), context, name)
+
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Context, method_name: str
@@ -52,3 +68,8 @@ class CallInterceptor(AsyncServerInterceptor):
         async for request in requests:
             self.check(request)
             yield request
+
+
+async def given(handler: Any, _: grpc.HandlerCallDetails) -> Any:
+    """The continuation that leads to `handler`."""
+    return handler

@@ -1,7 +1,10 @@
 """Holds every request against the rules of its contract before a servicer sees it."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import grpc
+from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -17,13 +20,25 @@ SHOWN_VIOLATIONS = 20
 class ValidationInterceptor(CallInterceptor):
     """Refuses requests that break a protovalidate rule, naming each field."""
 
-    def __init__(self) -> None:
+    def __init__(self, services: Sequence[ServiceDescriptor]) -> None:
         self._validator = Validator()
+        self._ruled = {
+            f"/{service.full_name}/{method.name}": method.input_type
+            for service in services
+            for method in service.methods
+            if has_rules(method.input_type)
+        }
 
-    def warm_up(self, services: list[ServiceDescriptor]) -> None:
+    def warm_up(self) -> None:
         """Compiles the rules of every request, which would otherwise delay the first call of each method."""
-        for descriptor in {method.input_type for service in services for method in service.methods}:
+        for descriptor in set(self._ruled.values()):
             self._validator.collect_violations(_empty(descriptor))
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Leaves methods alone whose requests have no rules, as those of foreign contracts: to look costs time too."""
+        if handler_call_details.method not in self._ruled:
+            return await continuation(handler_call_details)
+        return await super().intercept_service(continuation, handler_call_details)
 
     def check(self, request: Any) -> None:
         """Raises InvalidArgument (INVALID_FIELD) if a rule is broken."""
@@ -40,6 +55,24 @@ def check_rules(validator: Validator, message: Message) -> None:
     violations = [errors.Violation(_path(each), each.proto.message) for each in found[:SHOWN_VIOLATIONS]]
     text = "; ".join(f"{each.field or 'the request'}: {each.description}" for each in violations)
     raise InvalidArgument(Reason.INVALID_FIELD, text, violations=violations)
+
+
+def has_rules(message: Descriptor) -> bool:
+    """True if a message, or one inside of it, has a rule."""
+    found, seen = [message], {message.full_name}
+    while found:
+        descriptor = found.pop()
+        if descriptor.GetOptions().HasExtension(validate_pb2.message):
+            return True
+        if any(oneof.GetOptions().HasExtension(validate_pb2.oneof) for oneof in descriptor.oneofs):
+            return True
+        for field in descriptor.fields:
+            if field.GetOptions().HasExtension(validate_pb2.field):
+                return True
+            if field.message_type is not None and field.message_type.full_name not in seen:
+                seen.add(field.message_type.full_name)
+                found.append(field.message_type)
+    return False
 
 
 def _empty(descriptor: Descriptor) -> Message:

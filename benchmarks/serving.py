@@ -1,0 +1,20 @@
+"""Measures predictions: prints a JSON object a line, a figure each. `--help` names them."""
+
+from benchmarks.command import Figures, measure
+from benchmarks.serving_speed import infer_c1, infer_c32, infer_c32_p99, infer_c64
+
+FIGURES: Figures = {
+    "infer_c1": infer_c1,
+    "infer_c32": infer_c32,
+    "infer_c64": infer_c64,
+    "infer_c32_p99": infer_c32_p99,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures the figures named, or all."""
+    measure("benchmarks.serving", __doc__, FIGURES, arguments)
+
+
+if __name__ == "__main__":
+    main()

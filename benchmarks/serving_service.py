@@ -1,0 +1,92 @@
+"""Flare's services with imported networks to predict with, the echo beside them, and a load for both."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import flare_client
+import grpc
+import numpy as np
+from flare.open_inference import grpc_service_pb2 as pb
+from flare.open_inference import grpc_service_pb2_grpc
+from flare_client.sync.flare import Flare
+
+from benchmarks.http2_load import Load, load
+from tests.made_versions import bundle_file, numbers_version
+from tests.services import FlareServices, start_services, stop_services
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+COLUMNS = 30
+HIDDEN_UNITS = (128, 128)
+
+
+@dataclass(frozen=True)
+class ServingService:
+    """The services, with a perceptron 30-128-128-2 under the name `mlp`."""
+
+    services: FlareServices
+    flare: Flare
+
+    def headers(self) -> Mapping[str, str]:
+        """What a call needs beside its message."""
+        return dict(self.services.metadata())
+
+    def load(self, clients: int, calls: int, model: str = "mlp", rows: int = 1) -> Load:
+        """A load of calls that each ask for one tensor of prepared features."""
+        message = features_request(model, rows)
+        before = self._answered(model)
+        found = load(self.services.ml_address, INFER, message.SerializeToString(), self.headers(), clients, calls)
+        answered = self._answered(model) - before
+        if answered != calls:
+            raise RuntimeError(f"{answered} of {calls} calls were predictions, the others failed")
+        return found
+
+    def _answered(self, model: str) -> int:
+        with grpc.insecure_channel(self.services.ml_address) as channel:
+            stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            request = pb.ModelStatisticsRequest(name=model)
+            (found,) = stub.ModelStatistics(request, metadata=self.services.metadata()).model_stats
+            return found.inference_stats.success.count
+
+
+def features_request(model: str, rows: int) -> pb.ModelInferRequest:
+    """Asks for predictions of prepared features, raw FP32."""
+    features = np.random.default_rng(1).standard_normal((rows, COLUMNS)).astype(np.float32)
+    tensor = pb.ModelInferRequest.InferInputTensor(name="features", datatype="FP32", shape=features.shape)
+    return pb.ModelInferRequest(model_name=model, id="1", inputs=[tensor], raw_input_contents=[features.tobytes()])
+
+
+@contextmanager
+def serving_service() -> Iterator[ServingService]:
+    """The services with the model."""
+    with tempfile.TemporaryDirectory() as name:
+        services = start_services(Path(name) / "services")
+        try:
+            with flare_client.connect(
+                auth=services.auth_address,
+                scraper=services.scraper_address,
+                ml=services.ml_address,
+                username=services.username,
+                password=services.password,
+            ) as flare:
+                bundle = bundle_file(numbers_version(COLUMNS, HIDDEN_UNITS), Path(name))
+                flare.models.import_("mlp", bundle)
+                yield ServingService(services, flare)
+        finally:
+            stop_services(services)
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """The address of an echo in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.peers.echo_server"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"127.0.0.1:{process.stdout.readline().strip()}"
+        finally:
+            process.kill()

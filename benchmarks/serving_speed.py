@@ -1,0 +1,45 @@
+"""Calls a second of predictions through the running service, beside a server that does nothing."""
+
+import statistics
+
+from benchmarks.figures import Figure
+from benchmarks.http2_load import load
+from benchmarks.serving_service import INFER, echo_server, features_request, serving_service
+from benchmarks.sizes import Sizes
+
+ECHO = "a bare grpc.aio server that answers each call alike"
+
+
+def infer_c1(sizes: Sizes) -> Figure:
+    """One client that asks for a row at a time, with a token, checks and metrics."""
+    return _beside_echo("infer_c1", 1, sizes)
+
+
+def infer_c32(sizes: Sizes) -> Figure:
+    """32 clients of that kind at a time."""
+    return _beside_echo("infer_c32", 32, sizes)
+
+
+def infer_c64(sizes: Sizes) -> Figure:
+    """64 of them."""
+    return _beside_echo("infer_c64", 64, sizes)
+
+
+def infer_c32_p99(sizes: Sizes) -> Figure:
+    """The time that 99 of 100 calls of 32 clients stay below, beside twice that of half of them."""
+    with serving_service() as service:
+        service.load(32, sizes.calls // 4)
+        found = [service.load(32, sizes.calls) for _ in range(sizes.runs)]
+    p50, p99 = (statistics.median(each.percentile(share) for each in found) for share in (50, 99))
+    return Figure.of_cost("infer_c32_p99", p99, "us", "twice the median", 2 * p50)
+
+
+def _beside_echo(figure: str, clients: int, sizes: Sizes) -> Figure:
+    message = features_request("mlp", 1).SerializeToString()
+    with serving_service() as service, echo_server() as echo:
+        ours, theirs = [], []
+        for run in range(sizes.runs + 1):
+            calls = sizes.calls if run else sizes.calls // 4  # the first one warms up
+            theirs.append(load(echo, INFER, message, service.headers(), clients, calls).rate)
+            ours.append(service.load(clients, calls).rate)
+    return Figure.of_rate(figure, statistics.median(ours[1:]), "calls/s", ECHO, statistics.median(theirs[1:]))
