@@ -103,12 +103,8 @@ def _scalars(series: Mapping[str, float]) -> list[Summary.Value]:
 
 
 def _text(tag: str, text: str) -> Summary.Value:
-    """Markdown for the tab of texts."""
-    tensor = TensorProto(
-        dtype=DT_STRING,
-        string_val=[text.encode()],
-        tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
-    )
+    """Markdown for the tab of texts. Without dimensions: a list of one text would be shown as a table."""
+    tensor = TensorProto(dtype=DT_STRING, string_val=[text.encode()], tensor_shape=TensorShapeProto())
     return Summary.Value(tag=tag, metadata=create_summary_metadata(display_name=tag, description=""), tensor=tensor)
 
 

@@ -70,6 +70,8 @@ def test_plan_and_record_are_texts_and_hyperparameters(tmp_path: Path) -> None:
     write(tmp_path, WHOLE)
     ((_, plan),) = texts(tmp_path, "plan")
     assert "| optimizer.kind | sgd |" in plan
+    # A text of its own, and not a list of one, which is shown as a table around it.
+    assert not read(tmp_path).Tensors("plan")[0].tensor_proto.tensor_shape.dim
     assert "| learning_rate | 0.02 |" in plan
     ((_, record),) = texts(tmp_path, "job")
     assert "| owner | accounts/ann |" in record
