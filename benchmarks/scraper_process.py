@@ -16,10 +16,13 @@ from aiohttp import web
 from flare.scraper.v1 import dataset_pb2, scraper_service_pb2_grpc
 from flare.scraper.v1 import scraper_service_pb2 as pb
 
-from tests.tokens import ISSUER, TokenIssuer
+from servicekit.identity import DELEGATE_SCOPE
+from tests.tokens import ALL_SCOPES, ISSUER, TokenIssuer
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 3600
+# A caller of the benchmarks may be a person or another service.
+SCOPES = f"{ALL_SCOPES} {DELEGATE_SCOPE}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ async def running_scraper(directory: Path, **settings: object) -> AsyncIterator[
         try:
             async with grpc.aio.insecure_channel(address) as channel:
                 stub = scraper_service_pb2_grpc.ScraperServiceStub(channel)
-                yield RunningScraper(process.pid, address, stub, issuer.metadata(seconds=7200))
+                yield RunningScraper(process.pid, address, stub, issuer.metadata(scope=SCOPES, seconds=7200))
         finally:
             process.send_signal(signal.SIGTERM)
             await process.wait()

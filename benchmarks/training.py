@@ -2,6 +2,7 @@
 
 from benchmarks.command import Figures, measure
 from benchmarks.training_latency import cancel_latency, submit_to_first_step
+from benchmarks.first_batch import first_batch_cached, first_batch_cold
 from benchmarks.training_speed import (
     train_cnn_512,
     train_mlp_64,
@@ -22,6 +23,8 @@ FIGURES: Figures = {
     "train_mlp_512_vs_one_row": train_mlp_512_vs_one_row,
     "submit_to_first_step": submit_to_first_step,
     "cancel_latency": cancel_latency,
+    "first_batch_cold": first_batch_cold,
+    "first_batch_cached": first_batch_cached,
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,15 @@ class PartFile:
             return sum(counts)
 
     def chunks(self) -> Iterator[Columns]:
-        """All rows, some megabytes at a time."""
+        """All rows, some megabytes at a time, of which the next ones are read while the caller works on some."""
+        chunks = self._chunks()
+        with ThreadPoolExecutor(1, "chunks") as reader:
+            following = reader.submit(next, chunks, None)
+            while (chunk := following.result()) is not None:
+                following = reader.submit(next, chunks, None)
+                yield chunk
+
+    def _chunks(self) -> Iterator[Columns]:
         with pa.memory_map(str(self.path)) as source, ExitStack() as opened:
             others = ipc.open_file(source)
             names: list[str] = json.loads((others.schema.metadata or {}).get(FEATURES_KEY, b"[]"))
