@@ -39,6 +39,8 @@ class Sizes:
     """rows of the view of first_batch_cold and first_batch_cached"""
     submitted_rows: int = 20_000
     """rows of the table of submit_to_first_step"""
+    streamed_bytes: int = 5 * GIGABYTE
+    """size of the view of streamed_training_memory, and at most that of streamed_training"""
     watchers: int = 1_000
     """watchers of watchers_overhead"""
     calls: int = 8_000

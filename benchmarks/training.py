@@ -1,8 +1,9 @@
 """Measures trainings: prints a JSON object a line, a figure each. `--help` names them."""
 
 from benchmarks.command import Figures, measure
-from benchmarks.training_latency import cancel_latency, submit_to_first_step
 from benchmarks.first_batch import first_batch_cached, first_batch_cold
+from benchmarks.streamed_training import block_shuffle_accuracy, streamed_training, streamed_training_memory
+from benchmarks.training_latency import cancel_latency, submit_to_first_step
 from benchmarks.training_speed import (
     train_cnn_512,
     train_mlp_64,
@@ -23,6 +24,9 @@ FIGURES: Figures = {
     "train_mlp_512_vs_one_row": train_mlp_512_vs_one_row,
     "submit_to_first_step": submit_to_first_step,
     "cancel_latency": cancel_latency,
+    "block_shuffle_accuracy": block_shuffle_accuracy,
+    "streamed_training": streamed_training,
+    "streamed_training_memory": streamed_training_memory,
     "first_batch_cold": first_batch_cold,
     "first_batch_cached": first_batch_cached,
 }

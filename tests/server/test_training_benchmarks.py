@@ -13,6 +13,7 @@ TINY = (
     "--training-epochs=2",
     "--one-row-rows=20",
     "--first-batch-rows=2000",
+    "--streamed-bytes=2000000",
     "--watchers=5",
 )
 
