@@ -132,12 +132,14 @@ def _area(log_probabilities: Numbers, columns: Indices, known_classes: int, stop
     seen = columns >= 0
     if classes < known_classes or len(np.unique(columns[seen])) < classes:
         return None
-    # The areas of two classes are one and the same.
+    known, labels = log_probabilities[seen], columns[seen]
+    # The areas of two classes are one and the same, and their probabilities are in the order of the difference.
     wanted = [1] if classes == 2 else list(range(classes))
     value, influence = 0.0, np.zeros(len(columns))
-    for column in wanted:
+    for label in wanted:
         stopping.check()
-        area = _one_area(np.exp(log_probabilities[seen, column]), columns[seen] == column)
+        scores = known[:, 1] - known[:, 0] if classes == 2 else known[:, label]
+        area = _one_area(scores, labels == label)
         value += area.value / len(wanted)
         influence[seen] += area.influence / len(wanted)
     return Area(value, influence)

@@ -58,14 +58,15 @@ class Comparer:
         versions = [await self._models.version(owner, VersionReference.parse(name)) for name in request.versions]
         _require_different(request.versions, versions)
         view = await self._view(request.view, versions[0])
-        async with AsyncExitStack() as using, self._turns:
+        async with AsyncExitStack() as using:
             served = [await using.enter_async_context(self._loaded.using(version)) for version in versions]
             require_rows(view, served)
             for place, (version, each) in enumerate(zip(versions, served, strict=True)):
                 require_columns(place, version, each, view)
             fetched = using.enter_context(await self._fetched.fetch(owner, view, _untold))
             work = _Work(request, view, versions, served, PartFile(fetched.files[Part.TEST], _types(view, served)))
-            targets = await in_thread(work)
+            async with self._turns:
+                targets = await in_thread(work)
         return Comparison(
             view=view.name,
             view_digest=view.digest,

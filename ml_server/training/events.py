@@ -1,6 +1,6 @@
 """What happens in a training. Each event's fields are those of the message of the same name in the contract."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -150,7 +150,16 @@ _CLASSES = {kind: event for event, kind in KINDS.items()}
 
 def draft_of(event: TrainingEvent) -> EventDraft:
     """The event as the job's log takes it."""
-    return EventDraft(KINDS[type(event)], asdict(event))
+    return EventDraft(KINDS[type(event)], {name: _plain(value) for name, value in vars(event).items()})
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it. Numbers of a matrix are not looked at one by one, as `asdict` would."""
+    if is_dataclass(value):
+        return {name: _plain(part) for name, part in vars(value).items()}
+    if isinstance(value, tuple):
+        return list(value) if value and isinstance(value[0], int) else [_plain(part) for part in value]
+    return value
 
 
 def event_of(kind: str, payload: dict[str, Any]) -> TrainingEvent:

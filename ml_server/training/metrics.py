@@ -126,34 +126,35 @@ class ClassCount:
         return ClassificationReport(target.name, tuple(ClassMetrics(*each) for each in figures), matrix)
 
 
-def areas_under_curves(probabilities: Numbers, labels: Counts) -> Numbers:
-    """The area under the curve of each class against all others (C,), of probabilities (N, C) and classes (N,).
+def area_under_curve(scores: Numbers, members: Counts) -> float:
+    """The area under the curve of scores (N,) for rows of a class, `members`, against all others. Either has rows.
 
-    It is the share of pairs of a row of the class and another row in which the first has the higher probability, equal
-    ones counting half (Hanley and McNeil, 1982). Each class needs rows.
+    It is the share of pairs of a member and another row in which the member has the higher score, equal ones counting
+    half (Hanley and McNeil, 1982).
     """
-    rows, classes = probabilities.shape
-    counts = np.bincount(labels, minlength=classes)
-    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-    areas = np.empty(classes)
-    for place, (members, count) in enumerate(zip(by_class, counts.tolist(), strict=True)):
-        column = probabilities[:, place]
-        ordered, own = np.sort(column), np.sort(column[members])
-        # The rank of each member among all rows, from 1; equal ones share the mean of theirs.
-        ranks = (np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right") + 1) / 2
-        areas[place] = (ranks.sum() - count * (count + 1) / 2) / (count * (rows - count))
-    return areas
+    ordered, own = np.sort(scores), np.sort(scores[members])
+    # The rank of each member among all rows, from 1; equal ones share the mean of theirs.
+    ranks = (np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right") + 1) / 2
+    pairs = len(own) * (len(scores) - len(own))
+    return float((ranks.sum() - len(own) * (len(own) + 1) / 2) / pairs)
 
 
 def _area(target: FittedTarget, outputs: Tensor, actual: Counts) -> dict[str, float]:
     seen = actual != UNSEEN
     labels = actual[seen]
+    counts = np.bincount(labels, minlength=len(target.classes))
     # The area under the curve is not defined for a class without rows.
-    if len(np.unique(labels)) < len(target.classes):
+    if not counts.all():
         return {}
     # In double: a confident network's probabilities would all round to 1 in float32, and ties lose the order.
-    probabilities = outputs.double().softmax(dim=1).cpu().numpy()[seen]
-    return {"auroc": float(areas_under_curves(probabilities, labels).mean())}
+    logits = outputs.double()
+    if len(counts) == 2:  # whose areas are one and the same, and whose probabilities are in the order of this
+        scores = (logits[:, 1] - logits[:, 0]).cpu().numpy()[seen]
+        return {"auroc": area_under_curve(scores, np.flatnonzero(labels))}
+    probabilities = logits.softmax(dim=1).cpu().numpy()[seen]
+    members = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    areas = [area_under_curve(probabilities[:, place], each) for place, each in enumerate(members)]
+    return {"auroc": float(np.mean(areas))}
 
 
 def _regression(target: FittedTarget, outputs: Tensor, truth: Tensor) -> dict[str, float]:

@@ -95,7 +95,7 @@ def run(
         seed=task.plan.seed,
     )
     # What a checkpoint knows and the log does not was lost with the server, between the two writes.
-    untold = [epoch for epoch in record.history if epoch.epoch > task.logged_epochs]
+    untold = record.epochs_after(task.logged_epochs)
     warnings = [*problems, *([slow] if slow else []), *(augmentation.warnings if augmentation else ())]
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
@@ -119,7 +119,7 @@ def run(
                 if record.age_seconds >= task.plan.checkpoint_seconds:
                     yield Told(record.save())
             case EpochFinished():
-                record.history.append(event)
+                record.add(event)
                 # An epoch that is made again, since the last checkpoint lay before its end, was told already.
                 news = (event,) if event.epoch > task.logged_epochs else ()
                 gap = min(CHECKPOINT_GAP_SECONDS, task.plan.checkpoint_seconds)
@@ -139,7 +139,7 @@ def run(
                     raise StopRequested
                 break
     if leads:
-        yield from _finish(task, prepared, state, objective, record.history, device)
+        yield from _finish(task, prepared, state, objective, record.epoch(state.best.epoch), device)
 
 
 def _end_if_asked(stop: Stop) -> None:
@@ -157,7 +157,8 @@ class _Record:
         self._saves = saves
         self._state = state
         self._saved_time = time.monotonic()
-        self.history: list[EpochFinished] = []
+        # As a checkpoint has them: reports of many classes are large, and each is written once and not at each save.
+        self._history: dict[int, str] = {}
 
     @property
     def age_seconds(self) -> float:
@@ -169,19 +170,31 @@ class _Record:
         saved, problems = self._checkpoints.load_newest()
         if saved is not None:
             self._state.load_state_dict(saved["loop"])
-            self.history = [_epoch(text) for text in saved["history"]]
+            for text in saved["history"]:
+                self._history[_epoch(text).epoch] = text
         return problems
+
+    def add(self, ended: EpochFinished) -> None:
+        """Notes an epoch that ended."""
+        self._history[ended.epoch] = json.dumps(draft_of(ended).payload)
+
+    def epoch(self, number: int) -> EpochFinished:
+        """An epoch that ended."""
+        return _epoch(self._history[number])
+
+    def epochs_after(self, number: int) -> list[EpochFinished]:
+        """The epochs that ended after one."""
+        return [self.epoch(each) for each in self._history if each > number]
 
     def save(self) -> tuple[TrainingEvent, ...]:
         """Saves the state, and returns what is to be told of it."""
         if not self._saves:
             return ()
         position = self._state.position
-        texts = [json.dumps(draft_of(epoch).payload) for epoch in self.history]
         place = f"epoch {position.finished_epochs + 1}, step {position.epoch_steps}"
         self._saved_time = time.monotonic()
         try:
-            content = {"loop": self._state.state_dict(), "history": texts}
+            content = {"loop": self._state.state_dict(), "history": list(self._history.values())}
             size = self._checkpoints.save(position.finished_epochs, position.epoch_steps, content)
         except (OSError, RuntimeError) as error:  # torch tells of a full disk by its own error
             return (
@@ -215,7 +228,7 @@ def _finish(
     prepared: Prepared,
     state: LoopState,
     objective: Objective,
-    history: list[EpochFinished],
+    best: EpochFinished,
     device: torch.device,
 ) -> Iterator[Told | Finished]:
     """Measures the best weights on the test rows and writes the version."""
@@ -225,7 +238,6 @@ def _finish(
     test = prepared.test.to(device)
     quality = objective.evaluate(model, test).quality if len(test) else UNKNOWN
     yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
-    best = next(epoch for epoch in history if epoch.epoch == state.best.epoch)
     model.cpu()
     task.output.parent.mkdir(parents=True, exist_ok=True)
     engine_file = task.output.with_suffix(".onnx")
