@@ -108,9 +108,10 @@ def test_a_base_that_does_not_fit_is_refused_with_the_names_of_its_weights(world
     more = world.view_of(flowers(3, columns="abcde"))
     with pytest.raises(FlareError, match=r"'layers.0.weight' has shape 16x4 but the network has 16x5"):
         world.flare.train(world.model_on(more), more, base_version=world.model)
-    with pytest.raises(FlareError) as unknown:
-        world.flare.train(world.model, world.view, base_version=f"{world.model}@nobody")
-    assert unknown.value.reason == "NOT_FOUND"
+    for base, reason in ((f"{world.model}@nobody", "NOT_FOUND"), (wider, "NO_VERSION")):
+        with pytest.raises(FlareError) as unknown:
+            world.flare.train(world.model, world.view, base_version=base)
+        assert unknown.value.reason == reason
 
 
 def test_classes_that_the_base_does_not_know_are_named(world: World) -> None:
@@ -154,6 +155,9 @@ def test_frozen_blocks_keep_their_weights_and_unknown_ones_are_refused(world: Wo
     )
     moved = [name for name in sorted(after) if not np.array_equal(after[name], before[name])]
     assert moved == ["layers.2.bias", "layers.2.weight"]
+    bundle = flare.models.export(tuned.name, tmp_path / "tuned.zip")
+    imported = flare.models.import_(unique("imported"), bundle)
+    assert (imported.digest, imported.base_version) == (tuned.digest, "")  # a name that may mean another one there
     with pytest.raises(FlareError, match=r"'layer.0' is no block .* its blocks are 'layers', 'layers.0', 'layers.2'"):
         flare.train(model, world.view, frozen_blocks=["layer.0"])
     with pytest.raises(FlareError, match="nothing is left to train") as caught:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import torch
 from pyarrow import ipc
@@ -432,3 +433,34 @@ def test_every_kind_of_column_trains_and_several_targets_at_once(
     layout = read_bundle(task.output).features.layout
     assert layout.dense == 1 + 4 + 7 + 1
     assert [(column.name, column.categories) for column in layout.embeddings] == [("city", 41)]
+
+
+def test_a_tuned_network_keeps_the_meaning_of_its_inputs_and_tells_of_categories_it_never_saw(
+    tmp_path: Path, mixed_table: Callable[[int], pa.Table]
+) -> None:
+    table = mixed_table(400)
+    first = mixed_task(tmp_path, table)
+    *_, _ = run(first, Stop())
+    base = read_bundle(first.output)
+    colour = ["violet" if each == "red" else each for each in table["colour"].to_pylist()]
+    larger = pc.multiply(table["size"], 100.0)
+    changed = table.set_column(1, "colour", pa.array(colour)).set_column(0, "size", larger)
+    (tmp_path / "tuned").mkdir()
+    task = replace(
+        mixed_task(tmp_path / "tuned", changed),
+        inputs=tuple(reversed(first.inputs)),
+        targets=tuple(reversed(first.targets)),
+        plan=TrainingPlan(epochs=1, learning_rate=1e-12, optimizer=Sgd()),
+        base=first.output,
+        provenance=Provenance("tuned", "view", "other", "models/m/versions/1"),
+    )
+    *told, _ = run(task, Stop())
+    warnings = [event.message for event in _events(iter(told)) if isinstance(event, training_events.TrainingWarning)]
+    assert "column 'colour' has categories that the base version does not know and that count as one: 'violet'" in (
+        warnings
+    )
+    tuned = read_bundle(task.output)
+    assert [column.encoding for column in tuned.features.columns] == [each.encoding for each in base.features.columns]
+    assert tuned.targets == base.targets
+    for name, tensor in tuned.model.weights().items():
+        torch.testing.assert_close(tensor, base.model.weights()[name], atol=1e-6, rtol=0)

@@ -130,7 +130,7 @@ def describe(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
         return
     _print_model(found, output)
     print_table(
-        ["VERSION", ">PARAMETERS", ">SIZE", "ON THE TEST ROWS", "VIEW", "MADE"],
+        ["VERSION", ">PARAMETERS", ">SIZE", "ON THE TEST ROWS", "VIEW", "STARTED FROM", "MADE"],
         (
             (
                 version.name.rpartition("/")[2],
@@ -138,6 +138,7 @@ def describe(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
                 byte_size(version.size_bytes),
                 ", ".join(f"{key} {quantity(value)}" for key, value in metrics_by_name(version.test_metrics).items()),
                 short(version.view) if version.view else "",
+                short(version.base_version) if version.base_version else "",
                 moment(version.create_time),
             )
             for version in versions

@@ -38,7 +38,8 @@ class TrainingServiceStub:
     """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
     the caller's rights now and with the service's own later.
     Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
-    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
+    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model,
+    and FAILED_PRECONDITION (NO_VERSION) if `base_version` names a model that has none.
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingJobRequest, _training_job_pb2.TrainingJob]
     """Returns a training job."""
@@ -76,7 +77,8 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
     the caller's rights now and with the service's own later.
     Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
-    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
+    CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model,
+    and FAILED_PRECONDITION (NO_VERSION) if `base_version` names a model that has none.
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingJobRequest, _training_job_pb2.TrainingJob]  # type: ignore[assignment]
     """Returns a training job."""
@@ -117,7 +119,8 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
         the caller's rights now and with the service's own later.
         Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
-        CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
+        CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model,
+        and FAILED_PRECONDITION (NO_VERSION) if `base_version` names a model that has none.
         """
 
     @_abc_1.abstractmethod

@@ -20,7 +20,8 @@ type TrainingServiceClient interface {
 	// Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
 	// the caller's rights now and with the service's own later.
 	// Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
-	// CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
+	// CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model,
+	// and FAILED_PRECONDITION (NO_VERSION) if `base_version` names a model that has none.
 	CreateTrainingJob(ctx context.Context, in *CreateTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
 	// Returns a training job.
 	GetTrainingJob(ctx context.Context, in *GetTrainingJobRequest, opts ...grpc.CallOption) (*TrainingJob, error)
@@ -156,7 +157,8 @@ type TrainingServiceServer interface {
 	// Starts to train a model on a view and returns the job at once; WatchTrainingJob follows it. The view is read with
 	// the caller's rights now and with the service's own later.
 	// Returns NOT_FOUND if there is no such model, view or base version, and INVALID_ARGUMENT with the reasons of
-	// CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model.
+	// CreateModel if the model does not fit the view, or with WEIGHTS_MISMATCH if the base version does not fit the model,
+	// and FAILED_PRECONDITION (NO_VERSION) if `base_version` names a model that has none.
 	CreateTrainingJob(context.Context, *CreateTrainingJobRequest) (*TrainingJob, error)
 	// Returns a training job.
 	GetTrainingJob(context.Context, *GetTrainingJobRequest) (*TrainingJob, error)
