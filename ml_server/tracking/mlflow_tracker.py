@@ -14,7 +14,8 @@ from servicekit.jobs.values import JobState
 
 JOB_TAG = "flare.job"
 # What MLflow takes at a time, and as one value.
-BATCH = 100
+METRICS = 1000
+PARAMETERS = 100
 PARAMETER_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
 
@@ -49,6 +50,7 @@ class MlflowTracker:
         try:
             if job.id not in self._run_ids:
                 self._run_ids[job.id] = self._found(job) or self._created(job, events)
+            self._log_series(self._run_ids[job.id], events)
             for event in events:
                 self._log(self._run_ids[job.id], job, event)
         except BaseException:
@@ -124,10 +126,7 @@ class MlflowTracker:
                     "test_rows": started.test_rows,
                 }
                 self._tag(run_id, about)
-            case EpochFinished() as epoch:
-                self._log_series(run_id, epoch_series(epoch), event.time, epoch.epoch)
             case TestFinished() as test:
-                self._log_series(run_id, metric_series("test", test.metrics), event.time, test.best_epoch)
                 self._tag(run_id, {"best_epoch": test.best_epoch})
             case VersionCreated(version):
                 self._tag(run_id, {"version": version})
@@ -136,18 +135,32 @@ class MlflowTracker:
 
     def _log_parameters(self, run_id: str, job: TrackedJob) -> None:
         parameters = [Param(name, str(value)[:PARAMETER_CHARACTERS]) for name, value in job.parameters.items()]
-        for start in range(0, len(parameters), BATCH):
-            self._client.log_batch(run_id, params=parameters[start : start + BATCH])
+        for start in range(0, len(parameters), PARAMETERS):
+            self._client.log_batch(run_id, params=parameters[start : start + PARAMETERS])
 
-    def _log_series(self, run_id: str, series: Mapping[str, float], time: datetime, step: int) -> None:
-        """Logs numbers of a step. MLflow keeps the same ones, of the same time, once, however often they are sent."""
-        metrics = [Metric(name, value, _milliseconds(time), step) for name, value in series.items()]
-        for start in range(0, len(metrics), BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    def _log_series(self, run_id: str, events: Sequence[TrackedEvent]) -> None:
+        """Logs the numbers of all events in few calls, since short epochs end faster than a server answers.
+
+        MLflow keeps the same numbers, of the same time, once, however often they are sent.
+        """
+        metrics = [metric for event in events for metric in _metrics(event)]
+        for start in range(0, len(metrics), METRICS):
+            self._client.log_batch(run_id, metrics=metrics[start : start + METRICS])
 
     def _tag(self, run_id: str, values: Mapping[str, object]) -> None:
         tags = [RunTag(f"flare.{name}", str(value)[:TAG_CHARACTERS]) for name, value in values.items()]
         self._client.log_batch(run_id, tags=tags)
+
+
+def _metrics(event: TrackedEvent) -> list[Metric]:
+    match event.content:
+        case EpochFinished() as epoch:
+            step, series = epoch.epoch, epoch_series(epoch)
+        case TestFinished() as test:
+            step, series = test.best_epoch, metric_series("test", test.metrics)
+        case _:
+            return []
+    return [Metric(name, value, _milliseconds(event.time), step) for name, value in series.items()]
 
 
 def _is_start(event: TrackedEvent) -> bool:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from ml_server.tracking.tracker import Tracker
 
-# MLflow tells its makers of its use, and waits minutes for a server that is away, unless these say otherwise.
+# Unless these say otherwise MLflow tells its makers of its use, waits minutes for a server that is away, and prints the
+# address of each run that ends.
 MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 

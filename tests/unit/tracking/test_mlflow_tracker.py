@@ -1,12 +1,14 @@
 """Runs in a database of MLflow, read back by its own client."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from ml_server.registry.values import Metric
 from ml_server.tracking.mlflow_tracker import MlflowTracker
 from ml_server.tracking.tracker import StateChanged, TrackedEvent, TrackedJob
 from servicekit.jobs.values import JobState
@@ -82,6 +84,14 @@ def test_what_was_told_before_is_not_there_twice(mlflow_uri: str, job: TrackedJo
     assert series(mlflow_uri, job, "loss/train") == [(1, 1.0), (2, 1 / 2), (3, 1 / 3)]
     assert series(mlflow_uri, job, "test/area _mm__/accuracy") == [(3, 0.875)]
     assert run_of(mlflow_uri, job).info.status == "FINISHED"
+
+
+def test_more_numbers_than_mlflow_takes_at_a_time_are_all_there(mlflow_uri: str, job: TrackedJob) -> None:
+    metrics = tuple(Metric("accuracy", f"target {number}", number / 1000) for number in range(400))
+    epochs = [replace(epoch(number), validation_metrics=metrics) for number in (1, 2, 3)]
+    write(mlflow_uri, job, told(RUNNING, *epochs))
+    assert [step for step, _ in series(mlflow_uri, job, "validation/target 399/accuracy")] == [1, 2, 3]
+    assert len(run_of(mlflow_uri, job).data.metrics) == 404
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"""Kills the server of trainings that are shown in TensorBoard and MLflow: each epoch is there once."""
+
+import signal
+from pathlib import Path
+
+import flare_client
+import psutil
+import pytest
+from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.services import FlareServices, start_services, stop_services
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
+EPOCHS = 200
+
+
+def connected(services: FlareServices) -> flare_client.Flare:
+    """A connection, to be closed."""
+    return flare_client.connect(
+        auth=services.auth_address,
+        scraper=services.scraper_address,
+        ml=services.ml_address,
+        username=services.username,
+        password=services.password,
+    )
+
+
+def test_a_server_that_was_killed_goes_on_in_the_same_run(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLARE_ML_TENSORBOARD_DIRECTORY", str(tmp_path / "runs"))
+    monkeypatch.setenv("FLARE_ML_MLFLOW_TRACKING_URI", mlflow_uri)
+    services = start_services(tmp_path / "data")
+    with connected(services) as flare:
+        flare.datasets.import_("breast-cancer", dataset_id="clinic").wait()
+        view = flare.views.create("clinic", "diagnosis", seed=1)
+        flare.models.create("tumours", flare_client.mlp([16]), view=view)
+        job = flare.train("tumours", view, epochs=EPOCHS, batch_size=8, seed=5, checkpoint_interval=0.1)
+        for epoch in job.epochs():
+            if epoch.epoch == 30:
+                break
+    (server,) = (
+        child for child in psutil.Process(services.process.pid).children() if "ml_server" in " ".join(child.cmdline())
+    )
+    server.send_signal(signal.SIGKILL)
+    services.process.wait(60)
+
+    services = start_services(tmp_path / "data")
+    with connected(services) as flare:
+        job = flare.jobs.get_training(job.name)
+        job.wait()
+        assert len(job.refresh().attempts) == 2
+    assert stop_services(services) == 0
+
+    (folder,) = (tmp_path / "runs" / "tumours").iterdir()
+    shown = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    shown.Reload()
+    assert [event.step for event in shown.Scalars("loss/train")] == list(range(1, EPOCHS + 1))
+    assert [event.tensor_proto.string_val for event in shown.Tensors("ended")] == [[b"succeeded"]]
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("flare")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    steps = [each.step for each in client.get_metric_history(run.info.run_id, "loss/train")]
+    assert steps == list(range(1, EPOCHS + 1))
+    assert run.info.status == "FINISHED"
