@@ -5,6 +5,7 @@ seconds of imports.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -33,6 +34,7 @@ def main(connection: Connection) -> None:
 
     Ends without a word if the server goes, or closes the pipe, before there is a task.
     """
+    gc.freeze()  # collections need not go through all that was loaded before the fork, and copy it by that
     from ml_server.training.worker import StopRequested
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too, but it is the server that ends its workers
