@@ -127,10 +127,10 @@ class _Watchers:
         self.connection.send(after)
         self.connection.recv()
 
-    def detach(self) -> None:
-        """Returns when none of them watches any more."""
+    def detach(self) -> int:
+        """Returns when none of them watches any more; how many messages they had."""
         self.connection.send(None)
-        self.connection.recv()
+        return int(self.connection.recv())
 
 
 @contextmanager

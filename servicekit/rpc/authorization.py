@@ -1,6 +1,7 @@
 """Verifies the token of every call and binds its caller before the request is looked at."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from servicekit.errors import PermissionDenied, Reason, Unauthenticated
 from servicekit.identity import DELEGATE_SCOPE, SUBJECT_METADATA, Caller, bind_caller, current_caller
+from servicekit.rpc.expiry import Expired, Expiry
 from servicekit.rpc.interceptor import CallInterceptor, Context
 from servicekit.rpc.methods import Method
 
@@ -71,20 +73,20 @@ class AuthorizationInterceptor(CallInterceptor):
     async def streamed(self, responses: AsyncIterator[Any], context: Context, method_name: str) -> AsyncIterator[Any]:
         """Passes the answers on as long as the token lasts."""
         is_open = self._required_scope(method_name) is None
-        deadline = None if is_open else _deadline(current_caller())
+        expiry = Expiry(math.inf if is_open else _deadline(current_caller()))
         async with aclosing(responses):  # type: ignore[type-var]  # handlers are async generators
-            while True:
-                # Around each message, not around the stream: a timeout may strike only where this code waits.
-                try:
-                    async with asyncio.timeout_at(deadline) as timeout:
-                        response = await anext(responses)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    if not timeout.expired():
-                        raise
-                    raise _expired(current_caller()) from None
-                yield response
+            try:
+                while True:
+                    # Around each message, not around the stream: the end may strike only where this code waits.
+                    try:
+                        response = await expiry.wait(anext(responses))
+                    except StopAsyncIteration:
+                        return
+                    except Expired:
+                        raise _expired(current_caller()) from None
+                    yield response
+            finally:
+                expiry.close()
 
     def _required_scope(self, path: str) -> str | None:
         """The scope of a method, None if anyone may call it. Unknown methods never get here: gRPC answers them."""

@@ -15,6 +15,7 @@ TINY = (
     "--first-batch-rows=2000",
     "--streamed-bytes=2000000",
     "--watchers=5",
+    "--submitted-rows=2000",
 )
 
 

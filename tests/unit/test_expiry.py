@@ -1,0 +1,55 @@
+"""A deadline over many waits of a task: it ends the wait under way and every later one, and nothing else."""
+
+import asyncio
+
+import pytest
+
+from servicekit.rpc.expiry import Expired, Expiry
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_waits_before_the_deadline_pass_and_the_one_at_it_ends() -> None:
+    expiry = Expiry(_now() + 0.05)
+    assert await expiry.wait(asyncio.sleep(0, "first")) == "first"
+    with pytest.raises(Expired):
+        await expiry.wait(asyncio.Event().wait())
+    with pytest.raises(Expired):
+        await expiry.wait(asyncio.get_running_loop().create_future())
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_what_the_task_does_beside_its_waits_is_left_alone() -> None:
+    expiry = Expiry(_now())
+    await asyncio.sleep(0.01)  # the deadline comes here
+    with pytest.raises(Expired):
+        await expiry.wait(asyncio.get_running_loop().create_future())
+
+
+async def test_a_step_that_fails_fails_with_its_own_error() -> None:
+    async def fails() -> None:
+        raise TimeoutError("of its own")
+
+    expiry = Expiry(_now() + 60)
+    with pytest.raises(TimeoutError):
+        await expiry.wait(fails())
+    expiry.close()
+
+
+async def test_a_cancelled_task_is_cancelled() -> None:
+    began = asyncio.Event()
+
+    async def waits() -> None:
+        expiry = Expiry(_now() + 60)
+        began.set()
+        await expiry.wait(asyncio.Event().wait())
+
+    task = asyncio.create_task(waits())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
