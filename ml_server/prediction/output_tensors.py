@@ -1,7 +1,8 @@
 """Answers as tensors with names."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,64 +39,46 @@ def output_tensors(answers: Sequence[Answer], requested: Sequence[RequestedOutpu
     return tensors
 
 
-def _makers(answers: Sequence[Answer]) -> Mapping[str, Callable[[int], NamedTensor]]:
+def _makers(answers: Sequence[Answer]) -> dict[str, Callable[[int], NamedTensor]]:
     """By output, what makes its tensor: only those that are asked for take time."""
     targets = {answer.target for answer in answers}
     makers: dict[str, Callable[[int], NamedTensor]] = {}
     for answer in answers:
         if isinstance(answer, Regression):
-            makers[answer.target] = _Values(answer)
+            makers[answer.target] = partial(_values, answer)
         else:
-            makers[answer.target] = _Labels(answer)
+            makers[answer.target] = partial(_labels, answer)
             name = probabilities_name(answer.target, targets)
-            makers[name] = _Probabilities(name, answer)
+            makers[name] = partial(_probabilities, name, answer)
     return makers
 
 
-@dataclass(frozen=True)
-class _Values:
-    answer: Regression
-
-    def __call__(self, top: int) -> NamedTensor:
-        _require_classes(self.answer.target, top)
-        values = self.answer.values
-        return NamedTensor(self.answer.target, Datatype.FP64, (len(values), 1), values)
+def _values(answer: Regression, top: int) -> NamedTensor:
+    _require_none(answer.target, top)
+    return NamedTensor(answer.target, Datatype.FP64, (len(answer.values), 1), answer.values)
 
 
-@dataclass(frozen=True)
-class _Labels:
-    answer: Classification
-
-    def __call__(self, top: int) -> NamedTensor:
-        _require_classes(self.answer.target, top)
-        labels = self.answer.labels.tolist()
-        texts = [self.answer.classes[label].encode() for label in labels]
-        return NamedTensor(self.answer.target, Datatype.BYTES, (len(texts), 1), texts)
+def _labels(answer: Classification, top: int) -> NamedTensor:
+    _require_none(answer.target, top)
+    texts = [answer.classes[label].encode() for label in answer.labels.tolist()]
+    return NamedTensor(answer.target, Datatype.BYTES, (len(texts), 1), texts)
 
 
-@dataclass(frozen=True)
-class _Probabilities:
-    name: str
-    answer: Classification
-
-    def __call__(self, top: int) -> NamedTensor:
-        probabilities = self.answer.probabilities
-        if not top:
-            return NamedTensor(self.name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32).ravel())
-        # As Triton writes it: value, index and label of each of the greatest, greatest first.
-        width = min(top, probabilities.shape[1])
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :width]
-        classes = self.answer.classes
-        texts = [
-            f"{value:f}:{index}:{classes[index]}".encode()
-            for row, indices in zip(probabilities, best.tolist(), strict=True)
-            for index in indices
-            for value in (row[index],)
-        ]
-        return NamedTensor(self.name, Datatype.BYTES, best.shape, texts)
+def _probabilities(name: str, answer: Classification, top: int) -> NamedTensor:
+    probabilities = answer.probabilities
+    if not top:
+        return NamedTensor(name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32).ravel())
+    # As Triton writes it: value, index and label of each of the greatest, greatest first.
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    values = np.take_along_axis(probabilities, best, axis=1)
+    texts = [
+        f"{value:f}:{index}:{answer.classes[index]}".encode()
+        for value, index in zip(values.ravel().tolist(), best.ravel().tolist(), strict=True)
+    ]
+    return NamedTensor(name, Datatype.BYTES, best.shape, texts)
 
 
-def _require_classes(name: str, top: int) -> None:
+def _require_none(name: str, top: int) -> None:
     if top:
         message = f"output '{name}' has no classes to choose the best of: ask its probabilities for a classification"
         raise InvalidArgument(Reason.INVALID_FIELD, message, field="outputs", output=name)

@@ -13,7 +13,7 @@ from ml_server.prediction.repository import Description, IndexEntry
 from ml_server.prediction.signature import column_inputs, features_inputs, outputs
 from ml_server.prediction.statistics import Duration, VersionStatistics
 from ml_server.prediction.tensor_inputs import MAX_ROWS
-from ml_server.prediction.tensors import Datatype, NamedTensor, TensorSpecification
+from ml_server.prediction.tensors import Datatype, TensorSpecification
 from ml_server.registry.values import VersionReference
 from ml_server.rpc.inference_tensors import raw_contents, typed_contents
 from servicekit.errors import InvalidArgument, Reason
@@ -65,13 +65,17 @@ def infer_response(request: pb.ModelInferRequest, prediction: Prediction) -> pb.
     requested = [_requested(each, index) for index, each in enumerate(request.outputs)]
     tensors = output_tensors(prediction.answers, requested)
     is_raw = bool(request.raw_input_contents)
-    return pb.ModelInferResponse(
+    response = pb.ModelInferResponse(
         model_name=prediction.version.model.id,
         model_version=str(prediction.version.number),
         id=request.id,
-        outputs=[_output_message(tensor, is_raw) for tensor in tensors],
         raw_output_contents=map(raw_contents, tensors) if is_raw else (),
     )
+    for tensor in tensors:
+        output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        if not is_raw:
+            output.contents.CopyFrom(typed_contents(tensor))
+    return response
 
 
 def _requested(message: pb.ModelInferRequest.InferRequestedOutputTensor, index: int) -> RequestedOutput:
@@ -87,15 +91,6 @@ def _requested(message: pb.ModelInferRequest.InferRequestedOutputTensor, index: 
         problem = "is asked for a classification: give how many classes as an integer above 0"
     text = f"output '{message.name}' {problem}"
     raise InvalidArgument(Reason.INVALID_FIELD, text, field=f"outputs[{index}].parameters", output=message.name)
-
-
-def _output_message(tensor: NamedTensor, is_raw: bool) -> pb.ModelInferResponse.InferOutputTensor:
-    return pb.ModelInferResponse.InferOutputTensor(
-        name=tensor.name,
-        datatype=tensor.datatype,
-        shape=tensor.shape,
-        contents=None if is_raw else typed_contents(tensor),
-    )
 
 
 def stream_response(request: pb.ModelInferRequest, response: pb.ModelInferResponse) -> pb.ModelStreamInferResponse:

@@ -1,8 +1,7 @@
 """The Open Inference Protocol with Triton's extensions, on the versions of this server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import AsyncIterator
 
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
@@ -25,9 +24,6 @@ from servicekit.errors import FlareError, InvalidArgument, Reason, Unimplemented
 from servicekit.identity import current_caller
 from servicekit.readiness import Readiness
 from servicekit.rpc.interceptor import Context
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 PREDICT = "predictions.read"
 # The contract is not ours, so it can't say who may call what. Probes have no token, as with grpc.health.v1.
@@ -167,15 +163,13 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         reference = version_reference(request.model_name, request.model_version, "model_name")
+        # On a thread a large conversion delays nobody else, and a small one only itself.
         is_small = request.ByteSize() <= INLINE_BYTES
-        inputs = TensorInputs(await _converted(is_small, input_tensors, request))
-        prediction = await self._predictor.predict(_owner(), reference, inputs)
-        return await _converted(prediction.rows <= INLINE_ROWS, infer_response, request, prediction)
-
-
-async def _converted(is_small: bool, convert: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs a conversion where it is called, or in a thread, so that a large one delays nobody else."""
-    return convert(*args, **kwargs) if is_small else await asyncio.to_thread(convert, *args, **kwargs)
+        tensors = input_tensors(request) if is_small else await asyncio.to_thread(input_tensors, request)
+        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors))
+        if prediction.rows <= INLINE_ROWS:
+            return infer_response(request, prediction)
+        return await asyncio.to_thread(infer_response, request, prediction)
 
 
 def _owner() -> str:

@@ -97,7 +97,7 @@ class AuthorizationInterceptor(CallInterceptor):
 
 
 def _bearer_token(header: str) -> str:
-    scheme, _, token = header.partition(" ")
+    scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated(
             Reason.TOKEN_MISSING,

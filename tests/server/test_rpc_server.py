@@ -144,6 +144,13 @@ async def test_a_call_is_refused_before_its_request_is_looked_at(
     assert "name: does not match" in str(caught.value.details())
 
 
+async def test_blanks_around_a_token_mean_nothing(
+    stub: "training_service_pb2_grpc.TrainingServiceAsyncStub", token_issuer: TokenIssuer
+) -> None:
+    for written in (f" Bearer {token_issuer.token()}", f"bearer  {token_issuer.token()} "):
+        await stub.GetTrainingJob(_get("trainingJobs/a"), metadata=(("authorization", written),))
+
+
 async def test_errors_of_the_domain_become_statuses_in_calls_and_streams(
     stub: "training_service_pb2_grpc.TrainingServiceAsyncStub", token_issuer: TokenIssuer, servicer: Servicer
 ) -> None:
