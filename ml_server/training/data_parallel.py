@@ -34,7 +34,6 @@ class DataParallel:
         self._noted = time.monotonic()
         self._now = 0.0
         self._asked: StopKind | None = None
-        self._news = torch.zeros(2, device=device)
 
     @property
     def leads(self) -> bool:
@@ -43,7 +42,7 @@ class DataParallel:
 
     @property
     def asked(self) -> StopKind | None:
-        """What the first worker was asked by the sum before the last: the same at all workers."""
+        """What the first worker was asked by the last sum: the same at all workers."""
         return self._asked
 
     def is_asked(self) -> bool:
@@ -51,7 +50,7 @@ class DataParallel:
         return self._asked is not None
 
     def now(self) -> float:
-        """Seconds at the first worker by the sum before the last: the same at all workers."""
+        """Seconds at the first worker by the last sum: the same at all workers."""
         return self._now
 
     def step_begins(self, steps: int) -> None:
@@ -102,11 +101,7 @@ class DataParallel:
         return slice(*(rows * min(each, parts) // parts for each in (self.rank, self.rank + 1)))
 
     def _sum(self, tensors: Sequence[Tensor]) -> None:
-        """Adds up tensors over all workers in one message, in place; and takes the news that came with the one before,
-        which are there without waiting for the device."""
-        passed, asked = self._news.tolist()
-        self._now += passed
-        self._asked = _STOPS[round(asked)]
+        """Adds up tensors over all workers, in place, in one message that has the first worker's news too."""
         noted = time.monotonic()
         news = [noted - self._noted, float(_STOPS.index(self._stop.asked))] if self.leads else [0.0, 0.0]
         self._noted = noted
@@ -115,6 +110,9 @@ class DataParallel:
             distributed.all_reduce(flat)
         except RuntimeError as error:
             raise LostPeer(str(error)) from error
-        *sums, self._news = torch.split(flat, [*(each.numel() for each in tensors), 2])
+        *sums, told = torch.split(flat, [*(each.numel() for each in tensors), 2])
         for tensor, total in zip(tensors, sums, strict=True):
             tensor.copy_(total.view_as(tensor))
+        passed, asked = told.tolist()
+        self._now += passed
+        self._asked = _STOPS[round(asked)]

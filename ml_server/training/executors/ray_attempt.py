@@ -3,6 +3,7 @@
 import pickle
 import threading
 import uuid
+from collections import deque
 from typing import Any
 
 import ray
@@ -18,6 +19,10 @@ from ml_server.training.stop import StopKind
 from ml_server.training.task import Lost, TrainingTask
 from servicekit.errors import Reason, Unavailable
 
+ASK_SECONDS = 1.0
+# Of what Ray says about a loss: it quotes whole logs.
+CAUSE_CHARACTERS = 300
+
 
 class RayAttempt:
     """A worker at a task, somewhere in the cluster, or several, and the post between them and this process.
@@ -30,28 +35,36 @@ class RayAttempt:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._post: Any = ray.remote(Post).options(num_cpus=0, scheduling_strategy=here).remote()
         self._next: Any = None
-        self._where = "a node"
+        self._received: deque[bytes] = deque()
+        self._node = ""
         self._cluster = cluster
         self._task = task
         threading.Thread(target=self._wait, daemon=True).start()
 
     def receive(self, seconds: float | None = None) -> RayMessage | None:
         """The next message; None if there is none in so many seconds."""
-        self._next = self._next or self._post.receive.remote()
         try:
-            if not ray.wait([self._next], timeout=seconds)[0]:
-                return None
-            received, self._next = ray.get(self._next), None
+            while not self._received:
+                self._next = self._next or self._post.receive.remote()
+                if not ray.wait([self._next], timeout=seconds)[0]:
+                    return None
+                self._received += ray.get(self._next)
+                self._next = None
         except RayError as error:
             return self._lost(error)
-        message: RayMessage = pickle.loads(received)  # noqa: S301  # from our own worker
-        if isinstance(message, Arrived) and self._task.plan.workers == 1:
-            self._where = f"node {message.node}"
+        message: RayMessage = pickle.loads(self._received.popleft())  # noqa: S301  # from our own worker
+        if isinstance(message, Arrived):
+            self._node = message.node
         return message
 
+    @property
+    def has_begun(self) -> bool:
+        """True once a worker has its place in the cluster."""
+        return bool(self._node)
+
     def ask(self, kind: StopKind) -> None:
-        """Asks the workers to stop."""
-        self._post.ask.remote(kind.value)
+        """Asks the workers to stop, and waits a moment until that is on its way."""
+        ray.wait([self._post.ask.remote(kind.value)], timeout=ASK_SECONDS)
 
     def _wait(self) -> None:
         """Has the task worked on, and says when no worker is left: they stopped, or were lost."""
@@ -63,7 +76,7 @@ class RayAttempt:
                 self._together()
         except Exception as error:  # those of Ray Train have no common class
             last = self._lost(error)
-        self._post.send.remote(pickle.dumps(last))
+        self._post.send.remote([pickle.dumps(last)])
 
     def _alone(self) -> Any:
         place = ray.remote(
@@ -98,7 +111,8 @@ class RayAttempt:
         ).fit()
 
     def _lost(self, error: Exception) -> Lost:
-        return lost(f"the worker on {self._where}", str(error).strip().splitlines()[0])
+        what = f"the worker on node {self._node}" if self._task.plan.workers == 1 else "a worker"
+        return lost(what, " ".join(str(error).split())[:CAUSE_CHARACTERS])
 
 
 def lost(what: str, problem: str) -> Lost:

@@ -35,13 +35,15 @@ class RayCluster:
         except Exception as error:  # Ray has no class of its own for what may be wrong here
             raise self._unavailable(str(error)) from error
 
-    def no_room(self, workers: int) -> str:
-        """What to tell of a training that waits for its place."""
+    def late(self, workers: int, seconds: float) -> str:
+        """What to tell of a training that waits for its workers."""
         gpus = f" and {self.gpus} GPU" if self.gpus else ""
         what = f"a worker with {self.cpus} CPU{gpus}"
         if workers > 1:
             what = f"{workers} workers, each with {self.cpus} CPU{gpus}"
-        return f"the Ray cluster has no room yet for {what}: the training waits for it"
+        return (
+            f"nothing began on the Ray cluster in {seconds:.0f} s; it may have no room for {what}: the training waits"
+        )
 
     def knock(self) -> None:
         """Raises Unavailable if nothing listens at the address; Ray itself waits 40 s for that."""

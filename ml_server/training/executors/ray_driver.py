@@ -22,8 +22,10 @@ from servicekit.errors import FlareError
 if TYPE_CHECKING:  # Ray is an extra
     from ml_server.training.executors.ray_attempt import RayAttempt
 
-# A place in the cluster that takes longer to get is worth a word.
-PATIENCE_SECONDS = 10.0
+# A worker that takes longer to begin is worth a word.
+PATIENCE_SECONDS = 30.0
+# For a worker, or Ray, to say more of a loss than that one of its peers saw it.
+CAUSE_SECONDS = 10.0
 
 
 def main(cluster: RayCluster, connection: Connection) -> None:
@@ -62,7 +64,7 @@ def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -
     threading.Thread(target=_pass_on, args=(connection, attempt), daemon=True).start()
     message = attempt.receive(PATIENCE_SECONDS)
     if message is None:
-        yield Told((TrainingWarning(cluster.no_room(task.plan.workers)),))
+        yield Told((TrainingWarning(cluster.late(task.plan.workers, PATIENCE_SECONDS)),))
     while isinstance(message, Told | Arrived | None):
         if isinstance(message, Told):
             yield message
@@ -70,7 +72,7 @@ def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -
     if isinstance(message, PeerLost):
         problem = message.problem
         while isinstance(message, PeerLost | Arrived):  # from the peer itself, or from Ray
-            message = attempt.receive(PATIENCE_SECONDS)
+            message = attempt.receive(CAUSE_SECONDS)
         message = message or lost("a worker", problem)
     if isinstance(message, Finished | Failed | Broke | Lost):
         yield message
@@ -79,9 +81,14 @@ def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -
 
 
 def _pass_on(connection: Connection, attempt: "RayAttempt") -> None:
-    """Asks the worker to stop when the server says so, and ends the process when the server is gone."""
-    try:
+    """Asks the workers to stop when the server says so, and ends the process when the server is gone.
+
+    Also if the job is cancelled, or no worker has its place yet: there is nothing to save or to finish.
+    """
+    with contextlib.suppress(EOFError, OSError):
         while True:
-            attempt.ask(StopKind(connection.recv_bytes().decode()))
-    except (EOFError, OSError):
-        os._exit(STOPPED_STATUS)
+            kind = StopKind(connection.recv_bytes().decode())
+            attempt.ask(kind)
+            if kind is StopKind.CANCEL or not attempt.has_begun:
+                break
+    os._exit(STOPPED_STATUS)

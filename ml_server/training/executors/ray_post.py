@@ -14,13 +14,16 @@ class Post:
         self._asked: list[str] = []
         self._news = asyncio.Condition()
 
-    async def send(self, message: bytes) -> None:
-        """Takes a message; the last one may be the driver's own, when no worker is left."""
-        await self._messages.put(message)
+    async def send(self, messages: list[bytes]) -> None:
+        """Takes messages; the last one may be the driver's own, when no worker is left."""
+        for message in messages:
+            await self._messages.put(message)
 
-    async def receive(self) -> bytes:
-        """The next message, once there is one."""
-        return await self._messages.get()
+    async def receive(self) -> list[bytes]:
+        """All messages that are there, once there is one."""
+        received = [await self._messages.get()]
+        received += [self._messages.get_nowait() for _ in range(self._messages.qsize())]
+        return received
 
     async def ask(self, kind: str) -> None:
         """Asks the workers to stop."""

@@ -1,14 +1,16 @@
 """What runs on a node of a Ray cluster: one worker of one attempt."""
 
+import contextlib
 import os
 import pickle
+import queue
 import threading
-from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from torch import distributed
 
 from ml_server.training.data_parallel import DataParallel, LostPeer
@@ -17,8 +19,8 @@ from ml_server.training.task import Broke, Failed, Lost, TrainingTask, WorkerMes
 from ml_server.training.worker_process import STOPPED_STATUS, Join, messages
 from servicekit.errors import Reason, Unavailable
 
-# Messages that may be on their way: the loop does not wait for each to arrive.
-UNDER_WAY = 32
+# Messages that may wait to be sent before the loop waits too.
+WAITING = 32
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,36 @@ RayMessage = WorkerMessage | Arrived | Stopped | PeerLost
 
 
 class Sender:
-    """Sends messages in their order, and waits only if too many are under way."""
+    """Sends messages in their order, behind the loop, which waits only if too many pile up.
+
+    Those that wait go together, and the next ones when these have arrived: Ray keeps no order of calls under way.
+    """
 
     def __init__(self, post: Any) -> None:
         """`post` is the handle of a Post."""
         self.post = post
-        self._under_way: deque[Any] = deque()
+        self._waiting: queue.Queue[bytes] = queue.Queue(WAITING)
+        threading.Thread(target=self._deliver, daemon=True).start()
 
     def send(self, message: RayMessage) -> None:
-        """Sends a message. Raises RayError if the driver is gone."""
-        self._under_way.append(self.post.send.remote(pickle.dumps(message)))
-        if len(self._under_way) > UNDER_WAY:
-            ray.get(self._under_way.popleft())
+        """Sends a message."""
+        self._waiting.put(pickle.dumps(message))
 
     def flush(self) -> None:
         """Waits until all have arrived."""
-        ray.get(list(self._under_way))
-        self._under_way.clear()
+        self._waiting.join()
+
+    def _deliver(self) -> None:
+        """Ends the process when the driver is gone."""
+        try:
+            while True:
+                messages = [self._waiting.get()]
+                messages += [self._waiting.get() for _ in range(self._waiting.qsize())]
+                ray.get(self.post.send.remote(messages))
+                for _ in messages:
+                    self._waiting.task_done()
+        except RayError:
+            os._exit(STOPPED_STATUS)
 
 
 def work(task: TrainingTask, post: Any) -> None:
@@ -105,14 +120,13 @@ def _work(task: TrainingTask, sender: Sender, stop: Stop, join: Join | None = No
 
 
 def _listen(post: Any, stop: Stop) -> None:
-    """Asks the loop to end when the driver says so, and ends the process when the driver is gone."""
+    """Asks the loop to end when the driver says so. Ends the process if the job is cancelled, or the driver is gone."""
     known = 0
-    try:
-        while True:
-            stop.ask(StopKind(ray.get(post.asked.remote(known))))
+    with contextlib.suppress(RayError):
+        while (kind := StopKind(ray.get(post.asked.remote(known)))) is not StopKind.CANCEL:
+            stop.ask(kind)
             known += 1
-    except ray.exceptions.RayError:
-        os._exit(STOPPED_STATUS)
+    os._exit(STOPPED_STATUS)
 
 
 def _node() -> str:
