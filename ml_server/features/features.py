@@ -27,6 +27,16 @@ class FittedFeatures(Value):
         return frozenset(column.name for column in self.columns)
 
     @cached_property
+    def by_name(self) -> dict[str, FittedColumn]:
+        """The columns by their name."""
+        return {column.name: column for column in self.columns}
+
+    @cached_property
+    def number_columns(self) -> tuple[FittedColumn, ...]:
+        """The columns whose encodings compute with numbers."""
+        return tuple(column for column in self.columns if isinstance(column.encoding, NumberEncoding | TimeEncoding))
+
+    @cached_property
     def layout(self) -> FeatureLayout:
         """How the columns of the tensor are laid out."""
         embeddings = [
@@ -64,7 +74,10 @@ class FittedFeatures(Value):
         for start in range(0, rows, step):
             part = slice(start, start + step)
             features = block[: min(step, rows - start)]
-            self._fill(features, {name: _slice(column, part) for name, column in others.items()})
+            if rows <= step:
+                self._fill(features, others)
+            else:
+                self._fill(features, {name: _slice(column, part) for name, column in others.items()})
             self._fill_categories(features, {name: code[part] for name, code in codes.items()})
             yield features
 

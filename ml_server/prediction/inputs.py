@@ -62,9 +62,33 @@ def columns_of(
         InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming column, row and value.
         ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together.
     """
-    _require_names([column.name for column in features.columns], raw, version)
+    if raw.keys() != features.names:
+        _require_names([column.name for column in features.columns], raw, version)
     _require_lengths(raw)
-    return {column.name: _column(column, raw[column.name], images) for column in features.columns}
+    columns = _finite_numbers(features, raw)
+    for column in features.columns:
+        if column.name not in columns:
+            columns[column.name] = _column(column, raw[column.name], images)
+    return columns
+
+
+def _finite_numbers(features: FittedFeatures, raw: Mapping[str, RawColumn]) -> dict[str, Column]:
+    """Columns that came as numbers, all of them finite: looked at together, since for a few rows each look is dear."""
+    sent: dict[str, Numbers | Integers | Booleans] = {}
+    for column in features.number_columns:
+        values = raw[column.name].values
+        if not isinstance(values, np.ndarray) or raw[column.name].missing:
+            continue
+        if column.type is not ColumnType.BOOLEAN or values.dtype == np.bool_:
+            sent[column.name] = values
+    if not sent:
+        return {}
+    are_finite = np.isfinite(np.concatenate(list(sent.values()))).reshape(len(sent), -1).all(axis=1).tolist()
+    return {
+        name: NumberColumn(values.astype(np.float64, copy=False))
+        for (name, values), is_finite in zip(sent.items(), are_finite, strict=True)
+        if is_finite
+    }
 
 
 def _require_names(expected: list[str], raw: Mapping[str, RawColumn], version: str) -> None:
@@ -90,8 +114,8 @@ def _require_names(expected: list[str], raw: Mapping[str, RawColumn], version: s
 
 
 def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
-    lengths = {name: len(column) for name, column in raw.items()}
-    if len(set(lengths.values())) > 1:
+    if len({len(column.values) for column in raw.values()}) > 1:
+        lengths = {name: len(column) for name, column in raw.items()}
         named = sorted(lengths, key=lambda name: lengths[name])
         short, long = named[0], named[-1]
         raise InvalidArgument(

@@ -100,13 +100,12 @@ def _invalid_feature(row: int, place: int, problem: str) -> InvalidArgument:
 
 def _raw_columns(tensors: Sequence[NamedTensor], fitted: FittedFeatures) -> Mapping[str, RawColumn]:
     """The columns that tensors mean. Names that no column has stay, for `columns_of` to refuse them."""
-    known = {column.name: column for column in fitted.columns}
     columns: dict[str, RawColumn] = {}
     for tensor in tensors:
         if tensor.name in columns:
             message = f"input '{tensor.name}' is there twice: send each once"
             raise InvalidArgument(Reason.INVALID_FIELD, message, field="inputs", input=tensor.name)
-        column = known.get(tensor.name)
+        column = fitted.by_name.get(tensor.name)
         columns[tensor.name] = _raw_column(tensor, column) if column else RawColumn(np.zeros(tensor.shape[0]))
     return columns
 
@@ -120,7 +119,7 @@ def _raw_column(tensor: NamedTensor, column: FittedColumn) -> RawColumn:
         return RawColumn([_text(tensor.name, row, value) for row, value in enumerate(tensor.values)])
     if tensor.datatype is Datatype.BOOL:
         return RawColumn(tensor.values)
-    if np.issubdtype(tensor.values.dtype, np.integer):
+    if tensor.values.dtype.kind in "iu":
         if tensor.datatype is Datatype.UINT64 and (tensor.values > INT64_MAX).any():
             return RawColumn(tensor.values.astype(np.float64))
         return RawColumn(tensor.values.astype(np.int64, copy=False))
