@@ -27,6 +27,7 @@ from auth_server.tokens.sign_in import SignIn
 from auth_server.tokens.signing_keys import KeySealer
 from auth_server.tokens.sql import SqlLoginStore, SqlSigningKeyStore
 from servicekit.database import Database
+from servicekit.readiness import Readiness
 from servicekit.secret_files import kept_secret
 from servicekit.server import Registration, RpcServer
 from servicekit.tokens import TokenVerifier
@@ -85,6 +86,7 @@ class AuthService:
             verifier,
             components=[verifier, self.http, Housekeeping(chores)],
             registry=registry,
+            readiness=Readiness(self._database),
         )
 
     async def prepare(self) -> None:

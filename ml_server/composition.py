@@ -162,8 +162,9 @@ class MlService:
             self._verifier,
             # Drained in reverse: a sweep leaves before the follower of its trials does, and trackings see what the
             # runner writes at its end.
-            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, readiness, batcher],
+            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, batcher],
             self._registry,
+            readiness,
         )
 
     def _trackings(self, store: JobStore, wakeups: Wakeups) -> list[Tracking]:

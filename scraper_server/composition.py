@@ -42,6 +42,7 @@ from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.runner import JobRunner
 from servicekit.jobs.sql import SqlJobStore
 from servicekit.jobs.wakeups import Wakeups
+from servicekit.readiness import Readiness
 from servicekit.rpc.authorization import Verifier
 from servicekit.secret_files import kept_secret
 from servicekit.server import Component, Registration, RpcServer
@@ -135,6 +136,7 @@ class ScraperService:
                 runner,
             ],
             registry=registry,
+            readiness=Readiness(self._database),
         )
 
     async def prepare(self) -> None:

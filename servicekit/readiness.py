@@ -2,20 +2,25 @@
 
 import asyncio
 
+import structlog
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
 from servicekit.database import Database
+
+log = structlog.get_logger()
 
 DATABASE_SECONDS = 2.0
 
 
 class Readiness:
-    """A component among the last to start, so that it is among the first to hear of a drain."""
+    """A `Component`, the last one to start, so that it is the first to hear of a drain."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, check_seconds: float = 5.0) -> None:
+        """`check_seconds` is how often the server looks, and changes what it says of its health."""
+        self.check_seconds = check_seconds
         self._database = database
         self._is_running = False
+        self._asked: asyncio.Task[bool] | None = None
 
     async def start(self) -> None:
         """The server takes calls from now on."""
@@ -26,12 +31,20 @@ class Readiness:
         self._is_running = False
 
     async def check(self) -> bool:
-        """True if work can be done; asks the database for nothing but an answer."""
+        """True if work can be done. Those who ask at the same time share one question to the database."""
         if not self._is_running:
             return False
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._database_answers())
+        # Waiting longer than this is an answer too. The question is left alone: a driver may be deaf to its end.
+        await asyncio.wait([self._asked], timeout=DATABASE_SECONDS)
+        return self._asked.done() and self._asked.result()
+
+    async def _database_answers(self) -> bool:
         try:
-            async with asyncio.timeout(DATABASE_SECONDS), self._database.read() as connection:
+            async with self._database.read() as connection:
                 await connection.execute(select(1))
-        except (SQLAlchemyError, OSError, TimeoutError):
+        except Exception as error:  # drivers fail in their own ways
+            log.warning("database_away", error=str(error))
             return False
         return True

@@ -14,6 +14,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
+from servicekit.readiness import Readiness
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
 from servicekit.rpc.codecs import Codec, CodecInterceptor
 from servicekit.rpc.composition import ComposedInterceptor
@@ -63,15 +64,17 @@ class RpcServer:
         verifier: Verifier,
         components: Sequence[Component] = (),
         registry: CollectorRegistry = REGISTRY,
+        readiness: Readiness | None = None,
     ) -> None:
-        """Opens nothing yet.
+        """Opens nothing yet. With `readiness` health says NOT_SERVING as long as the server can't do its work.
 
         Raises:
             UnmarkedMethodError: A method's contract does not say who may call it.
         """
         self._settings = settings
         self._registrations = registrations
-        self._components = components
+        self._components = [*components, *([readiness] if readiness else [])]
+        self._readiness = readiness
         self._services = [registration.service for registration in registrations]
         foreign = {each.service.full_name: each.scopes for each in registrations if each.scopes is not None}
         self._validation = ValidationInterceptor(self._services)
@@ -92,6 +95,7 @@ class RpcServer:
         )
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Starts the components and the server, and returns its port. Health turns SERVING last."""
@@ -109,8 +113,9 @@ class RpcServer:
         port = self._listen(server)
         await server.start()
         self._server = server
-        for name in ["", *names]:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._tell(is_ready=True)
+        if self._readiness is not None:
+            self._watching = asyncio.create_task(self._watch(self._readiness))
         log.info("server_started", address=self._settings.listen_address, port=port)
         return port
 
@@ -119,12 +124,29 @@ class RpcServer:
         if self._server is None:
             return
         log.info("server_draining", seconds=self._settings.drain_seconds)
+        if self._watching is not None:
+            self._watching.cancel()
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
         for component in reversed(self._components):
             await component.drain()
         await stopping
         log.info("server_stopped")
+
+    async def _watch(self, readiness: Readiness) -> None:
+        was_ready = True
+        while True:
+            await asyncio.sleep(readiness.check_seconds)
+            is_ready = await readiness.check()
+            if is_ready != was_ready:
+                log.warning("readiness_changed", is_ready=is_ready)
+                await self._tell(is_ready)
+                was_ready = is_ready
+
+    async def _tell(self, is_ready: bool) -> None:
+        answers = health_pb2.HealthCheckResponse
+        for name in ["", *(service.full_name for service in self._services)]:
+            await self._health.set(name, answers.SERVING if is_ready else answers.NOT_SERVING)
 
     def _listen(self, server: grpc.aio.Server) -> int:
         address = self._settings.listen_address

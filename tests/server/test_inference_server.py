@@ -1,6 +1,8 @@
 """The Open Inference Protocol on a real port: who may call what, and when the server says that it is ready."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
@@ -20,6 +24,7 @@ from ml_server.prediction.statistics import Statistics
 from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.sql import SqlModelStore
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
+from servicekit import readiness as readiness_module
 from servicekit.artifacts import FolderArtifacts
 from servicekit.database import Database
 from servicekit.images.decoding import ImageDecoder
@@ -35,7 +40,7 @@ STREAM = "ModelStreamInfer"
 
 @pytest.fixture
 def readiness(tmp_path: Path) -> Readiness:
-    return Readiness(Database(f"sqlite+aiosqlite:///{tmp_path}/later/ml.db"))
+    return Readiness(Database(f"sqlite+aiosqlite:///{tmp_path}/later/ml.db"), check_seconds=0.01)
 
 
 @pytest.fixture
@@ -57,8 +62,9 @@ async def channel(tmp_path: Path, readiness: Readiness, token_issuer: TokenIssue
         ServerSettings(listen_address="127.0.0.1:0"),
         [Registration(SERVICE, add, scopes=SCOPES)],
         token_issuer.verifier,
-        [readiness, batcher],
+        [batcher],
         CollectorRegistry(),
+        readiness,
     )
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -109,7 +115,31 @@ async def test_a_server_is_ready_while_its_database_answers_and_it_does_not_drai
         return live.live, ready.ready
 
     assert await told() == (True, False)  # the folder of its database is not there
+    health: Any = health_pb2_grpc.HealthStub(channel)  # the stubs know half of it
+    changes = aiter(health.Watch(health_pb2.HealthCheckRequest(service=SERVICE.full_name)))
+    while (await anext(changes)).status != health_pb2.HealthCheckResponse.NOT_SERVING:
+        pass
     (tmp_path / "later").mkdir()
     assert await told() == (True, True)
+    assert (await anext(changes)).status == health_pb2.HealthCheckResponse.SERVING
     await readiness.drain()
     assert await told() == (True, False)
+
+
+async def test_a_database_that_never_answers_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Database):
+        asked = 0
+
+        @asynccontextmanager
+        async def read(self) -> AsyncIterator[AsyncConnection]:
+            """Waits for ever."""
+            self.asked += 1
+            await asyncio.Event().wait()
+            yield AsyncConnection.__new__(AsyncConnection)
+
+    monkeypatch.setattr(readiness_module, "DATABASE_SECONDS", 0.01)
+    database = Silent(f"sqlite+aiosqlite:///{tmp_path}/ml.db")
+    readiness = Readiness(database)
+    await readiness.start()
+    assert [await readiness.check() for _ in range(3)] == [False] * 3
+    assert database.asked == 1
