@@ -133,7 +133,7 @@ class MlService:
         sweep_runner = JobRunner(
             sweep_store,
             wakeups,
-            SweepWork(sweep_store, Trials(job_store, follower, artifacts), store, artifacts),
+            SweepWork(sweep_store, Trials(job_store, follower, artifacts, executor.check), store, artifacts),
             name=settings.runner_name,
             concurrency=settings.concurrent_sweeps,
             lease_seconds=settings.job_lease_seconds,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import psutil
 from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 
 START_SECONDS = 60
@@ -82,3 +83,21 @@ def stop_services(services: FlareServices) -> int:
     """Ends `flare up` as Ctrl-C does and returns its exit status."""
     services.process.send_signal(signal.SIGINT)
     return services.process.wait(60)
+
+
+def start_again(services: FlareServices) -> FlareServices:
+    """The same folder and the same addresses, as an operator would start it again."""
+    return start_services(
+        services.data_dir,
+        *("--auth-address", services.auth_address),
+        *("--scraper-address", services.scraper_address),
+        *("--ml-address", services.ml_address),
+    )
+
+
+def service_process(services: FlareServices, module: str) -> psutil.Process:
+    """The process of one service."""
+    (child,) = [
+        child for child in psutil.Process(services.process.pid).children() if module in " ".join(child.cmdline())
+    ]
+    return child

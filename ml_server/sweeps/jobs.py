@@ -19,6 +19,8 @@ KIND = "sweeps"
 # A sweep is lost only with its server, and nothing that it does can be the cause.
 MAX_ATTEMPTS = 1_000
 PAGE = 1_000
+# Fields that not every model or device can follow; the others are right for all or for none.
+OF_MODEL_AND_DEVICE = frozenset({"precision", "augmentation"})
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class SweepJobs:
                 raise probe.refused(error.message) from error
         training = await self._trainings.check(owner, new.training)
         for probe in probes:
-            if probe.plan.precision is not plan.precision:  # which not every device knows
+            if probe.path.partition(".")[0] in OF_MODEL_AND_DEVICE:
                 try:
                     await self._trainings.check(owner, replace(new.training, plan=probe.plan))
                 except InvalidArgument as error:

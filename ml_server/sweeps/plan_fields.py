@@ -16,7 +16,7 @@ KIND = "kind"
 SCALARS = (bool, int, float, str)
 # Where and how safely a trial trains, and what serves it, is no matter of finding a good one.
 NOT_SEARCHED = frozenset(
-    {"device", "max_attempts", "max_seconds", "checkpoint_seconds", "deterministic", "compile", "engine"}
+    {"device", "max_attempts", "max_seconds", "checkpoint_seconds", "deterministic", "compile", "engine", "workers"}
 )
 
 

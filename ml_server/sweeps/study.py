@@ -65,13 +65,11 @@ class Study:
         self._study.enqueue_trial(dict(point))
         self._suggested(number)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Takes the objective's value after an epoch of a trial."""
-        self._trials[number].report(value, epoch)
-
-    def should_prune(self, number: int) -> bool:
-        """True if the trial should end after the epoch that was reported last."""
-        return self._trials[number].should_prune()
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Takes the objective's value after an epoch of a trial. True if the trial should end after it."""
+        trial = self._trials[number]
+        trial.report(value, epoch)
+        return trial.should_prune()  # asked each time: successive halving notes the rungs that a trial has reached
 
     def tell(self, number: int, end: TrialEnd, value: float | None = None) -> None:
         """Takes the end of a trial, with its value if it came to one."""

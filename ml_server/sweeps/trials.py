@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +11,7 @@ from ml_server.sweeps.events import Trial, TrialPruned, TrialState
 from ml_server.sweeps.plan_fields import with_values
 from ml_server.sweeps.values import Objective, SweepSpec
 from ml_server.training.events import KINDS, EpochFinished, event_of
+from ml_server.training.plans import TrainingPlan
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
 from servicekit.idempotency import RequestKey
@@ -75,9 +76,16 @@ class Record:
 class Trials:
     """Makes, follows, cancels and clears away the trials of sweeps."""
 
-    def __init__(self, jobs: JobStore, follower: JobFollower, artifacts: ArtifactStore) -> None:
-        """`jobs` and `follower` are those of training jobs."""
+    def __init__(
+        self,
+        jobs: JobStore,
+        follower: JobFollower,
+        artifacts: ArtifactStore,
+        resource_of: Callable[[TrainingPlan], str],
+    ) -> None:
+        """`jobs` and `follower` are those of training jobs; `resource_of` names what a training has to itself."""
         self._jobs = jobs
+        self._resource_of = resource_of
         self._follower = follower
         self._artifacts = artifacts
 
@@ -86,7 +94,12 @@ class Trials:
         return await self._jobs.get(sweep.owner, trial.training_job)
 
     async def begin(self, sweep: Job, spec: SweepSpec, trial: Trial) -> Job:
-        """The trial's training job, which is made if it is not there yet. Raises ValidationError, if it has no plan."""
+        """The trial's training job, which is made if it is not there yet.
+
+        Raises:
+            ValidationError: Its values make no plan.
+            FlareError: No training can follow its plan, as TrainingJobs.create says.
+        """
         try:
             return await self.get(sweep, trial)
         except NotFound:
@@ -94,7 +107,13 @@ class Trials:
         training = spec.training.model_copy(update={"plan": plan, "sweep": sweep.id})
         key = RequestKey(sweep.owner, "BeginTrial", trial.training_job, "")
         return await self._jobs.create(
-            trial.training_job, sweep.owner, training.to_json(), plan.max_attempts, key, sweep.priority
+            trial.training_job,
+            sweep.owner,
+            training.to_json(),
+            plan.max_attempts,
+            key,
+            sweep.priority,
+            self._resource_of(plan),
         )
 
     async def follow(

@@ -256,6 +256,43 @@ def test_versions_are_compared_on_the_same_rows(flare: Command, trained: str, vi
     assert "two versions or more" in complaint(flare("models", "compare", trained))
 
 
+def test_a_sweep_is_started_watched_and_looked_at(flare: Command, view: str) -> None:
+    model = unique("swept")
+    assert flare("models", "create", model, "--mlp", "8", "--view", view).returncode == 0
+    done = flare(
+        *("sweeps", "create", model, view, "--objective", "accuracy", "--sampler", "grid:points=2"),
+        *(
+            "-p",
+            "learning_rate=0.001..0.1:log",
+            "-p",
+            "batch_size=16,32",
+            "--plan",
+            "epochs=3",
+            "--plan",
+            "engine=torch",
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+    sweep = done.stderr.split(":")[0]
+    lines = done.stdout.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith("trial")] == [
+        ["trial", f"{number}/4", "succeeded"] for number in range(1, 5)
+    ]
+    assert "  trial 1 is the best so far" in lines
+    assert lines[-1].split() == ["version", f"models/{model}/versions/1"]
+    trials = document(flare("sweeps", "trials", sweep, "-o", "json"))
+    assert [trial["parameters"]["batch_size"]["integer_value"] for trial in trials] == [16, 32, 16, 32]
+    rows = [line.split() for line in flare("sweeps", "trials", sweep, "--best-first").stdout.splitlines()]
+    assert rows[0][:5] == ["TRIAL", "STATE", "ACCURACY", "EPOCH", "EPOCHS"]
+    assert rows[1][0] == "*"
+    values = [float(row[-6]) for row in rows[1:]]
+    assert values == sorted(values, reverse=True)
+    assert "4 succeeded, of at most 4" in flare("sweeps", "get", sweep).stdout
+    assert sweep.removeprefix("sweeps/") in flare("sweeps", "list").stdout
+    assert "already succeeded" in complaint(flare("sweeps", "cancel", sweep))
+    assert f"a trial of {sweep.removeprefix('sweeps/')}" in flare("jobs", "list").stdout
+
+
 def test_ctrl_c_leaves_the_training_running_and_says_how_to_watch_it(
     flare: Command, view: str, environment: dict[str, str]
 ) -> None:
@@ -307,6 +344,8 @@ def test_detached_work_is_watched_later(flare: Command, view: str) -> None:
         (["train", "x"], "flare train --help"),
         (["jobs", "watch", "nothing"], "flare jobs list"),
         (["predict", "x"], "--row NAME=VALUE"),
+        (["sweeps", "create", "x", "y/z", "-p", "learning_rate=a..b"], "1e-4..0.1"),
+        (["sweeps", "create", "x", "y/z", "-p", "learning_rate=0.1", "--pruner", "mean"], "no_pruner, median"),
         (["no-such-noun"], "flare --help"),
         (["datasets", "list", "--no-such-option"], "flare datasets list --help"),
         (["login", "--data-dir", "/no/such/folder"], "flare up"),

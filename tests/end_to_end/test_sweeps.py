@@ -5,10 +5,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import flare_client
+import grpc
 import pytest
+from flare.auth.v1 import auth_service_pb2, auth_service_pb2_grpc
 from flare.common.v1 import job_pb2
+from flare.ml.v1 import sweep_pb2, sweep_service_pb2, sweep_service_pb2_grpc
 from flare_client import FlareError, TrainingJobHandle, between
-from flare_client.sweep_requests import Space
+from flare_client.plans import training_plan
+from flare_client.sweep_requests import Space, parameter_messages
 from flare_client.sync.flare import Flare
 from flare_client.trials import trial_state
 
@@ -90,7 +94,7 @@ def test_the_best_of_six_trials_becomes_the_version_and_a_bad_one_is_pruned(
     )
     assert plain.wait().digest == version.digest
     job = flare.jobs.get_training(best.training_job).job
-    assert (job.sweep, job.version) == (sweep.name, "")
+    assert (job.sweep, job.version, job.record.weights_digest) == (sweep.name, "", version.digest)
     rows = flare.datasets.to_dataframe(view, "test").drop(columns="diagnosis")
     assert len(flare.predict(model, rows)) == len(rows)
 
@@ -159,3 +163,54 @@ def test_a_parameter_that_makes_no_plan_is_refused_by_its_name(
 def test_an_objective_that_the_target_does_not_have_is_refused(flare: Flare, view: str) -> None:
     with pytest.raises(FlareError, match="target 'diagnosis' has no metric 'r2': take validation_loss or one of"):
         flare.sweeps.create(new_model(flare, view), view, {"learning_rate": [0.1]}, objective="r2")
+
+
+@pytest.fixture(scope="module")
+def stub(flare_services: FlareServices) -> Iterator[sweep_service_pb2_grpc.SweepServiceStub]:
+    """Calls the service as other programs do."""
+    with grpc.insecure_channel(flare_services.auth_address) as channel:
+        login = auth_service_pb2.LoginRequest(username=flare_services.username, password=flare_services.password)
+        token = auth_service_pb2_grpc.AuthServiceStub(channel).Login(login).access_token
+    credentials = grpc.composite_channel_credentials(
+        grpc.local_channel_credentials(), grpc.access_token_call_credentials(token)
+    )
+    with grpc.secure_channel(flare_services.ml_address, credentials) as channel:
+        yield sweep_service_pb2_grpc.SweepServiceStub(channel)
+
+
+def test_a_sweep_is_checked_only_made_once_and_told_in_pages(
+    flare: Flare, view: str, stub: sweep_service_pb2_grpc.SweepServiceStub
+) -> None:
+    sweep = sweep_pb2.Sweep(
+        model=f"models/{new_model(flare, view)}",
+        view=view,
+        plan=training_plan({"epochs": 2, "engine": "torch"}),
+        parameters=parameter_messages({"learning_rate": [0.1, 0.01, 0.001], "batch_size": [64]}),
+        grid=sweep_pb2.GridSampler(points=4),
+    )
+    checked = stub.CreateSweep(sweep_service_pb2.CreateSweepRequest(sweep=sweep, validate_only=True))
+    assert (checked.name, checked.max_trials, checked.grid.points) == ("", 3, 4)
+    assert checked.model not in [each.sweep.model for each in flare.sweeps.list()]
+
+    request = sweep_service_pb2.CreateSweepRequest(sweep=sweep, request_id=str(uuid4()))
+    name = stub.CreateSweep(request).name
+    assert stub.CreateSweep(request).name == name
+    handle = flare.sweeps.get(name)
+    events = list(handle.events())
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+
+    listed = stub.ListSweepEvents(sweep_service_pb2.ListSweepEventsRequest(name=name, page_size=1000))
+    assert (list(listed.events), listed.is_complete) == (events, True)
+    some = stub.ListSweepEvents(sweep_service_pb2.ListSweepEventsRequest(name=name, after_sequence=2, page_size=3))
+    assert (list(some.events), some.is_complete) == (events[2:5], False)
+    first = stub.ListSweepTrials(sweep_service_pb2.ListSweepTrialsRequest(parent=name, page_size=2))
+    assert [trial.number for trial in first.trials] == [1, 2]
+    rest = sweep_service_pb2.ListSweepTrialsRequest(parent=name, page_size=2, page_token=first.next_page_token)
+    page = stub.ListSweepTrials(rest)
+    assert ([trial.number for trial in page.trials], page.next_page_token) == ([3], "")
+    assert handle.history()["state"].tolist() == ["succeeded"] * 3
+    with pytest.raises(grpc.RpcError, match="lies beyond"):
+        list(stub.WatchSweep(sweep_service_pb2.WatchSweepRequest(name=name, after_sequence=1_000)))
+    for missing in ("sweeps/none", f"{name}x"):
+        with pytest.raises(grpc.RpcError, match=f"no job '{missing}'"):
+            stub.GetSweep(sweep_service_pb2.GetSweepRequest(name=missing))

@@ -9,7 +9,7 @@ import pytest
 from flare_client.sync.flare import Flare
 
 from tests.fault.trainings import Watcher, assert_whole, breast_cancer_view, connect, train
-from tests.services import FlareServices, start_services, stop_services
+from tests.services import FlareServices, service_process, start_again, start_services, stop_services
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
@@ -22,42 +22,24 @@ def services(tmp_path: Path) -> Iterator[FlareServices]:
         stop_services(services)
 
 
-def _again(services: FlareServices) -> FlareServices:
-    """The same folder and the same addresses, as an operator would start it again."""
-    return start_services(
-        services.data_dir,
-        *("--auth-address", services.auth_address),
-        *("--scraper-address", services.scraper_address),
-        *("--ml-address", services.ml_address),
-    )
-
-
-def _child(services: FlareServices, module: str) -> psutil.Process:
-    """The process of one service."""
-    (child,) = [
-        child for child in psutil.Process(services.process.pid).children() if module in " ".join(child.cmdline())
-    ]
-    return child
-
-
 def _digest(flare: Flare, model: str) -> str:
     return flare.models.version(model).digest
 
 
-def test_the_ml_server_is_killed_and_started_again(services: FlareServices) -> None:
+def test_the_ml_server_is_killed_and_startedstart_again(services: FlareServices) -> None:
     with connect(services) as flare:
         view = breast_cancer_view(flare)
         train(flare, view, "unbroken").wait()
         job = train(flare, view, "broken")
         watcher = Watcher(job)
         saved = watcher.wait_for_checkpoint()
-        server = _child(services, "ml_server")
+        server = service_process(services, "ml_server")
         workers = server.children(recursive=True)
         server.send_signal(signal.SIGKILL)
         assert services.process.wait(60) != 0, "`flare up` must not call this a good end"
         _, alive = psutil.wait_procs(workers, timeout=30)
         assert not alive, "workers outlive their server"
-        restarted = _again(services)
+        restarted = start_again(services)
         try:
             events = watcher.finish()
             assert_whole(events)
@@ -79,7 +61,7 @@ def test_a_worker_is_killed(services: FlareServices) -> None:
         job = train(flare, view, "broken")
         watcher = Watcher(job)
         watcher.wait_for_checkpoint()
-        server = _child(services, "ml_server")
+        server = service_process(services, "ml_server")
         # The server's children are those that workers are forked from; beside the one at work others wait.
         workers = [each for each in server.children(recursive=True) if each.ppid() != server.pid]
         max(workers, key=lambda each: each.cpu_times().user).kill()
@@ -98,7 +80,7 @@ def test_a_drained_server_saves_the_job_for_its_successor(services: FlareService
         watcher = Watcher(job)
         watcher.wait_for_checkpoint()
         assert stop_services(services) == 0
-        restarted = _again(services)
+        restarted = start_again(services)
         try:
             assert_whole(watcher.finish())
             assert not job.refresh().attempts[0].HasField("error"), "a drain is no fault"

@@ -25,6 +25,7 @@ type Client struct {
 	Scraper     scraperv1.ScraperServiceClient
 	Models      mlv1.ModelServiceClient
 	Training    mlv1.TrainingServiceClient
+	Sweeps      mlv1.SweepServiceClient
 	Predictions mlv1.PredictionServiceClient
 	Evaluation  mlv1.EvaluationServiceClient
 
@@ -74,7 +75,7 @@ func Connect(ctx context.Context, addresses Addresses, credentials Credentials, 
 	client.Auth, client.Accounts = authv1.NewAuthServiceClient(auth), authv1.NewAccountServiceClient(auth)
 	client.Scraper = scraperv1.NewScraperServiceClient(scraper)
 	client.Models, client.Training = mlv1.NewModelServiceClient(ml), mlv1.NewTrainingServiceClient(ml)
-	client.Predictions = mlv1.NewPredictionServiceClient(ml)
+	client.Sweeps, client.Predictions = mlv1.NewSweepServiceClient(ml), mlv1.NewPredictionServiceClient(ml)
 	client.Evaluation = mlv1.NewEvaluationServiceClient(ml)
 
 	through.source = credentials(client.Auth)

@@ -28,6 +28,7 @@ const password = "correct horse battery"
 type fakeServices struct {
 	authv1.UnimplementedAuthServiceServer
 	mlv1.UnimplementedTrainingServiceServer
+	mlv1.UnimplementedSweepServiceServer
 	mlv1.UnimplementedPredictionServiceServer
 	scraperv1.UnimplementedScraperServiceServer
 
@@ -47,6 +48,7 @@ type fakeServices struct {
 
 	getTrainingJob   func(ctx context.Context) (*mlv1.TrainingJob, error)
 	watchTrainingJob func(after int64, stream mlv1.TrainingService_WatchTrainingJobServer) error
+	watchSweep       func(after int64, stream mlv1.SweepService_WatchSweepServer) error
 	watchImportJob   func(after int64, stream scraperv1.ScraperService_WatchImportJobServer) error
 }
 
@@ -85,6 +87,7 @@ func startServices(t *testing.T) *fakeServices {
 	)
 	authv1.RegisterAuthServiceServer(server, services)
 	mlv1.RegisterTrainingServiceServer(server, services)
+	mlv1.RegisterSweepServiceServer(server, services)
 	mlv1.RegisterPredictionServiceServer(server, services)
 	scraperv1.RegisterScraperServiceServer(server, services)
 	go func() { _ = server.Serve(services.listener) }()
@@ -177,6 +180,12 @@ func (f *fakeServices) WatchTrainingJob(
 	request *mlv1.WatchTrainingJobRequest, stream mlv1.TrainingService_WatchTrainingJobServer,
 ) error {
 	return f.watchTrainingJob(request.AfterSequence, stream)
+}
+
+func (f *fakeServices) WatchSweep(
+	request *mlv1.WatchSweepRequest, stream mlv1.SweepService_WatchSweepServer,
+) error {
+	return f.watchSweep(request.AfterSequence, stream)
 }
 
 func (f *fakeServices) WatchImportJob(

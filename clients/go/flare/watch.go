@@ -32,6 +32,9 @@ var defaultWatching = watching{
 // TrainingWatch follows a training job.
 type TrainingWatch = Watch[*mlv1.TrainingJob, *mlv1.TrainingEvent]
 
+// SweepWatch follows a sweep.
+type SweepWatch = Watch[*mlv1.Sweep, *mlv1.SweepEvent]
+
 // ImportWatch follows an import job.
 type ImportWatch = Watch[*scraperv1.ImportJob, *scraperv1.ImportEvent]
 
@@ -42,6 +45,19 @@ func (c *Client) WatchTrainingJob(ctx context.Context, name string, afterSequenc
 		request := &mlv1.WatchTrainingJobRequest{Name: name, AfterSequence: after}
 		stream, err := c.Training.WatchTrainingJob(ctx, request)
 		return func() (*mlv1.TrainingJob, *mlv1.TrainingEvent, error) {
+			reply, err := stream.Recv()
+			return reply.GetSnapshot(), reply.GetEvent(), err
+		}, err
+	}
+	return newWatch(ctx, name, afterSequence, c.watching, open)
+}
+
+// WatchSweep follows the events of `sweeps/{sweep}` after a sequence; 0 for all of them. The watch ends with its context;
+// the sweep goes on.
+func (c *Client) WatchSweep(ctx context.Context, name string, afterSequence int64) *SweepWatch {
+	open := func(ctx context.Context, after int64) (receiver[*mlv1.Sweep, *mlv1.SweepEvent], error) {
+		stream, err := c.Sweeps.WatchSweep(ctx, &mlv1.WatchSweepRequest{Name: name, AfterSequence: after})
+		return func() (*mlv1.Sweep, *mlv1.SweepEvent, error) {
 			reply, err := stream.Recv()
 			return reply.GetSnapshot(), reply.GetEvent(), err
 		}, err

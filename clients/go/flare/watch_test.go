@@ -291,3 +291,34 @@ func TestImportWatchReattachesToo(t *testing.T) {
 		t.Fatalf("reads %q", err)
 	}
 }
+
+func TestSweepWatchReattachesToo(t *testing.T) {
+	services := startServices(t)
+	services.watchSweep = func(after int64, stream mlv1.SweepService_WatchSweepServer) error {
+		if after == 2 {
+			best, value := &mlv1.SweepTrial{Number: 1}, 0.25
+			best.Value = &value
+			sweep := &mlv1.Sweep{
+				Name: "sweeps/s", State: commonv1.JobState_JOB_STATE_SUCCEEDED, LastSequence: 2, BestTrial: best,
+			}
+			return stream.Send(&mlv1.WatchSweepResponse{Message: &mlv1.WatchSweepResponse_Snapshot{Snapshot: sweep}})
+		}
+		ended := &mlv1.SweepEvent_TrialEnded{TrialEnded: &mlv1.SweepTrial{Number: int32(after) + 1}}
+		event := &mlv1.SweepEvent{Sequence: after + 1, Event: ended}
+		if err := stream.Send(&mlv1.WatchSweepResponse{Message: &mlv1.WatchSweepResponse_Event{Event: event}}); err != nil {
+			return err
+		}
+		return failure(codes.Unavailable, "SHUTTING_DOWN", "draining")
+	}
+	watch := services.login(t).WatchSweep(context.Background(), "sweeps/s", 0)
+	var ended []int32
+	for watch.Next() {
+		ended = append(ended, watch.Event().GetTrialEnded().Number)
+	}
+	if !reflect.DeepEqual(ended, []int32{1, 2}) || watch.Err() != nil {
+		t.Fatalf("saw %v, then %v", ended, watch.Err())
+	}
+	if watch.Job().BestTrial.GetValue() != 0.25 {
+		t.Fatalf("ended as %v", watch.Job())
+	}
+}

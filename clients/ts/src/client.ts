@@ -7,6 +7,8 @@ import { AuthService } from "./gen/flare/auth/v1/auth_service_pb.js";
 import { EvaluationService } from "./gen/flare/ml/v1/evaluation_service_pb.js";
 import { ModelService } from "./gen/flare/ml/v1/model_service_pb.js";
 import { PredictionService } from "./gen/flare/ml/v1/prediction_service_pb.js";
+import type { Sweep, SweepEvent } from "./gen/flare/ml/v1/sweep_pb.js";
+import { SweepService } from "./gen/flare/ml/v1/sweep_service_pb.js";
 import type { TrainingEvent, TrainingJob } from "./gen/flare/ml/v1/training_job_pb.js";
 import { TrainingService } from "./gen/flare/ml/v1/training_service_pb.js";
 import type { ImportEvent, ImportJob } from "./gen/flare/scraper/v1/import_job_pb.js";
@@ -36,6 +38,7 @@ export class FlareClient {
   readonly scraper: Client<typeof ScraperService>;
   readonly models: Client<typeof ModelService>;
   readonly training: Client<typeof TrainingService>;
+  readonly sweeps: Client<typeof SweepService>;
   readonly predictions: Client<typeof PredictionService>;
   readonly evaluation: Client<typeof EvaluationService>;
 
@@ -52,6 +55,7 @@ export class FlareClient {
     this.scraper = calls.client(ScraperService, transports.scraper);
     this.models = calls.client(ModelService, transports.ml);
     this.training = calls.client(TrainingService, transports.ml);
+    this.sweeps = calls.client(SweepService, transports.ml);
     this.predictions = calls.client(PredictionService, transports.ml);
     this.evaluation = calls.client(EvaluationService, transports.ml);
     this.watching = { ...DEFAULT_WATCHING, ...options.watching };
@@ -80,6 +84,16 @@ export class FlareClient {
     return new Watch<TrainingJob, TrainingEvent>(
       name,
       (afterSequence, signal) => this.training.watchTrainingJob({ name, afterSequence }, { signal }),
+      this.watching,
+      options,
+    );
+  }
+
+  /** Follows the events of `sweeps/{sweep}`. */
+  watchSweep(name: string, options?: WatchOptions): Watch<Sweep, SweepEvent> {
+    return new Watch<Sweep, SweepEvent>(
+      name,
+      (afterSequence, signal) => this.sweeps.watchSweep({ name, afterSequence }, { signal }),
       this.watching,
       options,
     );

@@ -10,6 +10,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 
 import { AuthService } from "../src/gen/flare/auth/v1/auth_service_pb.js";
 import { PredictionService } from "../src/gen/flare/ml/v1/prediction_service_pb.js";
+import { SweepService } from "../src/gen/flare/ml/v1/sweep_service_pb.js";
 import { TrainingService } from "../src/gen/flare/ml/v1/training_service_pb.js";
 import { ScraperService } from "../src/gen/flare/scraper/v1/scraper_service_pb.js";
 import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
@@ -28,6 +29,7 @@ export class FakeServices {
   refresh = "";
 
   training: Partial<ServiceImpl<typeof TrainingService>> = {};
+  sweeps: Partial<ServiceImpl<typeof SweepService>> = {};
   scraper: Partial<ServiceImpl<typeof ScraperService>> = {};
   predictions: Partial<ServiceImpl<typeof PredictionService>> = {};
 
@@ -104,6 +106,12 @@ export class FakeServices {
       watchTrainingJob: (request, context) => {
         this.authorize(context);
         return this.training.watchTrainingJob!(request, context);
+      },
+    });
+    router.service(SweepService, {
+      watchSweep: (request, context) => {
+        this.authorize(context);
+        return this.sweeps.watchSweep!(request, context);
       },
     });
     router.service(ScraperService, {

@@ -297,3 +297,27 @@ test("an import watch re-attaches too, and tells why its job failed", async () =
   expect(() => assertSucceeded(watch.finalJob)).toThrow(FlareError);
   expect(() => assertSucceeded(watch.finalJob)).toThrow("'a.csv' has no rows");
 });
+
+test("a sweep watch re-attaches too, and ends with the best trial", async () => {
+  const services = await startServices();
+  services.sweeps.watchSweep = async function* ({ afterSequence }) {
+    if (afterSequence === 2n) {
+      const best = { number: 1, trainingJob: "trainingJobs/s-1", value: 0.25 };
+      const sweep = { name: "sweeps/s", state: JobState.SUCCEEDED, lastSequence: 2n, bestTrial: best };
+      yield { message: { case: "snapshot", value: sweep } };
+      return;
+    }
+    const event = { case: "trialEnded", value: { number: Number(afterSequence) + 1 } } as const;
+    yield { message: { case: "event", value: { sequence: afterSequence + 1n, event } } };
+    throw failure(Code.Unavailable, "SHUTTING_DOWN", "draining");
+  };
+  const watch = (await connectTo(services)).watchSweep("sweeps/s");
+  const ended: number[] = [];
+  for await (const { event } of watch) {
+    if (event.case === "trialEnded") {
+      ended.push(event.value.number);
+    }
+  }
+  expect(ended).toEqual([1, 2]);
+  expect(watch.finalJob.bestTrial?.value).toBe(0.25);
+});

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from flare_client.cli import credentials, datasets, jobs, login, models, predict, train, up, views
+from flare_client.cli import credentials, datasets, jobs, login, models, predict, sweeps, train, up, views
 from flare_client.cli.demo import demo
 from flare_client.cli.failures import CommandError
 from flare_client.cli.main import INTERRUPTED
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (datasets.app, credentials.app, views.app, models.app, jobs.app):
+for group in (datasets.app, credentials.app, views.app, models.app, jobs.app, sweeps.app):
     app.add_typer(group)
 for command in (login.login, train.train, predict.predict, demo, up.up):
     app.command()(command)

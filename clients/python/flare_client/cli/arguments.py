@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from flare_client.cli.failures import CommandError
+from flare_client.sweep_requests import Choice, Range, between
 
 T = TypeVar("T")
 
@@ -49,6 +50,30 @@ def byte_count(option: str, text: str) -> int:
         raise CommandError(f"{option} {text!r} is not a size such as 500kB, 10MB or 2GB")
     thousands = " kmgt".index(found.group(2).lower() or " ")
     return round(float(found.group(1)) * 10.0 ** (3 * thousands))
+
+
+def space_of(texts: Sequence[str]) -> dict[str, Range | list[Choice]]:
+    """What a sweep varies: `PATH=LOW..HIGH`, with `:log` or `:STEP` if wanted, or `PATH=A,B,C`, of several options.
+
+    Raises:
+        CommandError: One has another form.
+    """
+    return {path: _values(path, values) for path, values in pairs("--parameter", texts).items()}
+
+
+def _values(path: str, text: str) -> Range | list[Choice]:
+    found = re.fullmatch(r"(?P<low>[^:,]+)\.\.(?P<high>[^:,]+)(?::(?P<how>log|[0-9]+))?", text)
+    if found is None:
+        values = [cell(part.strip()) for part in text.split(",")]
+        if None in values or ".." in text:
+            raise CommandError(f"--parameter {path}={text!r} is not of the form LOW..HIGH, LOW..HIGH:log or A,B,C")
+        return [value for value in values if value is not None]
+    try:
+        low, high = float(found["low"]), float(found["high"])
+    except ValueError as error:
+        raise CommandError(f"--parameter {path}={text!r} is not a range of numbers such as 1e-4..0.1") from error
+    is_log = found["how"] == "log"
+    return between(low, high, log=is_log, step=0 if is_log or not found["how"] else int(found["how"]))
 
 
 def cell(text: str) -> bool | int | float | str | None:

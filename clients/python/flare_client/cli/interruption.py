@@ -12,12 +12,12 @@ from flare_client.cli.output import stderr
 
 
 @contextmanager
-def leaves_running(job_name: str) -> Iterator[None]:
-    """Ends the command on Ctrl-C and says that the job goes on and how to watch it again."""
+def leaves_running(job_name: str, watch: str = "flare jobs watch") -> Iterator[None]:
+    """Ends the command on Ctrl-C and says that the job goes on and how to `watch` it again."""
     try:
         yield
     except KeyboardInterrupt:
-        stderr().print(f"\n{job_name} goes on without you. Watch it again: flare jobs watch {job_name}", soft_wrap=True)
+        stderr().print(f"\n{job_name} goes on without you. Watch it again: {watch} {job_name}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

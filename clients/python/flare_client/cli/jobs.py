@@ -123,4 +123,5 @@ def _state(job: ImportJobHandle | TrainingJobHandle) -> str:
 def _what(job: ImportJobHandle | TrainingJobHandle) -> str:
     if isinstance(job, ImportJobHandle):
         return f"import of {short(job.job.dataset)}"
-    return f"{short(job.job.model)} on {short(job.job.view)}"
+    trial = f", a trial of {short(job.job.sweep)}" if job.job.sweep else ""
+    return f"{short(job.job.model)} on {short(job.job.view)}{trial}"
