@@ -62,4 +62,7 @@ aliases = Table(
     Column("model_uid", String, ForeignKey("models.uid", ondelete="CASCADE"), primary_key=True),
     Column("alias", String, primary_key=True),
     Column("version", BigInteger, nullable=False),
+    # Pairs of version and weight; empty: `version` has all.
+    Column("shares", JSON, nullable=False),
+    Column("shadow_version", BigInteger, nullable=False),
 )

@@ -67,8 +67,10 @@ class Predictor:
         self._images = images
         self._statistics = statistics
 
-    async def predict(self, owner: str, reference: VersionReference, inputs: Inputs) -> Prediction:
-        """Predicts with the version that `reference` means.
+    async def predict(
+        self, owner: str, reference: VersionReference, inputs: Inputs, request_id: str = ""
+    ) -> Prediction:
+        """Predicts with the version that `reference` means; with that of the id, if it means several.
 
         Raises:
             NotFound: There is no such model or version.
@@ -77,7 +79,7 @@ class Predictor:
             ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together, or if too many calls wait.
         """
         began = time.perf_counter_ns()
-        version = await self._versions.find(owner, reference)
+        version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
                 answers, timings = await self._answers(served, inputs, version.name)

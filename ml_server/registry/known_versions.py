@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ml_server.registry.store import ModelStore
 from ml_server.registry.values import ModelVersion, VersionReference
+from servicekit.errors import NotFound
 
 # What this server writes counts at once. What another server on the same database writes counts after so long.
 KEPT_SECONDS = 1.0
@@ -43,6 +44,26 @@ class KnownVersions:
             self._known.pop(key, None)  # the next one asks anew
         return known.version.result()
 
+    async def answering(self, owner: str, reference: VersionReference, request_id: str) -> ModelVersion:
+        """The version that answers a request with an id, which decides if an alias is shared out among several.
+
+        Raises:
+            NotFound: There is no such model or version.
+            FailedPrecondition: NO_VERSION.
+        """
+        version = await self.find(owner, reference)
+        number = _answering(version, reference, request_id)
+        if number == version.number:
+            return version
+        try:
+            return await self.find(owner, VersionReference(reference.model, number=number))
+        except NotFound:
+            # Another server gave the alias another meaning, and deleted the version, since this one looked.
+            self._known.pop((owner, reference), None)
+            version = await self.find(owner, reference)
+            number = _answering(version, reference, request_id)
+            return await self.find(owner, VersionReference(reference.model, number=number))
+
     def _ask(self, key: Key) -> _Known:
         if len(self._known) >= MAX_KEPT:
             self._known.clear()
@@ -50,6 +71,13 @@ class KnownVersions:
         version.add_done_callback(_look_at)
         known = self._known[key] = _Known(version, self._store.write_count, self._clock() + KEPT_SECONDS)
         return known
+
+
+def _answering(version: ModelVersion, reference: VersionReference, request_id: str) -> int:
+    if reference.alias is None:
+        return version.number
+    alias = version.model.aliases[reference.alias]
+    return alias.answering(f"{version.model.name}@{reference.alias}", request_id)
 
 
 def _look_at(version: asyncio.Future[ModelVersion]) -> None:

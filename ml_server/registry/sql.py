@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ml_server.networks.specification import ModelSpecification
+from ml_server.registry.aliases import Alias, Share
 from ml_server.registry.store import (
     ModelCursor,
     model_changed,
@@ -99,24 +100,33 @@ class SqlModelStore:
             await _touch(connection, model, has_initial_weights=True)
             return await _model(connection, model.owner, model.id)
 
-    async def set_alias(self, model: Model, alias: str, version: int, etag: str) -> Model:
+    async def set_alias(self, model: Model, name: str, alias: Alias, etag: str) -> Model:
         """As ModelStore says."""
         async with self._write() as connection:
             current = await _model(connection, model.owner, model.id)
             if etag and etag != current.etag:
                 raise model_changed(current)
-            if await _version_row(connection, current, version) is None:
-                raise no_such_version(f"{current.name}/versions/{version}")
-            await _drop_alias(connection, current, alias)
-            await connection.execute(insert(aliases).values(model_uid=current.uid, alias=alias, version=version))
+            for number in alias.versions:
+                if await _version_row(connection, current, number) is None:
+                    raise no_such_version(f"{current.name}/versions/{number}")
+            await _drop_alias(connection, current, name)
+            await connection.execute(
+                insert(aliases).values(
+                    model_uid=current.uid,
+                    alias=name,
+                    version=alias.version,
+                    shares=[[share.version, share.weight] for share in alias.shares],
+                    shadow_version=alias.shadow,
+                )
+            )
             await _touch(connection, current)
             return await _model(connection, model.owner, model.id)
 
-    async def delete_alias(self, model: Model, alias: str) -> Model:
+    async def delete_alias(self, model: Model, name: str) -> Model:
         """As ModelStore says."""
         async with self._write() as connection:
-            if not await _drop_alias(connection, model, alias):
-                raise no_such_version(f"{model.name}@{alias}")
+            if not await _drop_alias(connection, model, name):
+                raise no_such_version(f"{model.name}@{name}")
             await _touch(connection, model)
             return await _model(connection, model.owner, model.id)
 
@@ -160,7 +170,8 @@ class SqlModelStore:
         async with self._database.read() as connection:
             model = await _model(connection, owner, reference.model)
             if reference.alias is not None:
-                number = model.aliases.get(reference.alias, 0)
+                alias = model.aliases.get(reference.alias)
+                number = alias.version if alias else 0
                 name = f"{model.name}@{reference.alias}"
             else:
                 number = reference.number or model.latest_version
@@ -185,7 +196,7 @@ class SqlModelStore:
         """As ModelStore says."""
         async with self._write() as connection:
             model = await _model(connection, version.model.owner, version.model.id)
-            named = [alias for alias, number in model.aliases.items() if number == version.number]
+            named = [name for name, alias in model.aliases.items() if version.number in alias.versions]
             if named:
                 raise version_aliased(version, named)
             await connection.execute(
@@ -226,7 +237,7 @@ async def _with_aliases(connection: AsyncConnection, row: Row[Any]) -> Model:
         revision=row.revision,
         latest_version=row.latest_version,
         has_initial_weights=row.has_initial_weights,
-        aliases={each.alias: each.version for each in named},
+        aliases={each.alias: _alias(each) for each in named},
     )
 
 
@@ -239,9 +250,9 @@ async def _touch(connection: AsyncConnection, model: Model, **values: Any) -> No
     )
 
 
-async def _drop_alias(connection: AsyncConnection, model: Model, alias: str) -> bool:
+async def _drop_alias(connection: AsyncConnection, model: Model, name: str) -> bool:
     dropped = await connection.execute(
-        delete(aliases).where(aliases.c.model_uid == model.uid, aliases.c.alias == alias).returning(aliases.c.alias)
+        delete(aliases).where(aliases.c.model_uid == model.uid, aliases.c.alias == name).returning(aliases.c.alias)
     )
     return dropped.one_or_none() is not None
 
@@ -259,6 +270,10 @@ async def _row_of_job(connection: AsyncConnection, model: Model, training_job: s
 async def _version_row(connection: AsyncConnection, model: Model, number: int) -> Row[Any] | None:
     query = select(versions).where(versions.c.model_uid == model.uid, versions.c.number == number)
     return (await connection.execute(query)).one_or_none()
+
+
+def _alias(row: Row[Any]) -> Alias:
+    return Alias(row.version, tuple(Share(*share) for share in row.shares), row.shadow_version)
 
 
 def _version(model: Model, row: Row[Any] | None) -> ModelVersion:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from ml_server.networks.specification import ModelSpecification
+from ml_server.registry.aliases import Alias
 from ml_server.registry.values import Model, ModelVersion, VersionDetails, VersionReference
 from servicekit.errors import Aborted, AlreadyExists, FailedPrecondition, NotFound, Reason
 from servicekit.idempotency import RequestKey
@@ -51,11 +52,16 @@ class ModelStore(Protocol):
         """Notes that the model has initial weights."""
         ...
 
-    async def set_alias(self, model: Model, alias: str, version: int, etag: str) -> Model:
-        """Makes or moves an alias. Raises NotFound (the version), Aborted (ETAG_MISMATCH) if `etag` is set and old."""
+    async def set_alias(self, model: Model, name: str, alias: Alias, etag: str) -> Model:
+        """Makes an alias, or gives its name another meaning.
+
+        Raises:
+            NotFound: One of its versions is not there.
+            Aborted: ETAG_MISMATCH, if `etag` is set and old.
+        """
         ...
 
-    async def delete_alias(self, model: Model, alias: str) -> Model:
+    async def delete_alias(self, model: Model, name: str) -> Model:
         """Deletes an alias. Raises NotFound."""
         ...
 
@@ -72,7 +78,12 @@ class ModelStore(Protocol):
         ...
 
     async def version(self, owner: str, reference: VersionReference) -> ModelVersion:
-        """A version by number, alias or as the latest. Raises NotFound, FailedPrecondition (NO_VERSION)."""
+        """A version by number, by alias (the first of those that share it) or as the latest.
+
+        Raises:
+            NotFound: There is no such model or version.
+            FailedPrecondition: NO_VERSION.
+        """
         ...
 
     async def versions(self, model: Model, before: int | None, limit: int) -> list[ModelVersion]:
@@ -80,7 +91,7 @@ class ModelStore(Protocol):
         ...
 
     async def delete_version(self, version: ModelVersion) -> None:
-        """Deletes a version. Raises FailedPrecondition (RESOURCE_IN_USE) while an alias names it."""
+        """Deletes a version. Raises FailedPrecondition (RESOURCE_IN_USE) while an alias needs it, as a shadow too."""
         ...
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from ml_server.engines.engine import EngineChoice
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.values import Value
+from ml_server.registry.aliases import Alias
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Model:
     revision: int = 1
     latest_version: int = 0
     has_initial_weights: bool = False
-    aliases: dict[str, int] = field(default_factory=dict)
+    aliases: dict[str, Alias] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -166,7 +166,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         # On a thread a large conversion delays nobody else, and a small one only itself.
         is_small = request.ByteSize() <= INLINE_BYTES
         tensors = input_tensors(request) if is_small else await asyncio.to_thread(input_tensors, request)
-        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors))
+        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors), request.id)
         if prediction.rows <= INLINE_ROWS:
             return infer_response(request, prediction)
         return await asyncio.to_thread(infer_response, request, prediction)

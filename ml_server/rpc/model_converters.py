@@ -8,6 +8,7 @@ from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEn
 from ml_server.features.targets import FittedTarget, Task
 from ml_server.networks.registered_module import ModuleDescription
 from ml_server.networks.shapes import ModelSize
+from ml_server.registry.aliases import Alias, Share
 from ml_server.registry.bundle import Preprocessing
 from ml_server.registry.models import NewModel
 from ml_server.registry.values import ClassificationReport, Metric, Model, ModelVersion
@@ -53,13 +54,28 @@ def model_message(model: Model, size: ModelSize | None = None) -> model_pb2.Mode
         name=model.name,
         display_name=model.display_name,
         specification=model_specification_message(model.specification),
-        aliases=[model_pb2.ModelAlias(alias=alias, version=number) for alias, number in model.aliases.items()],
+        aliases=[_alias_message(name, alias) for name, alias in model.aliases.items()],
         latest_version=model.latest_version,
         has_initial_weights=model.has_initial_weights,
         create_time=timestamp_message(model.create_time),
         update_time=timestamp_message(model.update_time),
         etag=model.etag,
         size=size_message(size) if size else None,
+    )
+
+
+def alias_of(request: model_service_pb2.SetModelAliasRequest) -> Alias:
+    """What SetModelAlias asks for. Raises InvalidArgument as `Alias.checked`."""
+    shares = [Share(share.version, share.weight) for share in request.shares]
+    return Alias.checked(request.version, shares, request.shadow_version)
+
+
+def _alias_message(name: str, alias: Alias) -> model_pb2.ModelAlias:
+    return model_pb2.ModelAlias(
+        alias=name,
+        version=alias.version,
+        shares=[model_pb2.AliasShare(version=share.version, weight=share.weight) for share in alias.shares],
+        shadow_version=alias.shadow,
     )
 
 

@@ -12,6 +12,7 @@ from ml_server.registry.store import ModelStore
 from ml_server.registry.transfer import ExportFormat, Transfer
 from ml_server.registry.values import ModelVersion, VersionReference
 from ml_server.rpc.model_converters import (
+    alias_of,
     listed_version_message,
     model_message,
     module_message,
@@ -77,7 +78,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def SetModelAlias(self, request: model_service_pb2.SetModelAliasRequest, context: Context) -> model_pb2.Model:
         model = await self._store.get(current_caller().subject, _id(request.name))
-        return model_message(await self._store.set_alias(model, request.alias, request.version, request.etag))
+        return model_message(await self._store.set_alias(model, request.alias, alias_of(request), request.etag))
 
     async def DeleteModelAlias(
         self, request: model_service_pb2.DeleteModelAliasRequest, context: Context

@@ -22,7 +22,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         owner, reference = current_caller().subject, VersionReference.parse(request.name)
         inputs = ColumnInputs(raw_columns(request))
-        return prediction_message(await self._predictor.predict(owner, reference, inputs))
+        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id))
 
     async def PredictStream(
         self, request_iterator: AsyncIterator[pb.PredictStreamRequest], context: Context

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
+from ml_server.registry.aliases import Alias, Share
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.store import ModelStore
 from ml_server.registry.values import Metric, Model, ModelVersion, VersionDetails, VersionReference
@@ -173,8 +174,8 @@ async def test_an_alias_names_a_version_and_moves_at_once(store: ModelStore) -> 
     model = await make(store)
     await add(store, model)
     await add(store, model)
-    named = await store.set_alias(model, "prod", 1, "")
-    assert named.aliases == {"prod": 1}
+    named = await store.set_alias(model, "prod", Alias(1), "")
+    assert named.aliases == {"prod": Alias(1)}
     prod = VersionReference("iris", alias="prod")
     assert (await store.version(ANN, prod)).number == 1
 
@@ -183,7 +184,7 @@ async def test_an_alias_names_a_version_and_moves_at_once(store: ModelStore) -> 
 
     async def move() -> None:
         for number in [2, 1] * 5 + [2]:
-            await store.set_alias(model, "prod", number, "")
+            await store.set_alias(model, "prod", Alias(number), "")
 
     # Whoever asks meanwhile gets the one or the other, and never none.
     asked, _ = await asyncio.gather(ask(), move())
@@ -198,30 +199,30 @@ async def test_an_alias_names_a_version_and_moves_at_once(store: ModelStore) -> 
 async def test_an_alias_of_a_missing_version_is_refused_and_the_old_one_stays(store: ModelStore) -> None:
     model = await make(store)
     await add(store, model)
-    await store.set_alias(model, "prod", 1, "")
+    await store.set_alias(model, "prod", Alias(1), "")
     with pytest.raises(NotFound, match="no version 'models/iris/versions/9'"):
-        await store.set_alias(model, "prod", 9, "")
-    assert (await current(store, model)).aliases == {"prod": 1}
+        await store.set_alias(model, "prod", Alias(9), "")
+    assert (await current(store, model)).aliases == {"prod": Alias(1)}
 
 
 async def test_an_old_etag_changes_nothing(store: ModelStore) -> None:
     model = await make(store)
     await add(store, model)
     read = await current(store, model)
-    first = await store.set_alias(model, "prod", 1, read.etag)
+    first = await store.set_alias(model, "prod", Alias(1), read.etag)
     assert first.etag != read.etag
     with pytest.raises(Aborted, match="changed since you read it: read it again") as old:
-        await store.set_alias(model, "beta", 1, read.etag)
+        await store.set_alias(model, "beta", Alias(1), read.etag)
     assert old.value.reason is Reason.ETAG_MISMATCH
-    assert (await current(store, model)).aliases == {"prod": 1}
-    assert (await store.set_alias(model, "beta", 1, first.etag)).aliases == {"beta": 1, "prod": 1}
+    assert (await current(store, model)).aliases == {"prod": Alias(1)}
+    assert (await store.set_alias(model, "beta", Alias(1), first.etag)).aliases == {"beta": Alias(1), "prod": Alias(1)}
 
 
 async def test_of_those_who_change_the_same_state_one_wins(store: ModelStore) -> None:
     model = await make(store)
     await add(store, model)
     read = await current(store, model)
-    moves = [store.set_alias(model, f"a{number}", 1, read.etag) for number in range(6)]
+    moves = [store.set_alias(model, f"a{number}", Alias(1), read.etag) for number in range(6)]
     results = await asyncio.gather(*moves, return_exceptions=True)
     assert sum(isinstance(result, Model) for result in results) == 1
     assert sum(isinstance(result, Aborted) for result in results) == 5
@@ -230,7 +231,7 @@ async def test_of_those_who_change_the_same_state_one_wins(store: ModelStore) ->
 async def test_a_version_with_a_name_stays(store: ModelStore) -> None:
     model = await make(store)
     version = await add(store, model)
-    await store.set_alias(model, "prod", 1, "")
+    await store.set_alias(model, "prod", Alias(1), "")
     with pytest.raises(FailedPrecondition, match="named by alias 'prod': move or delete the alias first") as used:
         await store.delete_version(version)
     assert used.value.reason is Reason.RESOURCE_IN_USE
@@ -239,10 +240,42 @@ async def test_a_version_with_a_name_stays(store: ModelStore) -> None:
     assert await store.versions(model, None, 10) == []
 
 
+async def test_an_alias_is_kept_with_its_shares_and_its_shadow(store: ModelStore) -> None:
+    model = await make(store)
+    for _ in range(4):
+        await add(store, model)
+    shared = Alias(2, (Share(2, 90), Share(1, 10)), shadow=4)
+    assert (await store.set_alias(model, "prod", shared, "")).aliases == {"prod": shared}
+    assert (await store.version(ANN, VersionReference("iris", alias="prod"))).number == 2
+    assert (await store.set_alias(model, "prod", Alias(3), "")).aliases == {"prod": Alias(3)}
+
+
+@pytest.mark.parametrize("missing", [Alias(1, (Share(1, 1), Share(9, 1))), Alias(1, shadow=9)])
+async def test_every_version_of_an_alias_has_to_be_there(store: ModelStore, missing: Alias) -> None:
+    model = await make(store)
+    await add(store, model)
+    with pytest.raises(NotFound, match="no version 'models/iris/versions/9'"):
+        await store.set_alias(model, "prod", missing, "")
+    assert (await current(store, model)).aliases == {}
+
+
+async def test_versions_that_share_an_alias_or_shadow_it_stay(store: ModelStore) -> None:
+    model = await make(store)
+    versions = [await add(store, model) for _ in range(3)]
+    await store.set_alias(model, "prod", Alias(1, (Share(1, 1), Share(2, 1)), shadow=3), "")
+    for version in versions:
+        with pytest.raises(FailedPrecondition, match="alias 'prod'") as used:
+            await store.delete_version(version)
+        assert used.value.reason is Reason.RESOURCE_IN_USE
+    await store.set_alias(model, "prod", Alias(1), "")
+    for version in versions[1:]:
+        await store.delete_version(version)
+
+
 async def test_versions_and_aliases_go_with_their_model(store: ModelStore) -> None:
     model = await make(store)
     await add(store, model)
-    await store.set_alias(model, "prod", 1, "")
+    await store.set_alias(model, "prod", Alias(1), "")
     await store.delete(model)
     with pytest.raises(NotFound):
         await add(store, model)

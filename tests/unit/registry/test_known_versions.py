@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
+from ml_server.registry.aliases import Alias, Share
 from ml_server.registry.known_versions import KEPT_SECONDS, KnownVersions
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.values import Model, ModelVersion, VersionDetails, VersionReference
@@ -65,7 +66,7 @@ async def model(store: CountingStore) -> Model:
     model = await store.create(ANN, "iris", "", ModelSpecification(architecture=MlpSpecification()), None)
     for _ in range(2):
         await add(store, model)
-    return await store.set_alias(model, "prod", 1, "")
+    return await store.set_alias(model, "prod", Alias(1), "")
 
 
 async def add(store: SqlModelStore, model: Model) -> None:
@@ -99,7 +100,7 @@ async def test_all_who_ask_at_once_share_one_question(store: CountingStore, mode
 async def test_a_write_of_this_server_counts_at_once(store: CountingStore, model: Model) -> None:
     versions = KnownVersions(store)
     assert (await versions.find(ANN, PROD)).number == 1
-    await store.set_alias(model, "prod", 2, "")
+    await store.set_alias(model, "prod", Alias(2), "")
     assert (await versions.find(ANN, PROD)).number == 2
     await add(store, model)
     assert (await versions.find(ANN, IRIS)).number == 3
@@ -113,7 +114,7 @@ async def test_an_answer_from_before_a_write_is_not_kept(store: CountingStore, m
     store.answer.clear()
     early = asyncio.create_task(versions.find(ANN, PROD))
     await store.read.wait()
-    await store.set_alias(model, "prod", 2, "")
+    await store.set_alias(model, "prod", Alias(2), "")
     late = asyncio.create_task(versions.find(ANN, PROD))
     store.answer.set()
     await asyncio.wait([early, late])
@@ -125,7 +126,7 @@ async def test_a_cancelled_write_counts_too(store: CountingStore, model: Model) 
     versions = KnownVersions(store)
     assert (await versions.find(ANN, PROD)).number == 1
     before = store.write_count
-    writing = asyncio.create_task(store.set_alias(model, "prod", 2, ""))
+    writing = asyncio.create_task(store.set_alias(model, "prod", Alias(2), ""))
     await asyncio.sleep(0)
     writing.cancel()
     await asyncio.wait([writing])
@@ -137,7 +138,7 @@ async def test_writes_of_others_count_after_a_moment(store: CountingStore, model
     clock = Clock()
     versions = KnownVersions(store, clock)
     assert (await versions.find(ANN, PROD)).number == 1
-    await SqlModelStore(database).set_alias(model, "prod", 2, "")
+    await SqlModelStore(database).set_alias(model, "prod", Alias(2), "")
     clock.now = KEPT_SECONDS
     assert (await versions.find(ANN, PROD)).number == 2
 
@@ -156,3 +157,25 @@ async def test_nobody_sees_what_another_one_asked_for(store: CountingStore, mode
     await versions.find(ANN, IRIS)
     with pytest.raises(NotFound):
         await versions.find("accounts/bob", IRIS)
+
+
+async def test_an_id_decides_among_those_that_share_an_alias(store: CountingStore, model: Model) -> None:
+    versions = KnownVersions(store)
+    await store.set_alias(model, "prod", Alias(1, (Share(1, 1), Share(2, 1))), "")
+    ids = [f"customer-{number}" for number in range(20)]
+    answering = [(await versions.answering(ANN, PROD, each)).number for each in ids]
+    assert set(answering) == {1, 2}
+    assert [(await versions.answering(ANN, PROD, each)).number for each in ids] == answering
+    assert store.asked == 2  # for the alias, and for the version that it does not name first
+    assert {(await versions.answering(ANN, IRIS, each)).number for each in ids} == {2}
+
+
+async def test_a_version_that_another_server_deleted_is_asked_no_more(
+    store: CountingStore, model: Model, database: Database
+) -> None:
+    versions, other = KnownVersions(store, Clock()), SqlModelStore(database)
+    await store.set_alias(model, "prod", Alias(1, (Share(1, 1), Share(2, 1_000_000))), "")
+    await versions.find(ANN, PROD)
+    await other.set_alias(model, "prod", Alias(1), "")
+    await other.delete_version(await other.version(ANN, VersionReference("iris", number=2)))
+    assert (await versions.answering(ANN, PROD, "anybody")).number == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -113,9 +113,31 @@ class Models:
         request = pb.DeleteModelRequest(name=model_name(model))
         await self._service.call(self._stub.DeleteModel, request, safe=False)
 
-    async def set_alias(self, model: Reference, alias: str, version: int, *, etag: str = "") -> model_pb2.Model:
-        """Makes an alias or moves it, at once for everybody; with an etag only if nobody changed the model since."""
-        request = pb.SetModelAliasRequest(name=model_name(model), alias=alias, version=version, etag=etag)
+    async def set_alias(
+        self,
+        model: Reference,
+        alias: str,
+        version: int | None = None,
+        *,
+        shares: Mapping[int, int] | None = None,
+        shadow: int = 0,
+        etag: str = "",
+    ) -> model_pb2.Model:
+        """Makes an alias or moves it, at once for everybody; with an etag only if nobody changed the model since.
+
+        `shares`, as `{3: 90, 4: 10}`, gives versions parts of the predictions by weight; `version` is the first of
+        them unless given. A `shadow` is a version that is asked too, while its answers are only compared.
+        """
+        if version is None and not shares:
+            raise ValueError("an alias names a version, or shares of several")
+        request = pb.SetModelAliasRequest(
+            name=model_name(model),
+            alias=alias,
+            version=version if version is not None else next(iter(shares or {})),
+            etag=etag,
+            shares=[model_pb2.AliasShare(version=number, weight=weight) for number, weight in (shares or {}).items()],
+            shadow_version=shadow,
+        )
         return await self._service.call(self._stub.SetModelAlias, request, safe=not etag)
 
     async def delete_alias(self, model: Reference, alias: str) -> model_pb2.Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import grpc
 from flare.ml.v1 import prediction_service_pb2 as pb
@@ -31,27 +32,30 @@ class Predictions:
         self._service = service
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(service.channel)
 
-    async def predict(self, model: Reference, rows: Rows) -> pd.DataFrame:
-        """A prediction for each row, in their order, all by the same version."""
+    async def predict(self, model: Reference, rows: Rows, *, id: str = "") -> pd.DataFrame:  # noqa: A002
+        """A prediction for each row, in their order, all by the same version.
+
+        If an alias is shared out among versions, equal ids get the same one; without an id it is decided anew.
+        """
         name = model_name(model)
         responses: list[pb.PredictResponse] = []
         for table in column_tables(rows):
-            request = pb.PredictRequest(name=name, columns=table)
+            request = pb.PredictRequest(name=name, columns=table, id=id)
             responses.append(await self._service.call(self._stub.Predict, request, safe=True, seconds=PREDICT_SECONDS))
             name = responses[0].version  # an alias that moves meanwhile must not mix two versions
         return prediction_frame(responses)
 
-    async def predict_stream(self, model: Reference, tables: Source[Rows]) -> Stream[pd.DataFrame]:
+    async def predict_stream(self, model: Reference, tables: Source[Rows], *, id: str = "") -> Stream[pd.DataFrame]:  # noqa: A002
         """A frame of predictions for each table, in their order, over one stream with a few requests on their way.
 
         The next tables are taken while answers are awaited. When the connection breaks or the token ends, what was not
-        answered is sent again.
+        answered is sent again. Each table is answered by one version, and all of them by the same one with an `id`.
         """
         name = model_name(model)
         counts: deque[int] = deque()
         answered: list[pb.PredictResponse] = []
         async with (
-            closing(self._requests(name, tables, counts)) as requests,
+            closing(self._requests(name, tables, counts, id)) as requests,
             closing(self._replies(requests)) as replies,
         ):
             async for reply in replies:
@@ -61,10 +65,14 @@ class Predictions:
                     yield prediction_frame(answered)
                     answered = []
 
-    async def _requests(self, name: str, tables: Source[Rows], counts: deque[int]) -> Stream[pb.PredictStreamRequest]:
+    async def _requests(
+        self, name: str, tables: Source[Rows], counts: deque[int], request_id: str
+    ) -> Stream[pb.PredictStreamRequest]:
         """The requests of all tables; `counts` gets how many each table takes."""
         async for table in each(tables):
-            parts = [pb.PredictRequest(name=name, columns=part) for part in column_tables(table)]
+            # Without an id the parts of one table could be answered by different versions of a shared alias.
+            part_id = request_id or str(uuid4())
+            parts = [pb.PredictRequest(name=name, columns=part, id=part_id) for part in column_tables(table)]
             counts.append(len(parts))
             for part in parts:
                 yield pb.PredictStreamRequest(request=part)

@@ -32,6 +32,19 @@ def numbers_by_name(option: str, texts: Sequence[str]) -> dict[str, float]:
         raise CommandError(f"{option} {' '.join(texts)!r} is not of the form NAME=NUMBER") from error
 
 
+def whole_numbers(option: str, texts: Sequence[str]) -> dict[int, int]:
+    """`3=90` of an option given several times. Raises CommandError for any other form, and for a number given twice."""
+    values: dict[int, int] = {}
+    for text in texts:
+        found = re.fullmatch(r"([0-9]+)=([0-9]+)", text)
+        if found is None:
+            raise CommandError(f"{option} {text!r} is not of the form NUMBER=NUMBER, such as 3=90")
+        if int(found[1]) in values:
+            raise CommandError(f"{option} gives {found[1]} twice")
+        values[int(found[1])] = int(found[2])
+    return values
+
+
 def numbers(option: str, text: str, convert: Callable[[str], T], separator: str = ",") -> list[T]:
     """`64,32`. Raises CommandError if a part is no number."""
     try:

@@ -10,7 +10,7 @@ import typer
 from flare.ml.v1 import model_pb2
 
 import flare_client
-from flare_client.cli.arguments import cell, numbers, pairs
+from flare_client.cli.arguments import cell, numbers, pairs, whole_numbers
 from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
@@ -111,7 +111,7 @@ def list_(output: Output = OutputFormat.TEXT) -> None:
                 short(model.name),
                 architecture_of(model.specification),
                 model.latest_version or "none",
-                ", ".join(f"{alias.alias}={alias.version}" for alias in model.aliases),
+                _aliases(model),
                 moment(model.create_time),
             )
             for model in models
@@ -186,6 +186,40 @@ def export(
         print_fields([("file", path), ("size", byte_size(size))])
 
 
+@app.command("set-alias")
+def set_alias(
+    model: ModelArgument,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="such as prod")],
+    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="number of a version, such as 3")] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION=WEIGHT", help="share of the predictions: 3=90; once for each version"),
+    ] = None,
+    shadow: Annotated[
+        int, typer.Option(metavar="VERSION", help="version that is asked too, its answers only compared")
+    ] = 0,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Name a version, or share the predictions with a name out among several."""
+    if version is None and not share:
+        raise CommandError("an alias needs a VERSION, or --share VERSION=WEIGHT for each of several")
+    shares = whole_numbers("--share", share or ())
+    with flare_client.connect() as flare:
+        changed = flare.models.set_alias(model, alias, version, shares=shares, shadow=shadow)
+    _print_model(changed, output)
+
+
+@app.command("delete-alias")
+def delete_alias(
+    model: ModelArgument,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="such as prod")],
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Delete an alias; its versions stay."""
+    with flare_client.connect() as flare:
+        _print_model(flare.models.delete_alias(model, alias), output)
+
+
 @app.command()
 def delete(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
     """Delete a model with its versions."""
@@ -195,6 +229,17 @@ def delete(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
         print_json({})
     else:
         stderr().print(f"Deleted {model}.")
+
+
+def _aliases(model: model_pb2.Model) -> str:
+    return ", ".join(f"{alias.alias}={_meaning(alias)}" for alias in model.aliases)
+
+
+def _meaning(alias: model_pb2.ModelAlias) -> str:
+    total = sum(share.weight for share in alias.shares)
+    shares = [f"{share.version} ({share.weight / total:.0%})" for share in alias.shares]
+    shadow = f", shadow {alias.shadow_version}" if alias.shadow_version else ""
+    return (" + ".join(shares) or str(alias.version)) + shadow
 
 
 def _print_model(model: model_pb2.Model, output: OutputFormat) -> None:
@@ -211,6 +256,6 @@ def _print_model(model: model_pb2.Model, output: OutputFormat) -> None:
             ("features", f"{size.feature_count:,}" if size else ""),
             ("outputs", f"{size.output_count:,}" if size else ""),
             ("starts from", "uploaded weights" if model.has_initial_weights else ""),
-            ("aliases", ", ".join(f"{alias.alias}={alias.version}" for alias in model.aliases)),
+            ("aliases", _aliases(model)),
         ]
     )

@@ -26,6 +26,10 @@ def predict(
         typer.Option(metavar="FILE", help="an image, such as a .png or .jpg; several for several rows"),
     ] = None,
     image_column: Annotated[str, typer.Option(metavar="NAME", help="the model's column of images")] = "image",
+    id_: Annotated[
+        str,
+        typer.Option("--id", metavar="ID", help="decides which version of a shared alias answers: equal ids, the same"),
+    ] = "",
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Predict for the rows of a file, for one row given here, or for images."""
@@ -35,7 +39,7 @@ def predict(
         )
     rows = _rows(file, row or [], image or [], image_column)
     with flare_client.connect() as flare:
-        predicted = flare.predict(model, rows)
+        predicted = flare.predict(model, rows, id=id_)
     if output is OutputFormat.JSON:
         print_json({"version": predicted.attrs["version"], "predictions": predicted.to_dict(orient="records")})
         return

@@ -150,20 +150,30 @@ class Flare:
         created = self._ml.call(stub.CreateTrainingJob, request, safe=True, seconds=CREATE_SECONDS)
         return TrainingJobHandle(self._ml, created)
 
-    def predict(self, model: Reference, rows: Rows) -> pd.DataFrame:
+    def predict(self, model: Reference, rows: Rows, *, id: str = "") -> pd.DataFrame:  # noqa: A002
         """A prediction for each row: a DataFrame, a dict of columns, or a list of dicts, raw values by column name.
 
         Each target has its column; a classification has `{target}_probability_{class}` for each class too. `model` is
         `iris` for the latest version, `iris@prod`, or `iris/versions/3`. None, NaN and NA are missing values.
+        Equal ids get the same version of an alias that is shared out among several.
 
         Raises:
             FlareError: Such as COLUMN_MISSING or VALUE_INVALID, naming column, row and value.
         """
-        return self._predictions.predict(model, rows)
+        return self._predictions.predict(model, rows, id=id)
 
-    def predict_stream(self, model: Reference, tables: Source[Rows]) -> Stream[pd.DataFrame]:
-        """A frame of predictions for each table of an iterable, in order; for many rows that come in pieces."""
-        return self._predictions.predict_stream(model, tables)
+    def predict_stream(
+        self,
+        model: Reference,
+        tables: Source[Rows],
+        *,
+        id: str = "",  # noqa: A002
+    ) -> Stream[pd.DataFrame]:
+        """A frame of predictions for each table of an iterable, in order; for many rows that come in pieces.
+
+        Without an `id` each table is decided by itself if an alias is shared out among versions.
+        """
+        return self._predictions.predict_stream(model, tables, id=id)
 
     def compare(
         self,

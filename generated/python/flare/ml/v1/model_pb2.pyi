@@ -160,23 +160,59 @@ class ModelAlias(_message.Message):
 
     ALIAS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    SHADOW_VERSION_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """The name."""
     version: _builtins.int
-    """The version's number."""
+    """The number of the version that it names wherever one is needed; if it is shared out, that of the first share."""
+    shadow_version: _builtins.int
+    """A version that is asked beside the one that answers; its own answers are only counted and compared. 0 for none."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___AliasShare]:
+        """If predictions with this alias are shared out among versions: how."""
+
     def __init__(
         self,
         *,
         alias: _builtins.str = ...,
         version: _builtins.int = ...,
+        shares: _abc.Iterable[Global___AliasShare] | None = ...,
+        shadow_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "shadow_version", b"shadow_version", "shares", b"shares", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelAlias: _TypeAlias = ModelAlias  # noqa: Y015
+
+@_typing.final
+class AliasShare(_message.Message):
+    """The share of an alias's predictions that a version gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version's number."""
+    weight: _builtins.int
+    """Its weight beside those of the others."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        weight: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasShare: _TypeAlias = AliasShare  # noqa: Y015
 
 @_typing.final
 class ModelVersion(_message.Message):

@@ -256,14 +256,22 @@ class SetModelAliasRequest(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    SHADOW_VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{model}`."""
     alias: _builtins.str
     """The alias."""
     version: _builtins.int
-    """The number of the version that it names from now on."""
+    """The number of the version that it names from now on, wherever one is needed."""
     etag: _builtins.str
     """The model's etag when it was read."""
+    shadow_version: _builtins.int
+    """A version that is asked beside the one that answers; its own answers are only counted and compared. 0 for none."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.AliasShare]:
+        """Shares predictions with this alias out among versions, `version` among them, by weight. Empty: `version` gets all."""
+
     def __init__(
         self,
         *,
@@ -271,10 +279,12 @@ class SetModelAliasRequest(_message.Message):
         alias: _builtins.str = ...,
         version: _builtins.int = ...,
         etag: _builtins.str = ...,
+        shares: _abc.Iterable[_model_pb2.AliasShare] | None = ...,
+        shadow_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "name", b"name", "shadow_version", b"shadow_version", "shares", b"shares", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

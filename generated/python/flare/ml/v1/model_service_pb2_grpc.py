@@ -152,8 +152,9 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetModelAlias(self, request, context):
-        """Makes an alias, or moves it to another version, at once for everybody.
-        Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+        """Makes an alias, or gives it another meaning, at once for everybody.
+        Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+        `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,7 +183,7 @@ class ModelServiceServicer(object):
 
     def DeleteModelVersion(self, request, context):
         """Deletes a version.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
         starts from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -57,8 +57,9 @@ class ModelServiceStub:
     INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
     """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]
-    """Makes an alias, or moves it to another version, at once for everybody.
-    Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+    """Makes an alias, or gives it another meaning, at once for everybody.
+    Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+    `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
     """
     DeleteModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_pb2.Model]
     """Deletes an alias. Its version stays."""
@@ -68,7 +69,7 @@ class ModelServiceStub:
     """Lists the versions of a model, newest first."""
     DeleteModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]
     """Deletes a version.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
     starts from it.
     """
     ExportModelVersion: _grpc.UnaryStreamMultiCallable[_model_service_pb2.ExportModelVersionRequest, _model_service_pb2.ExportModelVersionResponse]
@@ -110,8 +111,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
     """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]  # type: ignore[assignment]
-    """Makes an alias, or moves it to another version, at once for everybody.
-    Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+    """Makes an alias, or gives it another meaning, at once for everybody.
+    Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+    `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
     """
     DeleteModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_pb2.Model]  # type: ignore[assignment]
     """Deletes an alias. Its version stays."""
@@ -121,7 +123,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Lists the versions of a model, newest first."""
     DeleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelVersionRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a version.
-    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+    Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
     starts from it.
     """
     ExportModelVersion: _aio.UnaryStreamMultiCallable[_model_service_pb2.ExportModelVersionRequest, _model_service_pb2.ExportModelVersionResponse]  # type: ignore[assignment]
@@ -196,8 +198,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.SetModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
-        """Makes an alias, or moves it to another version, at once for everybody.
-        Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+        """Makes an alias, or gives it another meaning, at once for everybody.
+        Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+        `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
         """
 
     @_abc_1.abstractmethod
@@ -231,7 +234,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes a version.
-        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+        Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
         starts from it.
         """
 

@@ -28,8 +28,13 @@ class PredictRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The version: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for the latest."""
+    id: _builtins.str
+    """Decides which version answers if `name` is an alias that is shared out among several: equal ids get the same one.
+    Empty: each request is decided anew.
+    """
     @_builtins.property
     def columns(self) -> Global___ColumnTable:
         """Column by column: the fast form."""
@@ -44,10 +49,11 @@ class PredictRequest(_message.Message):
         name: _builtins.str = ...,
         columns: Global___ColumnTable | None = ...,
         rows: Global___RowTable | None = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "inputs", b"inputs", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "inputs", b"inputs", "name", b"name", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "id", b"id", "inputs", b"inputs", "name", b"name", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_inputs: _TypeAlias = _typing.Literal["columns", "rows"]  # noqa: Y015
     _WhichOneofArgType_inputs: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015

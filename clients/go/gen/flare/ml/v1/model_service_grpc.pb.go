@@ -36,8 +36,9 @@ type ModelServiceClient interface {
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
 	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
 	UploadModelWeights(ctx context.Context, opts ...grpc.CallOption) (ModelService_UploadModelWeightsClient, error)
-	// Makes an alias, or moves it to another version, at once for everybody.
-	// Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+	// Makes an alias, or gives it another meaning, at once for everybody.
+	// Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+	// `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
 	SetModelAlias(ctx context.Context, in *SetModelAliasRequest, opts ...grpc.CallOption) (*Model, error)
 	// Deletes an alias. Its version stays.
 	DeleteModelAlias(ctx context.Context, in *DeleteModelAliasRequest, opts ...grpc.CallOption) (*Model, error)
@@ -46,7 +47,7 @@ type ModelServiceClient interface {
 	// Lists the versions of a model, newest first.
 	ListModelVersions(ctx context.Context, in *ListModelVersionsRequest, opts ...grpc.CallOption) (*ListModelVersionsResponse, error)
 	// Deletes a version.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
 	// starts from it.
 	DeleteModelVersion(ctx context.Context, in *DeleteModelVersionRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	// Streams a version as a file: a header, then its bytes in chunks.
@@ -281,8 +282,9 @@ type ModelServiceServer interface {
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
 	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
 	UploadModelWeights(ModelService_UploadModelWeightsServer) error
-	// Makes an alias, or moves it to another version, at once for everybody.
-	// Returns ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+	// Makes an alias, or gives it another meaning, at once for everybody.
+	// Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
+	// `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
 	SetModelAlias(context.Context, *SetModelAliasRequest) (*Model, error)
 	// Deletes an alias. Its version stays.
 	DeleteModelAlias(context.Context, *DeleteModelAliasRequest) (*Model, error)
@@ -291,7 +293,7 @@ type ModelServiceServer interface {
 	// Lists the versions of a model, newest first.
 	ListModelVersions(context.Context, *ListModelVersionsRequest) (*ListModelVersionsResponse, error)
 	// Deletes a version.
-	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias names it, or a training job has not ended that
+	// Returns FAILED_PRECONDITION (RESOURCE_IN_USE) while an alias needs it, or a training job has not ended that
 	// starts from it.
 	DeleteModelVersion(context.Context, *DeleteModelVersionRequest) (*emptypb.Empty, error)
 	// Streams a version as a file: a header, then its bytes in chunks.

@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/model.proto.
  */
 export const file_flare_ml_v1_model: GenFile = /*@__PURE__*/
-  fileDesc("ChdmbGFyZS9tbC92MS9tb2RlbC5wcm90bxILZmxhcmUubWwudjEimQMKBU1vZGVsEhIKBG5hbWUYASABKAlCBOJBAQgSHgoMZGlzcGxheV9uYW1lGAIgASgJQgi6SAVyAxjIARJDCg1zcGVjaWZpY2F0aW9uGAMgASgLMh8uZmxhcmUubWwudjEuTW9kZWxTcGVjaWZpY2F0aW9uQgviQQICBbpIA8gBARIuCgdhbGlhc2VzGAQgAygLMhcuZmxhcmUubWwudjEuTW9kZWxBbGlhc0IE4kEBAxIcCg5sYXRlc3RfdmVyc2lvbhgFIAEoA0IE4kEBAxIhChNoYXNfaW5pdGlhbF93ZWlnaHRzGAYgASgIQgTiQQEDEjUKC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI1Cgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSDAoEZXRhZxgJIAEoCRIqCgRzaXplGAogASgLMhYuZmxhcmUubWwudjEuTW9kZWxTaXplQgTiQQEDIlEKCU1vZGVsU2l6ZRIXCg9wYXJhbWV0ZXJfY291bnQYASABKAMSFQoNZmVhdHVyZV9jb3VudBgCIAEoAxIUCgxvdXRwdXRfY291bnQYAyABKAMiLAoKTW9kZWxBbGlhcxINCgVhbGlhcxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgDIvYFCgxNb2RlbFZlcnNpb24SEgoEbmFtZRgBIAEoCUIE4kEBCBIUCgx0cmFpbmluZ19qb2IYAiABKAkSDAoEdmlldxgDIAEoCRITCgt2aWV3X2RpZ2VzdBgEIAEoCRIMCgRzZWVkGAUgASgDEikKCXNpZ25hdHVyZRgGIAEoCzIWLmZsYXJlLm1sLnYxLlNpZ25hdHVyZRIpCgx0ZXN0X21ldHJpY3MYByADKAsyEy5mbGFyZS5tbC52MS5NZXRyaWMSLwoSdmFsaWRhdGlvbl9tZXRyaWNzGAggAygLMhMuZmxhcmUubWwudjEuTWV0cmljEhIKCmJlc3RfZXBvY2gYCSABKAUSFwoPcGFyYW1ldGVyX2NvdW50GAogASgDEhIKCnNpemVfYnl0ZXMYCyABKAMSDgoGZGlnZXN0GAwgASgJEkgKEGxpYnJhcnlfdmVyc2lvbnMYDSADKAsyLi5mbGFyZS5tbC52MS5Nb2RlbFZlcnNpb24uTGlicmFyeVZlcnNpb25zRW50cnkSDgoGZGV2aWNlGA4gASgJEi8KC2NyZWF0ZV90aW1lGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI2Cg1zcGVjaWZpY2F0aW9uGBAgASgLMh8uZmxhcmUubWwudjEuTW9kZWxTcGVjaWZpY2F0aW9uEjcKDHRlc3RfcmVwb3J0cxgRIAMoCzIhLmZsYXJlLm1sLnYxLkNsYXNzaWZpY2F0aW9uUmVwb3J0Ej0KEnZhbGlkYXRpb25fcmVwb3J0cxgSIAMoCzIhLmZsYXJlLm1sLnYxLkNsYXNzaWZpY2F0aW9uUmVwb3J0EhQKDGJhc2VfdmVyc2lvbhgTIAEoCRIqCgZlbmdpbmUYFCABKAsyGi5mbGFyZS5tbC52MS5TZXJ2aW5nRW5naW5lGjYKFExpYnJhcnlWZXJzaW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiYQoJU2lnbmF0dXJlEigKBmlucHV0cxgBIAMoCzIYLmZsYXJlLm1sLnYxLklucHV0Q29sdW1uEioKB3RhcmdldHMYAiADKAsyGS5mbGFyZS5tbC52MS5UYXJnZXRDb2x1bW4iygEKC0lucHV0Q29sdW1uEgwKBG5hbWUYASABKAkSKgoEdHlwZRgCIAEoDjIcLmZsYXJlLnNjcmFwZXIudjEuQ29sdW1uVHlwZRInCghlbmNvZGluZxgDIAEoDjIVLmZsYXJlLm1sLnYxLkVuY29kaW5nEhcKD2FjY2VwdHNfbWlzc2luZxgEIAEoCBISCgpjYXRlZ29yaWVzGAUgAygJEisKBWltYWdlGAYgASgLMhwuZmxhcmUuc2NyYXBlci52MS5JbWFnZVNoYXBlIk4KDFRhcmdldENvbHVtbhIMCgRuYW1lGAEgASgJEh8KBHRhc2sYAiABKA4yES5mbGFyZS5tbC52MS5UYXNrEg8KB2NsYXNzZXMYAyADKAkqdQoEVGFzaxIUChBUQVNLX1VOU1BFQ0lGSUVEEAASEwoPVEFTS19SRUdSRVNTSU9OEAESHgoaVEFTS19CSU5BUllfQ0xBU1NJRklDQVRJT04QAhIiCh5UQVNLX01VTFRJQ0xBU1NfQ0xBU1NJRklDQVRJT04QA2IGcHJvdG8z", [file_buf_validate_validate, file_flare_ml_v1_engine, file_flare_ml_v1_metric, file_flare_ml_v1_specification, file_flare_scraper_v1_dataset, file_google_api_field_behavior, file_google_protobuf_timestamp]);
+  fileDesc("ChdmbGFyZS9tbC92MS9tb2RlbC5wcm90bxILZmxhcmUubWwudjEimQMKBU1vZGVsEhIKBG5hbWUYASABKAlCBOJBAQgSHgoMZGlzcGxheV9uYW1lGAIgASgJQgi6SAVyAxjIARJDCg1zcGVjaWZpY2F0aW9uGAMgASgLMh8uZmxhcmUubWwudjEuTW9kZWxTcGVjaWZpY2F0aW9uQgviQQICBbpIA8gBARIuCgdhbGlhc2VzGAQgAygLMhcuZmxhcmUubWwudjEuTW9kZWxBbGlhc0IE4kEBAxIcCg5sYXRlc3RfdmVyc2lvbhgFIAEoA0IE4kEBAxIhChNoYXNfaW5pdGlhbF93ZWlnaHRzGAYgASgIQgTiQQEDEjUKC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIE4kEBAxI1Cgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSDAoEZXRhZxgJIAEoCRIqCgRzaXplGAogASgLMhYuZmxhcmUubWwudjEuTW9kZWxTaXplQgTiQQEDIlEKCU1vZGVsU2l6ZRIXCg9wYXJhbWV0ZXJfY291bnQYASABKAMSFQoNZmVhdHVyZV9jb3VudBgCIAEoAxIUCgxvdXRwdXRfY291bnQYAyABKAMibQoKTW9kZWxBbGlhcxINCgVhbGlhcxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgDEicKBnNoYXJlcxgDIAMoCzIXLmZsYXJlLm1sLnYxLkFsaWFzU2hhcmUSFgoOc2hhZG93X3ZlcnNpb24YBCABKAMiQwoKQWxpYXNTaGFyZRIYCgd2ZXJzaW9uGAEgASgDQge6SAQiAiAAEhsKBndlaWdodBgCIAEoBUILukgIGgYYwIQ9IAAi9gUKDE1vZGVsVmVyc2lvbhISCgRuYW1lGAEgASgJQgTiQQEIEhQKDHRyYWluaW5nX2pvYhgCIAEoCRIMCgR2aWV3GAMgASgJEhMKC3ZpZXdfZGlnZXN0GAQgASgJEgwKBHNlZWQYBSABKAMSKQoJc2lnbmF0dXJlGAYgASgLMhYuZmxhcmUubWwudjEuU2lnbmF0dXJlEikKDHRlc3RfbWV0cmljcxgHIAMoCzITLmZsYXJlLm1sLnYxLk1ldHJpYxIvChJ2YWxpZGF0aW9uX21ldHJpY3MYCCADKAsyEy5mbGFyZS5tbC52MS5NZXRyaWMSEgoKYmVzdF9lcG9jaBgJIAEoBRIXCg9wYXJhbWV0ZXJfY291bnQYCiABKAMSEgoKc2l6ZV9ieXRlcxgLIAEoAxIOCgZkaWdlc3QYDCABKAkSSAoQbGlicmFyeV92ZXJzaW9ucxgNIAMoCzIuLmZsYXJlLm1sLnYxLk1vZGVsVmVyc2lvbi5MaWJyYXJ5VmVyc2lvbnNFbnRyeRIOCgZkZXZpY2UYDiABKAkSLwoLY3JlYXRlX3RpbWUYDyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjYKDXNwZWNpZmljYXRpb24YECABKAsyHy5mbGFyZS5tbC52MS5Nb2RlbFNwZWNpZmljYXRpb24SNwoMdGVzdF9yZXBvcnRzGBEgAygLMiEuZmxhcmUubWwudjEuQ2xhc3NpZmljYXRpb25SZXBvcnQSPQoSdmFsaWRhdGlvbl9yZXBvcnRzGBIgAygLMiEuZmxhcmUubWwudjEuQ2xhc3NpZmljYXRpb25SZXBvcnQSFAoMYmFzZV92ZXJzaW9uGBMgASgJEioKBmVuZ2luZRgUIAEoCzIaLmZsYXJlLm1sLnYxLlNlcnZpbmdFbmdpbmUaNgoUTGlicmFyeVZlcnNpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJhCglTaWduYXR1cmUSKAoGaW5wdXRzGAEgAygLMhguZmxhcmUubWwudjEuSW5wdXRDb2x1bW4SKgoHdGFyZ2V0cxgCIAMoCzIZLmZsYXJlLm1sLnYxLlRhcmdldENvbHVtbiLKAQoLSW5wdXRDb2x1bW4SDAoEbmFtZRgBIAEoCRIqCgR0eXBlGAIgASgOMhwuZmxhcmUuc2NyYXBlci52MS5Db2x1bW5UeXBlEicKCGVuY29kaW5nGAMgASgOMhUuZmxhcmUubWwudjEuRW5jb2RpbmcSFwoPYWNjZXB0c19taXNzaW5nGAQgASgIEhIKCmNhdGVnb3JpZXMYBSADKAkSKwoFaW1hZ2UYBiABKAsyHC5mbGFyZS5zY3JhcGVyLnYxLkltYWdlU2hhcGUiTgoMVGFyZ2V0Q29sdW1uEgwKBG5hbWUYASABKAkSHwoEdGFzaxgCIAEoDjIRLmZsYXJlLm1sLnYxLlRhc2sSDwoHY2xhc3NlcxgDIAMoCSp1CgRUYXNrEhQKEFRBU0tfVU5TUEVDSUZJRUQQABITCg9UQVNLX1JFR1JFU1NJT04QARIeChpUQVNLX0JJTkFSWV9DTEFTU0lGSUNBVElPThACEiIKHlRBU0tfTVVMVElDTEFTU19DTEFTU0lGSUNBVElPThADYgZwcm90bzM", [file_buf_validate_validate, file_flare_ml_v1_engine, file_flare_ml_v1_metric, file_flare_ml_v1_specification, file_flare_scraper_v1_dataset, file_google_api_field_behavior, file_google_protobuf_timestamp]);
 
 /**
  * A network to be trained, and what training made of it so far.
@@ -158,11 +158,25 @@ export type ModelAlias = Message<"flare.ml.v1.ModelAlias"> & {
   alias: string;
 
   /**
-   * The version's number.
+   * The number of the version that it names wherever one is needed; if it is shared out, that of the first share.
    *
    * @generated from field: int64 version = 2;
    */
   version: bigint;
+
+  /**
+   * If predictions with this alias are shared out among versions: how.
+   *
+   * @generated from field: repeated flare.ml.v1.AliasShare shares = 3;
+   */
+  shares: AliasShare[];
+
+  /**
+   * A version that is asked beside the one that answers; its own answers are only counted and compared. 0 for none.
+   *
+   * @generated from field: int64 shadow_version = 4;
+   */
+  shadowVersion: bigint;
 };
 
 /**
@@ -171,6 +185,34 @@ export type ModelAlias = Message<"flare.ml.v1.ModelAlias"> & {
  */
 export const ModelAliasSchema: GenMessage<ModelAlias> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_model, 2);
+
+/**
+ * The share of an alias's predictions that a version gets.
+ *
+ * @generated from message flare.ml.v1.AliasShare
+ */
+export type AliasShare = Message<"flare.ml.v1.AliasShare"> & {
+  /**
+   * The version's number.
+   *
+   * @generated from field: int64 version = 1;
+   */
+  version: bigint;
+
+  /**
+   * Its weight beside those of the others.
+   *
+   * @generated from field: int32 weight = 2;
+   */
+  weight: number;
+};
+
+/**
+ * Describes the message flare.ml.v1.AliasShare.
+ * Use `create(AliasShareSchema)` to create a new message.
+ */
+export const AliasShareSchema: GenMessage<AliasShare> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_model, 3);
 
 /**
  * A trained network with all that is needed to use it and to train it again.
@@ -324,7 +366,7 @@ export type ModelVersion = Message<"flare.ml.v1.ModelVersion"> & {
  * Use `create(ModelVersionSchema)` to create a new message.
  */
 export const ModelVersionSchema: GenMessage<ModelVersion> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_model, 3);
+  messageDesc(file_flare_ml_v1_model, 4);
 
 /**
  * What a version takes and what it gives.
@@ -352,7 +394,7 @@ export type Signature = Message<"flare.ml.v1.Signature"> & {
  * Use `create(SignatureSchema)` to create a new message.
  */
 export const SignatureSchema: GenMessage<Signature> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_model, 4);
+  messageDesc(file_flare_ml_v1_model, 5);
 
 /**
  * A column that a prediction must have.
@@ -408,7 +450,7 @@ export type InputColumn = Message<"flare.ml.v1.InputColumn"> & {
  * Use `create(InputColumnSchema)` to create a new message.
  */
 export const InputColumnSchema: GenMessage<InputColumn> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_model, 5);
+  messageDesc(file_flare_ml_v1_model, 6);
 
 /**
  * A column that a version predicts.
@@ -443,7 +485,7 @@ export type TargetColumn = Message<"flare.ml.v1.TargetColumn"> & {
  * Use `create(TargetColumnSchema)` to create a new message.
  */
 export const TargetColumnSchema: GenMessage<TargetColumn> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_model, 6);
+  messageDesc(file_flare_ml_v1_model, 7);
 
 /**
  * What is learned about a target.

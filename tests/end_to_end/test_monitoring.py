@@ -1,0 +1,123 @@
+"""Versions side by side on the running services: aliases that several share."""
+
+import contextlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import flare_client
+import grpc
+import numpy as np
+import pytest
+from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
+from flare_client import Flare, FlareError
+from flare_client.cli.app import run as run_command
+
+from tests.made_versions import bundle_file, numbers_version
+from tests.services import FlareServices
+
+ROW = {"x0": [0.5], "x1": [-0.5]}
+IDS = [f"customer-{number}" for number in range(40)]
+
+
+@dataclass
+class World:
+    """A connection, and a model of two numbers with three versions that nobody trained."""
+
+    services: FlareServices
+    flare: Flare
+    model: str
+
+    def command(self, *arguments: str) -> str:
+        """What a command of `flare` prints."""
+        output, errors = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.services.environment().items():
+                patch.setenv(name, value)
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+                status = run_command(list(arguments))
+        assert status == 0, errors.getvalue()
+        return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def world(flare_services: FlareServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """What the tests of this file share."""
+    services = flare_services
+    with flare_client.connect(
+        auth=services.auth_address,
+        scraper=services.scraper_address,
+        ml=services.ml_address,
+        username=services.username,
+        password=services.password,
+    ) as flare:
+        model = f"shared-{uuid4().hex[:8]}"
+        for _ in range(3):
+            flare.models.import_(model, bundle_file(numbers_version(2, (4,)), tmp_path_factory.mktemp(model)))
+        yield World(services, flare, model)
+
+
+def answering(flare: Flare, model: str, request_id: str) -> int:
+    """The number of the version that answers."""
+    version: str = flare.predict(f"{model}@prod", ROW, id=request_id).attrs["version"]
+    return int(version.rpartition("/")[2])
+
+
+def test_an_alias_is_shared_out_by_id_in_both_protocols(world: World) -> None:
+    flare, model = world.flare, world.model
+    described = json.loads(
+        world.command("models", "set-alias", model, "prod", "--share", "1=60", "--share", "2=40", "-o", "json")
+    )
+    (alias,) = described["aliases"]
+    assert (alias["version"], [share["weight"] for share in alias["shares"]]) == (1, [60, 40])
+    assert "prod=1 (60%) + 2 (40%)" in world.command("models", "describe", model)
+
+    answered = [answering(flare, model, each) for each in IDS]
+    assert set(answered) == {1, 2}
+    assert [answering(flare, model, each) for each in IDS[:10]] == answered[:10]
+    assert set(Counter(answering(flare, model, "") for _ in range(40))) == {1, 2}
+
+    with grpc.insecure_channel(world.services.ml_address) as channel:
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        request = grpc_service_pb2.ModelInferRequest(model_name=f"{model}@prod")
+        for name in ROW:
+            tensor = request.inputs.add(name=name, datatype="FP64", shape=[1])
+            tensor.contents.fp64_contents.append(0.5)
+        numbers = []
+        for each in IDS[:10]:
+            request.id = each
+            numbers.append(int(stub.ModelInfer(request, metadata=world.services.metadata()).model_version))
+    assert numbers == answered[:10]
+
+    # The whole of a stream with an id is one version's, wherever its tables are cut.
+    frames = list(flare.predict_stream(f"{model}@prod", [ROW] * 6, id=IDS[0]))
+    assert {frame.attrs["version"] for frame in frames} == {f"models/{model}/versions/{answered[0]}"}
+
+
+def test_a_weight_that_grows_takes_ids_from_the_other_and_gives_none_back(world: World) -> None:
+    flare, model = world.flare, world.model
+    flare.models.set_alias(model, "prod", shares={1: 60, 2: 40})
+    before = [answering(flare, model, each) for each in IDS]
+    flare.models.set_alias(model, "prod", shares={1: 20, 2: 80})
+    after = [answering(flare, model, each) for each in IDS]
+    assert np.count_nonzero(np.array(after) == 2) > np.count_nonzero(np.array(before) == 2)
+    assert all(new == 2 for old, new in zip(before, after, strict=True) if old == 2)
+
+
+def test_shares_that_do_not_fit_are_refused_and_their_versions_stay(world: World) -> None:
+    flare, model = world.flare, world.model
+    with pytest.raises(FlareError, match="version 3 has no share") as wrong:
+        flare.models.set_alias(model, "prod", 3, shares={1: 1, 2: 1})
+    assert (wrong.value.code, wrong.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    with pytest.raises(FlareError, match=r"no version .*/versions/9"):
+        flare.models.set_alias(model, "prod", shares={1: 1, 9: 1})
+    flare.models.set_alias(model, "prod", shares={1: 1, 2: 1}, shadow=3)
+    for number in (2, 3):
+        with pytest.raises(FlareError, match="alias 'prod'") as used:
+            flare.models.delete_version(f"{model}/versions/{number}")
+        assert used.value.reason == "RESOURCE_IN_USE"
+    world.command("models", "delete-alias", model, "prod")
+    assert not flare.models.get(model).aliases

@@ -1,0 +1,86 @@
+"""Who answers for an alias that versions share: by weight, always the same one for an id; few move with a weight."""
+
+from collections import Counter
+
+import pytest
+
+from ml_server.registry.aliases import Alias, Share
+from servicekit.errors import InvalidArgument
+
+IDS = [f"customer-{number}" for number in range(20_000)]
+
+
+def shared(*weights: int) -> Alias:
+    """Versions 1, 2, ... by their weights."""
+    return Alias.checked(1, [Share(number, weight) for number, weight in enumerate(weights, 1)])
+
+
+def answers(alias: Alias, name: str = "models/iris@prod") -> list[int]:
+    return [alias.answering(name, each) for each in IDS]
+
+
+@pytest.mark.parametrize("weights", [(90, 10), (1, 1), (5, 3, 2)])
+def test_each_version_answers_its_share_of_ids(weights: tuple[int, ...]) -> None:
+    counted = Counter(answers(shared(*weights)))
+    for number, weight in enumerate(weights, 1):
+        expected = weight / sum(weights)
+        # Five standard deviations of a share of so many ids.
+        tolerance = 5 * (expected * (1 - expected) / len(IDS)) ** 0.5
+        assert counted[number] / len(IDS) == pytest.approx(expected, abs=tolerance)
+
+
+def test_without_an_id_each_version_answers_its_share_of_requests() -> None:
+    alias = shared(90, 10)
+    counted = Counter(alias.answering("models/iris@prod", "") for _ in range(20_000))
+    assert counted[2] / 20_000 == pytest.approx(0.1, abs=0.012)  # more than five standard deviations
+
+
+def test_the_same_id_gets_the_same_version_in_any_process() -> None:
+    # Known by computing them once: a hash that changes would move everybody's customers.
+    assert [shared(1, 1).answering("models/iris@prod", f"customer-{number}") for number in range(8)] == [
+        *(1, 2, 1, 1, 2, 2, 2, 1)
+    ]
+
+
+def test_a_weight_that_grows_takes_ids_and_moves_no_other() -> None:
+    before, after = answers(shared(50, 40, 10)), answers(shared(50, 40, 30))
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert {new for _, new in moved} == {3}
+    # From 10 of 100 to 30 of 120: 15 % of all, and not one more.
+    assert len(moved) / len(IDS) == pytest.approx(0.15, abs=0.013)
+
+
+def test_the_order_of_shares_means_nothing_to_an_id() -> None:
+    shares = [Share(1, 3), Share(2, 5), Share(3, 2)]
+    assert answers(Alias.checked(1, shares)) == answers(Alias.checked(3, shares[::-1]))
+
+
+def test_ids_fall_differently_for_another_alias() -> None:
+    alias = shared(1, 1)
+    agreeing = sum(a == b for a, b in zip(answers(alias), answers(alias, "models/iris@beta"), strict=True))
+    assert agreeing / len(IDS) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_named_version_comes_first_and_an_alias_needs_all_it_names() -> None:
+    alias = Alias.checked(3, [Share(2, 90), Share(3, 10)], shadow=5)
+    assert alias.shares == (Share(3, 10), Share(2, 90))
+    assert alias.versions == (3, 2, 5)
+    assert Alias.checked(4).versions == (4,)
+    assert Alias.checked(4).answering("models/iris@prod", "anybody") == 4
+
+
+@pytest.mark.parametrize(
+    ("version", "shares", "shadow", "field", "text"),
+    [
+        (1, [Share(1, 1), Share(2, 1), Share(2, 3)], 0, "shares[2].version", "version 2 has two shares: give it one"),
+        (3, [Share(1, 1), Share(2, 1)], 0, "version", "version 3 has no share"),
+        (1, [], 1, "shadow_version", "answers already"),
+        (1, [Share(1, 1), Share(2, 1)], 2, "shadow_version", "answers already"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    version: int, shares: list[Share], shadow: int, field: str, text: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=text) as refused:
+        Alias.checked(version, shares, shadow)
+    assert [violation.field for violation in refused.value.violations] == [field]
