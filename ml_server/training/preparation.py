@@ -29,7 +29,7 @@ from ml_server.training.rows import Rows
 from ml_server.training.stored_rows import RowsWriter, StoredRows
 from ml_server.training.streamed_rows import StreamedRows
 from ml_server.training.task import TrainingTask
-from ml_server.views.folder_cache import Lease
+from ml_server.views.folder_cache import GIGABYTE, Lease
 from ml_server.views.part_files import PartFile
 from ml_server.views.values import Part
 from servicekit.disk import full_disk_told
@@ -87,7 +87,14 @@ def prepare(task: TrainingTask, check: Callable[[], None] = lambda: None) -> Pre
     preprocessing = manifest.preprocessing
     parts = [_stored(lease.directory, part, manifest.rows[part], preprocessing, manifest.is_weighted) for part in Part]
     train, validation, test = _opened(parts, task.memory_bytes // ROWS_SHARE)
-    warnings = tuple(map(TrainingWarning, manifest.warnings))
+    told = list(manifest.warnings)
+    if isinstance(train, StreamedRows):
+        told.append(
+            f"the rows take {sum(part.size_bytes for part in parts) / GIGABYTE:.3g} GB, and a training may have "
+            f"{task.memory_bytes // ROWS_SHARE / GIGABYTE:.3g} GB of them in memory here: they are streamed from the "
+            "disk and shuffled by blocks"
+        )
+    warnings = tuple(map(TrainingWarning, told))
     return Prepared(preprocessing.features, preprocessing.targets, train, validation, test, warnings, lease)
 
 

@@ -10,6 +10,7 @@ import flare_client
 import numpy as np
 import pandas as pd
 import pytest
+from flare_client import TrainingJobHandle
 from flare_client.sync.flare import Flare
 
 from tests.services import FlareServices, start_services, stop_services
@@ -17,11 +18,14 @@ from tests.services import FlareServices, start_services, stop_services
 ROWS = 2_000
 # Of a view with 9 inputs: 2,000 x 10 x 8 bytes as fetched, 2,000 x (9 x 4 + 8) as prepared. One view fits, two do not.
 BUDGET_BYTES = 400_000
+# Half of it is less than such a view takes as prepared.
+MEMORY_BYTES = 100_000
 
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlareServices]:
-    with mock.patch.dict(os.environ, {"FLARE_ML_VIEW_CACHE_BYTES": str(BUDGET_BYTES)}):
+    settings = {"FLARE_ML_VIEW_CACHE_BYTES": BUDGET_BYTES, "FLARE_ML_WORKER_MEMORY_BYTES": MEMORY_BYTES}
+    with mock.patch.dict(os.environ, {name: str(value) for name, value in settings.items()}):
         services = start_services(tmp_path_factory.mktemp("cache") / "data")
     yield services
     stop_services(services)
@@ -49,11 +53,16 @@ def view_of(flare: Flare, directory: Path, rows: int) -> str:
     return flare.views.create(name, target="y", view_id="main").name
 
 
-def train(flare: Flare, view: str) -> bool:
-    """Trains a fresh model; True if its rows were on the disk already."""
+def started(flare: Flare, view: str) -> TrainingJobHandle:
+    """A training of a fresh model."""
     model = f"m-{uuid4().hex[:8]}"
     flare.models.create(model, flare_client.mlp([8]), view=view)
-    job = flare.train(model, view, epochs=1)
+    return flare.train(model, view, epochs=3, learning_rate=0.01)
+
+
+def train(flare: Flare, view: str) -> bool:
+    """Trains a fresh model; True if its rows were on the disk already."""
+    job = started(flare, view)
     fetched = [event.data_fetched for event in job.events() if event.HasField("data_fetched")]
     job.wait()
     return fetched[-1].cached
@@ -82,3 +91,12 @@ def test_jobs_share_rows_until_others_need_the_room(services: FlareServices, fla
 def test_a_view_that_is_more_than_the_budget_fails_its_job_with_the_remedy(flare: Flare, tmp_path: Path) -> None:
     with pytest.raises(flare_client.FlareError, match=r"fewer rows or columns .* FLARE_ML_VIEW_CACHE_BYTES"):
         train(flare, view_of(flare, tmp_path, 6 * ROWS))
+
+
+def test_rows_that_are_more_than_memory_are_streamed_and_learned(flare: Flare, tmp_path: Path) -> None:
+    job = started(flare, view_of(flare, tmp_path, ROWS + 2))
+    events = list(job.events())
+    warnings = [event.warning.message for event in events if event.HasField("warning")]
+    assert any("streamed from the disk and shuffled by blocks" in message for message in warnings)
+    [tested] = [event.test_finished for event in events if event.HasField("test_finished")]
+    assert {metric.name: metric.value for metric in tested.metrics}["accuracy"] > 0.85
