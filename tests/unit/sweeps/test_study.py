@@ -1,9 +1,12 @@
 """What Optuna suggests and prunes, and that a study which is told again goes on as the one before."""
 
+import ast
 import logging
+from pathlib import Path
 
 import pytest
 
+import ml_server
 from ml_server.sweeps.study import Study, TrialEnd
 from ml_server.sweeps.values import (
     Choices,
@@ -156,3 +159,12 @@ def test_optuna_says_nothing_in_our_logs(caplog: pytest.LogCaptureFixture, capfd
             told.train(number)
     assert "rial" not in caplog.text
     assert capfd.readouterr().err == ""
+
+
+def test_no_module_brings_optuna_when_it_is_imported() -> None:
+    """That takes half a second, and most servers never see a sweep."""
+    for file in Path(ml_server.__path__[0]).rglob("*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            assert not any(name.split(".")[0] == "optuna" for name in [*names, module]), file
