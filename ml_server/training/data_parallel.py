@@ -70,7 +70,8 @@ class DataParallel:
         for parameter in learning:
             if parameter.grad is None:  # its part of the batch was empty
                 parameter.grad = torch.zeros_like(parameter)
-        self._sum([*(each.grad for each in learning if each.grad is not None), *losses])
+        gradients = [each.grad for each in learning if each.grad is not None]
+        self._sum([*gradients, *(each.detach() for each in losses)])
 
     def outputs(self, model: nn.Module, features: Tensor, width: int) -> Tensor:
         """The outputs (N, width) of features (N, F), of which each worker computes a part. Without gradients."""

@@ -71,7 +71,7 @@ def train(
                         loss = parallel.loss(compute, objective, features, batch)
                     else:
                         loss = objective.loss(compute(features), batch)
-                losses.append(loss.detach())
+                losses.append(loss)
                 share = loss if len(batches) == 1 else loss * (len(batch) / rows)
                 scaler.scale(share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if parallel:
@@ -225,11 +225,11 @@ class _LossSum:
         self._pending = None if device.type == "cpu" else torch.zeros((), device=device)
 
     def add(self, loss: Tensor, rows: int) -> None:
-        """Takes the mean loss, without gradient, of some rows."""
+        """Takes the mean loss of some rows."""
         if self._pending is None:
             self._position.epoch_loss += _finite(loss.item(), self._position, self._position.epoch_steps + 1) * rows
         else:
-            self._pending.add_(loss, alpha=rows)
+            self._pending.add_(loss.detach(), alpha=rows)
         self._position.epoch_rows += rows
 
     def mean(self) -> float:

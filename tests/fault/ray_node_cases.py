@@ -91,8 +91,9 @@ def view(flare: Flare) -> str:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_training_goes_on_at_another_node(flare: Flare, view: str, nodes: RayNodes, workers: int) -> None:
-    train(flare, view, f"unbroken-{workers}", workers).wait()
-    job = train(flare, view, f"broken-{workers}", workers)
+    batch_size = 32 * workers**2  # workers that wait for each other at every step are slow where others compute too
+    train(flare, view, f"unbroken-{workers}", workers, batch_size).wait()
+    job = train(flare, view, f"broken-{workers}", workers, batch_size)
     watcher = Watcher(job)
     saved = watcher.wait_for_checkpoint()
     nodes.kill_one_at_work()

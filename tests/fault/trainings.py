@@ -27,10 +27,12 @@ def connect(services: FlareServices) -> Flare:
     )
 
 
-def train(flare: Flare, view: str, model: str, workers: int = 1) -> TrainingJobHandle:
+def train(flare: Flare, view: str, model: str, workers: int = 1, batch_size: int = 32) -> TrainingJobHandle:
     """A training with dropout, whose random numbers a break must not disturb."""
     flare.models.create(model, flare_client.mlp([32, 16], dropout=0.1), view=view)
-    return flare.train(model, view, epochs=EPOCHS, batch_size=32, seed=5, checkpoint_interval=0.1, workers=workers)
+    return flare.train(
+        model, view, epochs=EPOCHS, batch_size=batch_size, seed=5, checkpoint_interval=0.1, workers=workers
+    )
 
 
 def breast_cancer_view(flare: Flare) -> str:

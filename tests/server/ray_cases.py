@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -60,6 +61,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def task(breast_cancer: TrainingTask, tmp_path: Path) -> TrainingTask:  # noqa: F811
+    breast_cancer.cache.root.mkdir(exist_ok=True)  # as the server does when it fetches rows
     return replace(breast_cancer, checkpoints=tmp_path / "ray" / "checkpoints", output=tmp_path / "ray" / "version")
 
 
@@ -111,6 +113,10 @@ async def test_a_paused_training_goes_on_elsewhere_and_a_cancelled_one_leaves_no
                 assert started[0].resumed_epochs or started[0].resumed_epoch_steps
                 control.is_abandoned = True
                 break
+    # The driver is gone, and the worker goes with it.
+    left = [each for each in psutil.process_iter() if " ".join(each.cmdline()).startswith("ray::work")]
+    _, alive = psutil.wait_procs(left, timeout=60)
+    assert not alive
     assert not task.output.exists()
 
 

@@ -93,6 +93,14 @@ class RayAttempt:
         from ray.train.torch import TorchConfig, TorchTrainer
 
         gpus = self._cluster.gpus
+        # The types of both are those of an older version of Ray Train, which has not all of these parameters.
+        failures = FailureConfig(max_failures=0, max_preemption_failures=0)  # type: ignore[call-arg]
+        run = RunConfig(  # type: ignore[call-arg]
+            name=uuid.uuid4().hex,
+            storage_path=str(self._task.checkpoints.parent / "ray"),
+            failure_config=failures,
+            worker_runtime_env={"env_vars": ALLOCATOR},
+        )
         TorchTrainer(
             ray_worker.work_together,
             train_loop_config={"task": self._task, "post": self._post},
@@ -102,12 +110,7 @@ class RayAttempt:
                 use_gpu=bool(gpus),
                 resources_per_worker={"CPU": self._cluster.cpus, "GPU": gpus},
             ),
-            run_config=RunConfig(  # type: ignore[call-arg]  # its types are those of an older version
-                name=uuid.uuid4().hex,
-                storage_path=str(self._task.checkpoints.parent / "ray"),
-                failure_config=FailureConfig(max_failures=0),
-                worker_runtime_env={"env_vars": ALLOCATOR},
-            ),
+            run_config=run,
         ).fit()
 
     def _lost(self, error: Exception) -> Lost:

@@ -229,6 +229,22 @@ def test_a_worker_whose_peer_dies_says_so(breast_cancer: TrainingTask, tmp_path:
     assert second is None
 
 
+def _drawn() -> list[float]:
+    """What dropout would draw after some numbers of steps."""
+    parallel, drawn = DataParallel(Stop(), 7, CPU), []
+    for steps in (0, 1, 0):
+        parallel.step_begins(steps)
+        drawn.append(torch.rand(1).item())
+    return drawn
+
+
+def test_workers_draw_other_random_numbers_at_each_step_and_the_same_after_a_break(directory: Path) -> None:
+    first, second = together(directory, 2, _drawn)
+    assert len({*first, *second}) == 4
+    assert first[0] == first[2]
+    assert second[0] == second[2]
+
+
 def _from_other_checkpoints() -> None:
     parallel = DataParallel(Stop(), 0, CPU)
     parallel.require_equal(100 + parallel.rank)

@@ -1,17 +1,22 @@
 """What the Ray executor says before any cluster is there."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from ml_server.settings import Settings
+from ml_server.training.executors import ray_worker
 from ml_server.training.executors.local import LocalExecutor
 from ml_server.training.executors.ray_cluster import RayCluster
 from ml_server.training.executors.ray_executor import RayExecutor
 from ml_server.training.plans import Precision, TrainingPlan
+from ml_server.training.task import TrainingTask
+from ml_server.views.folder_cache import FolderCache
 from servicekit.errors import FlareError, Reason, Unavailable
+from tests.unit.training.test_worker import breast_cancer  # noqa: F401  # a fixture
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:no"])
@@ -67,6 +72,16 @@ def test_several_workers_need_a_cluster_and_rows_for_each() -> None:
     RayExecutor(RayCluster("auto")).check(TrainingPlan(workers=64, batch_size=64))
     with pytest.raises(FlareError, match="65 workers can't share batches of 64 rows"):
         RayExecutor(RayCluster("auto")).check(TrainingPlan(workers=65, batch_size=64))
+
+
+def test_a_node_that_does_not_see_the_folder_of_the_server_says_so(
+    breast_cancer: TrainingTask,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    ray_worker._require_folder(replace(breast_cancer, cache=FolderCache(tmp_path, 0)))
+    unseen = replace(breast_cancer, cache=FolderCache(tmp_path / "mnt" / "ml-views", 0))
+    with pytest.raises(Unavailable, match=f"does not see {tmp_path / 'mnt'}: the folder FLARE_ML_RAY_STORAGE"):
+        ray_worker._require_folder(unseen)
 
 
 def test_the_settings_of_ray_belong_together() -> None:
