@@ -1,7 +1,7 @@
 """The tensors of a request as the features of a version: prepared ones in one tensor, or a column each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,8 @@ from servicekit.images.shape import ImageMode, ImageShape
 # As many rows as Predict takes in its easy form; a message of 16 MiB has room for more of them.
 MAX_ROWS = 1_000_000
 INT64_MAX = 2**63 - 1
+# A tensor of a column's name with this says which of its values are missing: only FP64 and its kin have NaN for that.
+MISSING_SUFFIX = ".missing"
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,32 @@ def _invalid_feature(row: int, place: int, problem: str) -> InvalidArgument:
 def _raw_columns(tensors: Sequence[NamedTensor], fitted: FittedFeatures) -> Mapping[str, RawColumn]:
     """The columns that tensors mean. Names that no column has stay, for `columns_of` to refuse them."""
     columns: dict[str, RawColumn] = {}
+    marks: dict[str, NamedTensor] = {}
     for tensor in tensors:
-        if tensor.name in columns:
+        if tensor.name in columns or tensor.name in marks:
             message = f"input '{tensor.name}' is there twice: send each once"
             raise InvalidArgument(Reason.INVALID_FIELD, message, field="inputs", input=tensor.name)
         column = fitted.by_name.get(tensor.name)
-        columns[tensor.name] = _raw_column(tensor, column) if column else RawColumn(np.zeros(tensor.shape[0]))
+        if column is not None:
+            columns[tensor.name] = _raw_column(tensor, column)
+        elif tensor.name.endswith(MISSING_SUFFIX) and tensor.name.removesuffix(MISSING_SUFFIX) in fitted.names:
+            marks[tensor.name] = tensor
+        else:
+            columns[tensor.name] = RawColumn(np.zeros(tensor.shape[0]))
+    for tensor in marks.values():
+        name = tensor.name.removesuffix(MISSING_SUFFIX)
+        if name in columns:
+            columns[name] = _marked(columns[name], tensor)
     return columns
+
+
+def _marked(column: RawColumn, marks: NamedTensor) -> RawColumn:
+    """The column with the values missing where the tensor is true."""
+    rows = len(column)
+    if marks.datatype is not Datatype.BOOL or marks.shape not in ((rows, 1), (rows,)):
+        raise misfit(marks, *(TensorSpecification(marks.name, Datatype.BOOL, shape) for shape in ((rows, 1), (rows,))))
+    assert isinstance(marks.values, np.ndarray)
+    return replace(column, missing=frozenset(np.flatnonzero(marks.values).tolist()))
 
 
 def _raw_column(tensor: NamedTensor, column: FittedColumn) -> RawColumn:

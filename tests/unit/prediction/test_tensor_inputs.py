@@ -112,8 +112,70 @@ def test_gray_pixels_need_no_dimension_for_their_one_channel() -> None:
 def test_an_input_is_sent_once() -> None:
     with pytest.raises(InvalidArgument, match="input 'age' is there twice"):
         features_of(MIXED, fp32([[1.0]], "age"), fp32([[1.0]], "age"))
+    with pytest.raises(InvalidArgument, match=r"input 'age\.missing' is there twice"):
+        features_of(MIXED, *tensors(*[marks("age.missing", True, True)] * 2))
 
 
 def test_a_scalar_has_no_rows() -> None:
     with pytest.raises(InvalidArgument, match=r"input 'age' is FP32 \[\]: the first dimension is that of the rows"):
         features_of(MIXED, fp32(1.0, "age"))
+
+
+def rows(**changed: RawColumn) -> dict[str, RawColumn]:
+    """Two good rows of the mixed version, with some columns changed."""
+    good = {
+        "age": RawColumn(np.array([1.0, 2.0])),
+        "count": RawColumn(np.array([1, 2])),
+        "flag": RawColumn(np.array([True, False])),
+        "day": RawColumn(np.array([0, 1])),
+        "kind": RawColumn(["a", "b"]),
+        "city": RawColumn(["city 1", "city 2"]),
+    }
+    return good | changed
+
+
+def tensors(*more: NamedTensor) -> list[NamedTensor]:
+    """The same rows as tensors, and others beside them."""
+    datatypes = {"f": Datatype.FP64, "i": Datatype.INT64, "b": Datatype.BOOL}
+    made = []
+    for name, column in rows().items():
+        if isinstance(column.values, np.ndarray):
+            made.append(NamedTensor(name, datatypes[column.values.dtype.kind], (2, 1), column.values))
+        else:
+            assert isinstance(column.values, list)
+            made.append(NamedTensor(name, Datatype.BYTES, (2, 1), [text.encode() for text in column.values]))
+    return [*made, *more]
+
+
+def marks(name: str, *values: bool) -> NamedTensor:
+    return NamedTensor(name, Datatype.BOOL, (len(values),), np.array(values))
+
+
+def test_missing_values_are_marked_beside_their_column() -> None:
+    gone = frozenset([1])
+    for name, column in (("age", rows()["age"]), ("kind", rows()["kind"]), ("city", rows()["city"])):
+        expected = ColumnInputs(rows(**{name: RawColumn(column.values, gone)})).features(MIXED, DECODER, "")
+        features = features_of(MIXED, *tensors(marks(f"{name}.missing", False, True)))
+        np.testing.assert_array_equal(features, expected)
+        assert (features[1] != features_of(MIXED, *tensors())[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        (marks("count.missing", True, False), "column 'count', row 0: the value is missing"),
+        (marks("age.missing", True), "input 'age.missing' is BOOL [1]: send BOOL [2,1] or BOOL [2]"),
+        (fp32([0.0, 1.0], "age.missing"), "input 'age.missing' is FP32 [2]: send BOOL [2,1]"),
+        (marks("size.missing", True, False), "column 'size.missing' is not known"),
+    ],
+)
+def test_marks_that_do_not_fit_are_refused(sent: NamedTensor, text: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        features_of(MIXED, *tensors(sent))
+    assert text in refused.value.message
+
+
+def test_marks_without_their_column_do_not_stand_for_it() -> None:
+    sent = [each for each in tensors(marks("age.missing", True, True)) if each.name != "age"]
+    with pytest.raises(InvalidArgument, match="column 'age' is missing"):
+        features_of(MIXED, *sent)
