@@ -34,11 +34,12 @@ class Readiness:
         """True if work can be done. Those who ask at the same time share one question to the database."""
         if not self._is_running:
             return False
-        if self._asked is None or self._asked.done():
-            self._asked = asyncio.create_task(self._database_answers())
+        asked = self._asked
+        if asked is None or asked.done():
+            asked = self._asked = asyncio.create_task(self._database_answers())
         # Waiting longer than this is an answer too. The question is left alone: a driver may be deaf to its end.
-        await asyncio.wait([self._asked], timeout=DATABASE_SECONDS)
-        return self._asked.done() and self._asked.result()
+        await asyncio.wait([asked], timeout=DATABASE_SECONDS)
+        return asked.done() and asked.result()
 
     async def _database_answers(self) -> bool:
         try:

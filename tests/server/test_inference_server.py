@@ -126,6 +126,17 @@ async def test_a_server_is_ready_while_its_database_answers_and_it_does_not_drai
     assert await told() == (True, False)
 
 
+async def test_all_who_ask_get_the_answer_although_others_ask_anew(tmp_path: Path) -> None:
+    readiness = Readiness(Database(f"sqlite+aiosqlite:///{tmp_path}/ml.db"))
+    await readiness.start()
+
+    async def ask() -> list[bool]:
+        return [await readiness.check() for _ in range(10)]
+
+    answers = await asyncio.gather(*(ask() for _ in range(10)))
+    assert all(answer for each in answers for answer in each)
+
+
 async def test_a_database_that_never_answers_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Silent(Database):
         asked = 0
