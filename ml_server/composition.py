@@ -11,6 +11,8 @@ from flare.ml.v1 import (
     evaluation_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    monitoring_service_pb2,
+    monitoring_service_pb2_grpc,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
     sweep_service_pb2,
@@ -22,6 +24,8 @@ from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from ml_server.evaluation.comparer import Comparer
+from ml_server.monitoring.metrics import MonitoringCollector
+from ml_server.monitoring.shadow import Shadows
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.predictor import Predictor
@@ -34,6 +38,7 @@ from ml_server.registry.transfer import Transfer
 from ml_server.rpc.evaluation_servicer import EvaluationServicer
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
+from ml_server.rpc.monitoring_servicer import MonitoringServicer
 from ml_server.rpc.plan_converters import check_plan
 from ml_server.rpc.prediction_servicer import PredictionServicer
 from ml_server.rpc.sweep_servicer import SweepServicer
@@ -142,7 +147,10 @@ class MlService:
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
         versions, statistics = KnownVersions(store), Statistics()
         batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
-        predictor = Predictor(versions, loaded, batcher, ImageDecoder(settings.max_image_pixels), statistics)
+        images = ImageDecoder(settings.max_image_pixels)
+        shadows = Shadows(versions, loaded, images)
+        self._registry.register(MonitoringCollector(shadows))
+        predictor = Predictor(versions, loaded, batcher, images, statistics, [shadows])
         repository = Repository(store, versions, artifacts, loaded, statistics)
         readiness = Readiness(self._database)
         return RpcServer(
@@ -158,11 +166,12 @@ class MlService:
                 PredictionServicer(predictor),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
+                MonitoringServicer(store, shadows),
             ),
             self._verifier,
             # Drained in reverse: a sweep leaves before the follower of its trials does, and trackings see what the
             # runner writes at its end.
-            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, batcher],
+            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, batcher, shadows],
             self._registry,
             readiness,
         )
@@ -188,6 +197,7 @@ def _registrations(
     predictions: PredictionServicer,
     inference: InferenceServicer,
     evaluation: EvaluationServicer,
+    monitoring: MonitoringServicer,
 ) -> list[Registration]:
     return [
         Registration(
@@ -214,6 +224,10 @@ def _registrations(
         Registration(
             evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
             partial(evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server, evaluation),
+        ),
+        Registration(
+            monitoring_service_pb2.DESCRIPTOR.services_by_name["MonitoringService"],
+            partial(monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server, monitoring),
         ),
     ]
 

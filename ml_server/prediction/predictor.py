@@ -2,17 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ml_server.features.features import FittedFeatures
 from ml_server.prediction.answers import Answer, answers_of
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
+from ml_server.prediction.observers import Answered, Inputs, Observer
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Statistics, Timings
 from ml_server.registry.known_versions import KnownVersions
@@ -21,24 +18,6 @@ from servicekit.images.decoding import ImageDecoder
 
 # What has more numbers than this is converted on a thread: it would keep other calls waiting.
 INLINE_CELLS = 65_536
-
-
-class Inputs(Protocol):
-    """The rows of a request, in whichever form somebody sent them."""
-
-    @property
-    def rows(self) -> int:
-        """How many there are, before anything is checked."""
-        ...
-
-    def features(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> NDArray[np.float32]:
-        """The features (N, layout.columns) that they mean, to be read only; `version` stands in the text of errors.
-
-        Raises:
-            InvalidArgument: They do not fit the version.
-            ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,12 +39,14 @@ class Predictor:
         batcher: Batcher,
         images: ImageDecoder,
         statistics: Statistics,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._versions = versions
         self._loaded = loaded
         self._batcher = batcher
         self._images = images
         self._statistics = statistics
+        self._observers = observers
 
     async def predict(
         self, owner: str, reference: VersionReference, inputs: Inputs, request_id: str = ""
@@ -82,19 +63,23 @@ class Predictor:
         version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
-                answers, timings = await self._answers(served, inputs, version.name)
+                answered = await self._answers(owner, reference, version, served, inputs)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
             raise
-        self._statistics.succeeded(version, inputs.rows, time.perf_counter_ns() - began, timings)
-        return Prediction(version, inputs.rows, answers)
+        self._statistics.succeeded(version, inputs.rows, time.perf_counter_ns() - began, answered.timings)
+        for observer in self._observers:
+            observer.answered(answered)
+        return Prediction(version, inputs.rows, answered.answers)
 
-    async def _answers(self, served: ServedVersion, inputs: Inputs, name: str) -> tuple[list[Answer], Timings]:
+    async def _answers(
+        self, owner: str, reference: VersionReference, version: ModelVersion, served: ServedVersion, inputs: Inputs
+    ) -> Answered:
         layout = served.features.layout
         # Decoding one image may take a second.
         is_large = layout.image is not None or inputs.rows * max(layout.columns, served.targets.outputs) > INLINE_CELLS
         began = time.perf_counter_ns()
-        make = partial(inputs.features, served.features, self._images, _described(served.details, name))
+        make = partial(inputs.features, served.features, self._images, _described(served.details, version.name))
         features = await asyncio.to_thread(make) if is_large else make()
         prepared = time.perf_counter_ns()
         computed = await self._batcher.run(served, features)
@@ -102,7 +87,8 @@ class Predictor:
         read = partial(answers_of, served.targets, computed.outputs)
         answers = await asyncio.to_thread(read) if is_large else read()
         output_time = time.perf_counter_ns() - answering
-        return answers, Timings(computed.waited, prepared - began, computed.network, output_time)
+        timings = Timings(computed.waited, prepared - began, computed.network, output_time)
+        return Answered(owner, reference, version, served, inputs, features, computed.outputs, answers, timings)
 
 
 def _described(details: VersionDetails, name: str) -> str:

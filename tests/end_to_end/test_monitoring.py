@@ -1,4 +1,4 @@
-"""Versions side by side on the running services: aliases that several share."""
+"""Versions side by side on the running services: aliases that several share, and shadows."""
 
 import contextlib
 import io
@@ -20,6 +20,7 @@ from tests.made_versions import bundle_file, numbers_version
 from tests.services import FlareServices
 
 ROW = {"x0": [0.5], "x1": [-0.5]}
+ROWS = {"x0": [0.5, -1.0, 2.0, 0.1, -0.3], "x1": [-0.5, 0.2, 1.0, -2.0, 0.7]}
 IDS = [f"customer-{number}" for number in range(40)]
 
 
@@ -121,3 +122,30 @@ def test_shares_that_do_not_fit_are_refused_and_their_versions_stay(world: World
         assert used.value.reason == "RESOURCE_IN_USE"
     world.command("models", "delete-alias", model, "prod")
     assert not flare.models.get(model).aliases
+
+
+def test_a_shadow_is_asked_beside_those_that_answer(world: World) -> None:
+    flare, model = world.flare, world.model
+    alias = f"{model}@prod"
+    world.command("models", "set-alias", model, "prod", "1", "--shadow", "2")
+    frames = [flare.predict(alias, ROWS) for _ in range(3)]
+    assert {frame.attrs["version"] for frame in frames} == {f"models/{model}/versions/1"}
+    other = flare.predict(f"{model}/versions/2", ROWS)
+
+    found = flare.monitoring.shadow(alias)
+    while found.waiting_request_count:
+        found = flare.monitoring.shadow(alias)
+    assert (found.name, found.shadow_version) == (f"models/{alias}", f"models/{model}/versions/2")
+    assert (found.request_count, found.row_count, found.failure_count) == (3, 15, 0)
+    (target,) = found.targets
+    assert target.label_agreement == pytest.approx((frames[0]["y"] == other["y"]).mean())
+    probabilities = ["y_probability_no", "y_probability_yes"]
+    difference = np.abs(frames[0][probabilities].to_numpy() - other[probabilities].to_numpy()).mean()
+    assert target.mean_absolute_difference == pytest.approx(difference, rel=1e-4)
+
+    assert "EQUAL LABELS" in world.command("models", "shadow", alias)
+    assert json.loads(world.command("models", "shadow", alias, "--reset", "-o", "json"))["row_count"] == 15
+    assert flare.monitoring.shadow(alias).row_count == 0
+    with pytest.raises(FlareError, match="no version") as none:
+        flare.monitoring.shadow(f"{model}@none")
+    assert none.value.code is grpc.StatusCode.NOT_FOUND

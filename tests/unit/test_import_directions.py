@@ -21,6 +21,7 @@ ML_LAYERS = {
     "training": {"networks", "features", "views", "engines", "registry"},
     "tracking": {"registry", "training"},
     "prediction": {"networks", "features", "engines", "registry"},
+    "monitoring": {"networks", "features", "engines", "registry", "prediction"},
     "sweeps": {"networks", "features", "views", "registry", "training"},
     "evaluation": {"networks", "features", "views", "registry", "prediction"},
     "rpc": {
@@ -33,6 +34,7 @@ ML_LAYERS = {
         "sweeps",
         "prediction",
         "evaluation",
+        "monitoring",
     },
 }
 

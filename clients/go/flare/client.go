@@ -28,6 +28,7 @@ type Client struct {
 	Sweeps      mlv1.SweepServiceClient
 	Predictions mlv1.PredictionServiceClient
 	Evaluation  mlv1.EvaluationServiceClient
+	Monitoring  mlv1.MonitoringServiceClient
 
 	connections map[string]*grpc.ClientConn
 	watching    watching
@@ -77,6 +78,7 @@ func Connect(ctx context.Context, addresses Addresses, credentials Credentials, 
 	client.Models, client.Training = mlv1.NewModelServiceClient(ml), mlv1.NewTrainingServiceClient(ml)
 	client.Sweeps, client.Predictions = mlv1.NewSweepServiceClient(ml), mlv1.NewPredictionServiceClient(ml)
 	client.Evaluation = mlv1.NewEvaluationServiceClient(ml)
+	client.Monitoring = mlv1.NewMonitoringServiceClient(ml)
 
 	through.source = credentials(client.Auth)
 	if _, err := through.token(ctx); err != nil {

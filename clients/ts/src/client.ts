@@ -6,6 +6,7 @@ import { AccountService } from "./gen/flare/auth/v1/account_service_pb.js";
 import { AuthService } from "./gen/flare/auth/v1/auth_service_pb.js";
 import { EvaluationService } from "./gen/flare/ml/v1/evaluation_service_pb.js";
 import { ModelService } from "./gen/flare/ml/v1/model_service_pb.js";
+import { MonitoringService } from "./gen/flare/ml/v1/monitoring_service_pb.js";
 import { PredictionService } from "./gen/flare/ml/v1/prediction_service_pb.js";
 import type { Sweep, SweepEvent } from "./gen/flare/ml/v1/sweep_pb.js";
 import { SweepService } from "./gen/flare/ml/v1/sweep_service_pb.js";
@@ -41,6 +42,7 @@ export class FlareClient {
   readonly sweeps: Client<typeof SweepService>;
   readonly predictions: Client<typeof PredictionService>;
   readonly evaluation: Client<typeof EvaluationService>;
+  readonly monitoring: Client<typeof MonitoringService>;
 
   private readonly watching: Watching;
 
@@ -58,6 +60,7 @@ export class FlareClient {
     this.sweeps = calls.client(SweepService, transports.ml);
     this.predictions = calls.client(PredictionService, transports.ml);
     this.evaluation = calls.client(EvaluationService, transports.ml);
+    this.monitoring = calls.client(MonitoringService, transports.ml);
     this.watching = { ...DEFAULT_WATCHING, ...options.watching };
   }
 

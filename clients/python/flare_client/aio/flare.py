@@ -16,6 +16,7 @@ from flare_client.aio.evaluation import COMPARE_SECONDS, Evaluation
 from flare_client.aio.jobs import Jobs
 from flare_client.aio.login import AuthIssuer, token_source
 from flare_client.aio.models import Models
+from flare_client.aio.monitoring import Monitoring
 from flare_client.aio.predictions import Predictions
 from flare_client.aio.runtime import Source, Stream, open_channel
 from flare_client.aio.service import Service
@@ -78,7 +79,7 @@ def connect(
 class Flare:
     """All of Flare for one caller.
 
-    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train`, `predict` and `compare`.
+    `datasets`, `credentials`, `views`, `models`, `monitoring`, `jobs`, `sweeps`, and `train`, `predict` and `compare`.
     """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
@@ -97,6 +98,7 @@ class Flare:
         self.credentials = Credentials(scraper)
         self.views = Views(scraper)
         self.models = Models(ml)
+        self.monitoring = Monitoring(ml)
         self.jobs = Jobs(scraper, ml)
         self.sweeps = Sweeps(ml)
         self._predictions = Predictions(ml)

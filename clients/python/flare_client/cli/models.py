@@ -15,6 +15,7 @@ from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
 from flare_client.cli.module_files import module_from_file
+from flare_client.cli.monitoring import shadow
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.reports import print_reports
 from flare_client.cli.words import byte_size, moment, quantity
@@ -30,6 +31,7 @@ NewModel = Annotated[str, typer.Argument(metavar="NAME", help="id of the new mod
 View = Annotated[str | None, typer.Option(metavar="DATASET/VIEW", help="check its shapes against this view now")]
 
 app.command()(compare)
+app.command()(shadow)
 
 
 class Part(StrEnum):
@@ -195,8 +197,8 @@ def set_alias(
         list[str] | None,
         typer.Option(metavar="VERSION=WEIGHT", help="share of the predictions: 3=90; once for each version"),
     ] = None,
-    shadow: Annotated[
-        int, typer.Option(metavar="VERSION", help="version that is asked too, its answers only compared")
+    shadow_: Annotated[
+        int, typer.Option("--shadow", metavar="VERSION", help="version that is asked too, its answers only compared")
     ] = 0,
     output: Output = OutputFormat.TEXT,
 ) -> None:
@@ -205,7 +207,7 @@ def set_alias(
         raise CommandError("an alias needs a VERSION, or --share VERSION=WEIGHT for each of several")
     shares = whole_numbers("--share", share or ())
     with flare_client.connect() as flare:
-        changed = flare.models.set_alias(model, alias, version, shares=shares, shadow=shadow)
+        changed = flare.models.set_alias(model, alias, version, shares=shares, shadow=shadow_)
     _print_model(changed, output)
 
 

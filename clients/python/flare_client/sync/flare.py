@@ -21,6 +21,7 @@ from flare_client.sync.evaluation import COMPARE_SECONDS, Evaluation
 from flare_client.sync.jobs import Jobs
 from flare_client.sync.login import AuthIssuer, token_source
 from flare_client.sync.models import Models
+from flare_client.sync.monitoring import Monitoring
 from flare_client.sync.predictions import Predictions
 from flare_client.sync.runtime import Source, Stream, open_channel
 from flare_client.sync.service import Service
@@ -79,7 +80,7 @@ def connect(
 class Flare:
     """All of Flare for one caller.
 
-    `datasets`, `credentials`, `views`, `models`, `jobs` and `sweeps`, and `train`, `predict` and `compare`.
+    `datasets`, `credentials`, `views`, `models`, `monitoring`, `jobs`, `sweeps`, and `train`, `predict` and `compare`.
     """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
@@ -98,6 +99,7 @@ class Flare:
         self.credentials = Credentials(scraper)
         self.views = Views(scraper)
         self.models = Models(ml)
+        self.monitoring = Monitoring(ml)
         self.jobs = Jobs(scraper, ml)
         self.sweeps = Sweeps(ml)
         self._predictions = Predictions(ml)

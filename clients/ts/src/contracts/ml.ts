@@ -4,6 +4,8 @@ export * from "../gen/flare/ml/v1/evaluation_service_pb.js";
 export * from "../gen/flare/ml/v1/metric_pb.js";
 export * from "../gen/flare/ml/v1/model_pb.js";
 export * from "../gen/flare/ml/v1/model_service_pb.js";
+export * from "../gen/flare/ml/v1/monitoring_pb.js";
+export * from "../gen/flare/ml/v1/monitoring_service_pb.js";
 export * from "../gen/flare/ml/v1/prediction_service_pb.js";
 export * from "../gen/flare/ml/v1/specification_pb.js";
 export * from "../gen/flare/ml/v1/sweep_pb.js";
