@@ -22,6 +22,8 @@ Spans = list[tuple[int, int]]
 """First and last rows (not included) of pieces of a file."""
 
 INDEX_BYTES = 8
+# Rows in order need no large buffers: so much is read at a time while the rows before are worked on.
+IN_ORDER_BYTES = 16 << 20
 CPU = torch.device("cpu")
 
 
@@ -62,7 +64,8 @@ class StreamedRows:
 
     def batches(self, size: int) -> Iterator[Rows]:
         """As RowSource says."""
-        step = max(size, self._buffer_rows // size * size)
+        most = min(self._buffer_rows, IN_ORDER_BYTES // max(self.stored.row_bytes, 1))
+        step = max(size, most // size * size)
         spans = [[(start, min(start + step, len(self)))] for start in range(0, len(self), step)]
         for rows in self._read(spans, min(step, len(self))):
             for batch in rows.batches(size):
