@@ -94,7 +94,8 @@ type event interface {
 type receiver[J job, E event] func() (J, E, error)
 
 // Watch goes through a job's events in sequence order. A lost stream is opened again after the last event seen, so that
-// none is lost or repeated. It is for one goroutine:
+// none is lost or repeated. Of progress events of a training that piled up because they were read slowly comes just the
+// newest, whose CoalescedFrom is the sequence of the first of them. It is for one goroutine:
 //
 //	watch := client.WatchTrainingJob(ctx, name, 0)
 //	defer watch.Close()

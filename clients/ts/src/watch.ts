@@ -50,7 +50,9 @@ type Open<Job, Event> = (afterSequence: bigint, signal: AbortSignal) => AsyncIte
 
 /**
  * A job's events in sequence order, up to its end. A lost stream is opened again after the last event seen, so that none
- * is lost or repeated. Leaving the loop ends the watch; the job goes on. A second loop goes on where the first one ended.
+ * is lost or repeated. Of progress events of a training that piled up because they were read slowly comes just the
+ * newest, whose `coalescedFrom` is the sequence of the first of them. Leaving the loop ends the watch; the job goes on. A
+ * second loop goes on where the first one ended.
  *
  *     const watch = client.watchTrainingJob(name);
  *     for await (const event of watch) { ... }
