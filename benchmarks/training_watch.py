@@ -5,8 +5,8 @@ import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from benchmarks.training_service import training_service
 from benchmarks.training_task import training_task
 from benchmarks.watchers import Services, watch_when_told
 from ml_server.training.events import EpochFinished, draft_of
-from ml_server.training.executors.local import LocalExecutor
+from ml_server.training.executors.warm_workers import Worker
 from ml_server.training.task import Told
 from servicekit.database import Database
 from servicekit.jobs.sql import SqlJobStore
@@ -82,18 +82,8 @@ def _rate(epochs: Iterator[Epoch]) -> float:
     return statistics.median(next(epochs).samples_per_second for _ in range(EPOCHS_OF_A_SIDE))
 
 
-@dataclass
-class _Control:
-    """Nobody stops the training."""
-
-    finish_requested: asyncio.Event = field(default_factory=asyncio.Event)
-    is_abandoned: bool = True
-
-
 async def _rates_of_epochs(sizes: Sizes) -> list[float]:
     """Rows a second in each epoch of a training; odd ones are told of while they run."""
-    executor = LocalExecutor(0, told_in_every_other_epoch)
-    await executor.start()
     rates = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -106,13 +96,13 @@ async def _rates_of_epochs(sizes: Sizes) -> list[float]:
         await store.create("job", "accounts/ann", {}, 1)
         claim = await store.claim("benchmark", 86_400)
         assert claim is not None
-        async with aclosing(executor.run(task, _Control())) as messages:
-            async for message in messages:
-                if isinstance(message, Told):
-                    await store.append(claim, [draft_of(event) for event in message.events], {})
-                    rates += [e.samples_per_second for e in message.events if isinstance(e, EpochFinished)]
+        worker = Worker.start(told_in_every_other_epoch)
+        worker.give(task)
+        while isinstance(message := await asyncio.to_thread(worker.connection.recv), Told):
+            await store.append(claim, [draft_of(event) for event in message.events], {})
+            rates += [event.samples_per_second for event in message.events if isinstance(event, EpochFinished)]
+        worker.dismiss()
         await database.close()
-    await executor.drain()
     return rates
 
 
