@@ -1,13 +1,26 @@
 """Measures predictions: prints a JSON object a line, a figure each. `--help` names them."""
 
 from benchmarks.command import Figures, measure
-from benchmarks.serving_speed import infer_c1, infer_c32, infer_c32_p99, infer_c64
+from benchmarks.serving_speed import (
+    cnn32_vs_mlserver,
+    cnn32_vs_torchserve,
+    infer_c1,
+    infer_c32,
+    infer_c32_p99,
+    infer_c32_vs_mlserver,
+    infer_c32_vs_torchserve,
+    infer_c64,
+)
 
 FIGURES: Figures = {
     "infer_c1": infer_c1,
     "infer_c32": infer_c32,
     "infer_c64": infer_c64,
     "infer_c32_p99": infer_c32_p99,
+    "infer_c32_vs_mlserver": infer_c32_vs_mlserver,
+    "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
+    "cnn32_vs_mlserver": cnn32_vs_mlserver,
+    "cnn32_vs_torchserve": cnn32_vs_torchserve,
 }
 
 

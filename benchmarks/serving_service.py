@@ -16,17 +16,19 @@ from flare.open_inference import grpc_service_pb2_grpc
 from flare_client.sync.flare import Flare
 
 from benchmarks.http2_load import Load, load
-from tests.made_versions import bundle_file, numbers_version
+from tests.made_versions import bundle_file, numbers_version, pixels_version
 from tests.services import FlareServices, start_services, stop_services
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 COLUMNS = 30
 HIDDEN_UNITS = (128, 128)
+CHANNELS = (32, 64)
+FEATURES = {"mlp": COLUMNS, "cnn": 784}
 
 
 @dataclass(frozen=True)
 class ServingService:
-    """The services, with a perceptron 30-128-128-2 under the name `mlp`."""
+    """The services, with a perceptron 30-128-128-2 named `mlp` and a CNN for 1x28x28 named `cnn`."""
 
     services: FlareServices
     flare: Flare
@@ -55,7 +57,7 @@ class ServingService:
 
 def features_request(model: str, rows: int) -> pb.ModelInferRequest:
     """Asks for predictions of prepared features, raw FP32."""
-    features = np.random.default_rng(1).standard_normal((rows, COLUMNS)).astype(np.float32)
+    features = np.random.default_rng(1).standard_normal((rows, FEATURES[model])).astype(np.float32)
     tensor = pb.ModelInferRequest.InferInputTensor(name="features", datatype="FP32", shape=features.shape)
     return pb.ModelInferRequest(model_name=model, id="1", inputs=[tensor], raw_input_contents=[features.tobytes()])
 
@@ -73,8 +75,11 @@ def serving_service() -> Iterator[ServingService]:
                 username=services.username,
                 password=services.password,
             ) as flare:
-                bundle = bundle_file(numbers_version(COLUMNS, HIDDEN_UNITS), Path(name))
-                flare.models.import_("mlp", bundle)
+                bundles = {"mlp": numbers_version(COLUMNS, HIDDEN_UNITS), "cnn": pixels_version(CHANNELS)}
+                for model, bundle in bundles.items():
+                    folder = Path(name) / model
+                    folder.mkdir()
+                    flare.models.import_(model, bundle_file(bundle, folder))
                 yield ServingService(services, flare)
         finally:
             stop_services(services)

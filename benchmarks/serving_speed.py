@@ -1,9 +1,11 @@
 """Calls a second of predictions through the running service, beside a server that does nothing."""
 
 import statistics
+from contextlib import AbstractContextManager
 
 from benchmarks.figures import Figure
 from benchmarks.http2_load import load
+from benchmarks.serving_peers import Peer, mlserver, torchserve
 from benchmarks.serving_service import INFER, echo_server, features_request, serving_service
 from benchmarks.sizes import Sizes
 
@@ -32,6 +34,47 @@ def infer_c32_p99(sizes: Sizes) -> Figure:
         found = [service.load(32, sizes.calls) for _ in range(sizes.runs)]
     p50, p99 = (statistics.median(each.percentile(share) for each in found) for share in (50, 99))
     return Figure.of_cost("infer_c32_p99", p99, "us", "twice the median", 2 * p50)
+
+
+def infer_c32_vs_mlserver(sizes: Sizes) -> Figure:
+    """32 clients that ask for a row at a time, beside MLServer."""
+    return _beside("infer_c32_vs_mlserver", "MLServer", mlserver(), "mlp", 1, 32, sizes.calls, sizes)
+
+
+def cnn32_vs_mlserver(sizes: Sizes) -> Figure:
+    """Two clients that send 32 images 1x28x28 a call, beside MLServer with the eager network."""
+    return _beside("cnn32_vs_mlserver", "MLServer", mlserver(), "cnn", 32, 2, sizes.image_calls, sizes)
+
+
+def cnn32_vs_torchserve(sizes: Sizes) -> Figure:
+    """The same beside TorchServe with the eager network, one worker."""
+    return _beside("cnn32_vs_torchserve", "TorchServe", torchserve(1), "cnn", 32, 2, sizes.image_calls, sizes)
+
+
+def infer_c32_vs_torchserve(sizes: Sizes) -> Figure:
+    """32 clients that ask for a row at a time, beside TorchServe that makes batches of their calls."""
+    name = "TorchServe with batches"
+    return _beside("infer_c32_vs_torchserve", name, torchserve(32), "mlp", 1, 32, sizes.calls, sizes)
+
+
+def _beside(
+    figure: str,
+    name: str,
+    peer: AbstractContextManager[Peer],
+    model: str,
+    rows: int,
+    clients: int,
+    calls: int,
+    sizes: Sizes,
+) -> Figure:
+    request = features_request(model, rows)
+    with serving_service() as service, peer as other:
+        ours, theirs = [], []
+        for run in range(sizes.runs + 1):
+            count = max(clients, calls if run else calls // 4)  # the first one warms up
+            theirs.append(other.load(request, clients, count).rate)
+            ours.append(service.load(clients, count, model, rows).rate)
+    return Figure.of_rate(figure, statistics.median(ours[1:]), "calls/s", name, statistics.median(theirs[1:]))
 
 
 def _beside_echo(figure: str, clients: int, sizes: Sizes) -> Figure:

@@ -45,3 +45,5 @@ class Sizes:
     """watchers of watchers_overhead"""
     calls: int = 8_000
     """calls of each run of infer_c1 and the others of its kind"""
+    image_calls: int = 300
+    """calls of each run of cnn32_vs_mlserver and cnn32_vs_torchserve, with 32 images each"""

@@ -8,6 +8,7 @@ import pyarrow as pa
 from ml_server.features.columns import Column, ColumnType, NumberColumn, arrow_column
 from ml_server.features.fit import InputColumn, fit
 from ml_server.features.targets import TargetColumn, fit_targets
+from ml_server.networks.kinds import PoolingKind
 from ml_server.networks.manageable_model import ModelConfig, build_model
 from ml_server.networks.specification import (
     CnnSpecification,
@@ -16,6 +17,7 @@ from ml_server.networks.specification import (
     ModelSpecification,
     Preprocessing,
 )
+from ml_server.networks.specification import ImageShape as NetworkImage
 from ml_server.registry.bundle import Bundle, weights_digest, write_bundle, zip_bundle
 from ml_server.registry.values import VersionDetails
 from servicekit.images.shape import ImageMode, ImageShape
@@ -80,6 +82,22 @@ def numbers_version(columns: int, hidden_units: tuple[int, ...]) -> Bundle:
     return _made(
         [InputColumn(f"x{at}", ColumnType.FLOAT) for at in range(columns)],
         [TargetColumn("y", ColumnType.CATEGORICAL, 2)],
+        table,
+        ModelSpecification(architecture=architecture),
+    )
+
+
+def pixels_version(channels: tuple[int, ...]) -> Bundle:
+    """A CNN over 784 columns of numbers that are the pixels of an image 1x28x28, for ten classes."""
+    image = NetworkImage(channels=1, height=28, width=28)
+    made = np.random.default_rng(0).random((20, image.size))
+    table: dict[str, Column] = {f"x{at}": NumberColumn(made[:, at]) for at in range(image.size)}
+    table["y"] = texts([str(row % 10) for row in range(20)])
+    blocks = tuple(ConvolutionBlock(out_channels=each, pooling=PoolingKind.MAX) for each in channels)
+    architecture = CnnSpecification(image=image, blocks=blocks, global_average_pooling=True)
+    return _made(
+        [InputColumn(f"x{at}", ColumnType.FLOAT) for at in range(image.size)],
+        [TargetColumn("y", ColumnType.CATEGORICAL, 10)],
         table,
         ModelSpecification(architecture=architecture),
     )
