@@ -26,7 +26,7 @@ def _digest(flare: Flare, model: str) -> str:
     return flare.models.version(model).digest
 
 
-def test_the_ml_server_is_killed_and_startedstart_again(services: FlareServices) -> None:
+def test_the_ml_server_is_killed_and_started_again(services: FlareServices) -> None:
     with connect(services) as flare:
         view = breast_cancer_view(flare)
         train(flare, view, "unbroken").wait()
