@@ -61,7 +61,7 @@ async def _watch_when_told(connection: Connection, services: Services, job: str,
             of_connection = min(WATCHERS_OF_A_CONNECTION, count - first)
             watchers.append(await _Watchers.attach(services.ml_address, token, request, of_connection))
         for each in watchers:
-            await each.attached.wait()
+            await each.attach_all()
         connection.send(None)
 
 
@@ -95,6 +95,15 @@ class _Watchers:
             writer.write(_frame(HEADERS, END_HEADERS, stream, headers))
             writer.write(_frame(DATA, END_STREAM, stream, struct.pack(">BI", 0, len(request)) + request))
         return cls(reader, writer, count)
+
+    async def attach_all(self) -> None:
+        """Waits until each has had a message. Raises what ended the connection before."""
+        attached = asyncio.create_task(self.attached.wait())
+        await asyncio.wait([attached, self._reading], return_when=asyncio.FIRST_COMPLETED)
+        if not attached.done():
+            attached.cancel()
+            self._reading.result()
+            raise RuntimeError("the server closed the connection")
 
     async def detach(self) -> int:
         """Closes the connection; how many messages came."""
