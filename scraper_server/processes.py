@@ -97,6 +97,7 @@ async def _answer(connection: Connection, report: Report | None) -> tuple[str, A
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(connection.fileno(), readable.set)
+    os.set_blocking(connection.fileno(), True)  # uvloop unsets it, and a large answer comes in pieces
     try:
         while True:
             await readable.wait()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
+import uvloop
 
 from scraper_server.processes import NICENESS, Processes
 from servicekit.errors import Internal, InvalidArgument, Reason, ResourceExhausted, Unavailable
@@ -53,6 +54,10 @@ def endless(path: Path) -> None:
     path.write_text(str(os.getpid()))
     while True:
         time.sleep(1)
+
+
+def large() -> bytes:
+    return bytes(20_000_000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -117,3 +122,14 @@ async def test_cancelled_work_is_killed(processes: Processes, tmp_path: Path) ->
         await task
     assert not psutil.pid_exists(int(path.read_text()))
     assert await processes.run(doubled, 1) == 2
+
+
+async def test_a_large_result_arrives_whole_in_the_loop_that_services_run() -> None:
+    """uvloop makes descriptors that it watches non-blocking, and a result larger than a pipe comes in pieces."""
+
+    async def answer() -> bytes:
+        processes = Processes(1)
+        await processes.start()
+        return await processes.run(large)
+
+    assert len(await asyncio.to_thread(uvloop.run, answer())) == 20_000_000
