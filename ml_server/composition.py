@@ -7,6 +7,8 @@ from pathlib import Path
 
 import grpc
 from flare.ml.v1 import (
+    batch_prediction_service_pb2,
+    batch_prediction_service_pb2_grpc,
     evaluation_service_pb2,
     evaluation_service_pb2_grpc,
     model_service_pb2,
@@ -23,6 +25,11 @@ from flare.ml.v1 import (
 from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from ml_server.batch_prediction import jobs as batch_jobs
+from ml_server.batch_prediction.jobs import BatchPredictions
+from ml_server.batch_prediction.scraper import DatasetUploads
+from ml_server.batch_prediction.values import METRICS as BATCH_METRICS
+from ml_server.batch_prediction.work import BatchPredictionWork
 from ml_server.evaluation.comparer import Comparer
 from ml_server.monitoring.metrics import MonitoringCollector
 from ml_server.monitoring.shadow import Shadows
@@ -35,6 +42,7 @@ from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.models import Models
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.transfer import Transfer
+from ml_server.rpc.batch_prediction_servicer import BatchPredictionServicer
 from ml_server.rpc.evaluation_servicer import EvaluationServicer
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
@@ -48,7 +56,7 @@ from ml_server.sweeps import jobs as sweep_jobs
 from ml_server.sweeps.jobs import SweepJobs
 from ml_server.sweeps.trials import Trials
 from ml_server.sweeps.work import SweepWork
-from ml_server.tables import jobs, sweeps
+from ml_server.tables import batch_predictions, jobs, sweeps
 from ml_server.tracking.opening import open_trackers
 from ml_server.tracking.tracking import Tracking
 from ml_server.training import jobs as training_jobs
@@ -112,8 +120,9 @@ class MlService:
         wakeups = Wakeups()
         job_store = SqlJobStore(self._database, jobs, training_jobs.KIND, wakeups)
         sweep_store = SqlJobStore(self._database, sweeps, sweep_jobs.KIND, wakeups, graceful_cancel=True)
+        batch_store = SqlJobStore(self._database, batch_predictions, batch_jobs.KIND, wakeups, graceful_cancel=True)
         follower = JobFollower(job_store, wakeups, metrics=METRICS)
-        needed_by = partial(_needed_by, job_store, sweep_store)
+        needed_by = partial(_needed_by, job_store, sweep_store, batch_store)
         models = Models(store, artifacts, scraper, settings.max_model_parameters, needed_by)
         executor, shared, cores = _executor(settings)
         trainings = TrainingJobs(job_store, store, models, scraper, executor)
@@ -145,6 +154,16 @@ class MlService:
             graceful_cancel=True,
         )
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
+        uploads = DatasetUploads(self._channel, scraper.acting_for)
+        batch_runner = JobRunner(
+            batch_store,
+            wakeups,
+            BatchPredictionWork(store, loaded, scraper, fetched, uploads, directory / "ml-batch-predictions"),
+            name=settings.runner_name,
+            concurrency=settings.concurrent_batch_predictions,
+            lease_seconds=settings.job_lease_seconds,
+            graceful_cancel=True,
+        )
         versions, statistics = KnownVersions(store), Statistics()
         batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
         images = ImageDecoder(settings.max_image_pixels)
@@ -167,11 +186,27 @@ class MlService:
                 InferenceServicer(predictor, repository, readiness, version("flare")),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
                 MonitoringServicer(store, shadows),
+                BatchPredictionServicer(
+                    batch_store,
+                    BatchPredictions(batch_store, store, artifacts, scraper, scraper),
+                    JobFollower(batch_store, wakeups, metrics=BATCH_METRICS),
+                ),
             ),
             self._verifier,
             # Drained in reverse: a sweep leaves before the follower of its trials does, and trackings see what the
             # runner writes at its end.
-            [self._verifier, transfer, *trackings, executor, runner, follower, sweep_runner, batcher, shadows],
+            [
+                self._verifier,
+                transfer,
+                *trackings,
+                executor,
+                runner,
+                follower,
+                sweep_runner,
+                batch_runner,
+                batcher,
+                shadows,
+            ],
             self._registry,
             readiness,
         )
@@ -184,9 +219,18 @@ class MlService:
         return [Tracking(tracker, store, wakeups, places / tracker.name) for tracker in trackers]
 
 
-async def _needed_by(job_store: JobStore, sweep_store: JobStore, owner: str, model_id: str, version: int | None) -> str:
-    return await sweep_jobs.needed_by(sweep_store, owner, model_id, version) or await training_jobs.needed_by(
-        job_store, owner, model_id, version
+async def _needed_by(
+    job_store: JobStore,
+    sweep_store: JobStore,
+    batch_store: JobStore,
+    owner: str,
+    model_id: str,
+    version: int | None,
+) -> str:
+    return (
+        await sweep_jobs.needed_by(sweep_store, owner, model_id, version)
+        or await training_jobs.needed_by(job_store, owner, model_id, version)
+        or await batch_jobs.needed_by(batch_store, owner, model_id, version)
     )
 
 
@@ -198,6 +242,7 @@ def _registrations(
     inference: InferenceServicer,
     evaluation: EvaluationServicer,
     monitoring: MonitoringServicer,
+    batch: BatchPredictionServicer,
 ) -> list[Registration]:
     return [
         Registration(
@@ -228,6 +273,10 @@ def _registrations(
         Registration(
             monitoring_service_pb2.DESCRIPTOR.services_by_name["MonitoringService"],
             partial(monitoring_service_pb2_grpc.add_MonitoringServiceServicer_to_server, monitoring),
+        ),
+        Registration(
+            batch_prediction_service_pb2.DESCRIPTOR.services_by_name["BatchPredictionService"],
+            partial(batch_prediction_service_pb2_grpc.add_BatchPredictionServiceServicer_to_server, batch),
         ),
     ]
 

@@ -35,6 +35,8 @@ class Settings(ServerSettings):
     """How many of them may be one person's; 0 for no limit. Others wait in the queue."""
     concurrent_sweeps: PositiveInt = 32
     """How many sweeps go on at a time. A sweep takes no place of a training job; its trials do."""
+    concurrent_batch_predictions: PositiveInt = 2
+    """How many batch predictions go on at a time, beside the training jobs."""
     job_lease_seconds: PositiveInt = 60
     """How long the jobs of a server that died wait for another one to take them."""
     worker_threads: PositiveInt | Literal["auto"] = "auto"

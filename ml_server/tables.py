@@ -23,6 +23,7 @@ metadata = MetaData()
 requests = request_table(metadata)
 jobs = job_tables(metadata)
 sweeps = job_tables(metadata, prefix="sweep_")
+batch_predictions = job_tables(metadata, prefix="batch_prediction_")
 
 models = Table(
     "models",

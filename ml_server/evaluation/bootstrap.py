@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ml_server.evaluation.stopping import Stopping
 from ml_server.evaluation.values import Estimate, MetricComparison, PairedDifference
+from servicekit.stopping import Stopping
 
 Numbers = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ml_server.evaluation.stopping import Stopping
+from servicekit.stopping import Stopping
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -14,7 +14,6 @@ from ml_server.evaluation.fit import all_classes, require_classes, require_colum
 from ml_server.evaluation.number_rows import NumberRows
 from ml_server.evaluation.outputs import Outputs, run_versions
 from ml_server.evaluation.paired_tests import mcnemar, signed_rank
-from ml_server.evaluation.stopping import Stopping, in_thread
 from ml_server.evaluation.values import Comparison, ComparisonRequest, MetricComparison, TargetComparison
 from ml_server.features.columns import ColumnType
 from ml_server.features.targets import UNSEEN, FittedTarget, Task
@@ -26,6 +25,7 @@ from ml_server.views.fetched import FetchedViews
 from ml_server.views.part_files import PartFile
 from ml_server.views.values import Part, View, ViewSource
 from servicekit.errors import Aborted, InvalidArgument, Reason
+from servicekit.stopping import Stopping, in_thread
 
 # Each takes a core for as long as it lasts; others wait for their turn, within their own deadlines.
 COMPARISONS_AT_A_TIME = 1

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from ml_server.features.targets import UNSEEN, FittedTarget
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.values import ModelVersion
+from ml_server.views.fit import listed, misfit
 from ml_server.views.values import Part, View
 from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
 
 # What versions give for all rows is in memory at once.
 MAX_OUTPUTS = 50_000_000
-SHOWN = 10
 
 
 def require_rows(view: View, versions: Sequence[ServedVersion]) -> None:
@@ -42,23 +42,13 @@ def require_columns(place: int, version: ModelVersion, served: ServedVersion, vi
     Raises:
         InvalidArgument: COLUMN_MISSING, COLUMN_UNSUPPORTED.
     """
-    inputs = {column.name: column for column in view.inputs}
-    missing = [column.name for column in served.features.columns if column.name not in inputs]
-    if missing:
-        problem = f"takes {_listed(missing)}, and view '{view.name}' has no such input"
-        raise _misfit(place, version, Reason.COLUMN_MISSING, problem, missing[0])
-    for column in served.features.columns:
-        there = inputs[column.name]
-        if there.type is not column.type or there.image != getattr(column.encoding, "shape", None):
-            what = "of other images" if there.type is column.type else f"{there.type.name}, not {column.type.name}"
-            problem = f"was trained with another '{column.name}': that of view '{view.name}' is {what}"
-            raise _misfit(place, version, Reason.COLUMN_UNSUPPORTED, problem, column.name)
+    found = misfit(served.features, view)
+    if found is not None:
+        raise _misfit(place, version, found.reason, found.problem, found.column)
     targets = {target.name: target for target in served.targets.targets}
     wanted = {target.name: target for target in view.targets}
     if targets.keys() != wanted.keys():
-        problem = (
-            f"predicts {_listed(list(targets))}, and the targets of view '{view.name}' are {_listed(list(wanted))}"
-        )
+        problem = f"predicts {listed(list(targets))}, and the targets of view '{view.name}' are {listed(list(wanted))}"
         raise _misfit(place, version, Reason.COLUMN_MISSING, problem, min(targets.keys() ^ wanted.keys()))
     for name, target in targets.items():
         if target.type is not wanted[name].type:
@@ -88,15 +78,10 @@ def require_classes(
     there = {known.classes[index] for index in np.unique(truth[truth != UNSEEN]).tolist()}
     unknown = sorted(there - set(target.classes))
     if unknown:
-        problem = f"knows no class {_listed(unknown)} of target '{target.name}', which test rows have and others know"
+        problem = f"knows no class {listed(unknown)} of target '{target.name}', which test rows have and others know"
         raise _misfit(place, version, Reason.COLUMN_UNSUPPORTED, problem, target.name)
 
 
 def _misfit(place: int, version: ModelVersion, reason: Reason, problem: str, column: str) -> InvalidArgument:
     message = f"{version.name} {problem}: compare versions on a view that suits all of them"
     return InvalidArgument(reason, message, field=f"versions[{place}]", column=column)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.evaluation.stopping import Stopping
 from ml_server.features.columns import NumberColumn
 from ml_server.features.targets import FittedTarget, Task
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.views.part_files import PartFile
+from servicekit.stopping import Stopping
 
 Outputs = NDArray[np.float32]
 

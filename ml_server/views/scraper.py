@@ -49,9 +49,22 @@ class ScraperClient:
 
     async def get_for(self, owner: str, name: str) -> View:
         """A view of an owner for whom a job runs. Raises as `get`."""
-        return await self._get(name, await self._acting_for(owner))
+        return await self._get(name, await self.acting_for(owner))
 
-    async def _acting_for(self, owner: str) -> Metadata:
+    async def has_dataset(self, dataset_id: str) -> bool:
+        """True if the current caller has a data set of this id. Raises what the scraper service says."""
+        request = scraper_service_pb2.GetDatasetRequest(name=f"datasets/{dataset_id}")
+        metadata = (("authorization", f"Bearer {current_caller().token}"),)
+        try:
+            await self._stub.GetDataset(request, metadata=metadata, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise named_error(error) from error
+        return True
+
+    async def acting_for(self, owner: str) -> Metadata:
+        """What a call carries that is made for an owner for whom a job runs."""
         return (("authorization", f"Bearer {await self._service_token()}"), (SUBJECT_METADATA, owner))
 
     async def _get(self, name: str, metadata: Metadata) -> View:
@@ -59,14 +72,14 @@ class ScraperClient:
         try:
             message = await self._stub.GetDatasetView(request, metadata=metadata, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise _named(error) from error
+            raise named_error(error) from error
         return view_of(message)
 
     async def batches(
         self, owner: str, view: View, part: Part, start_batch: int
     ) -> AsyncIterator[PartHeader | RowBatch]:
         """Streams the rows of a part: first the header, then the batches."""
-        metadata = await self._acting_for(owner)
+        metadata = await self.acting_for(owner)
         request = scraper_service_pb2.StreamViewRequest(
             name=view.name,
             part=PART_OF[part],
@@ -83,7 +96,7 @@ class ScraperClient:
                     batch = message.batch
                     yield RowBatch(batch.index, batch.row_count, batch.arrow_batch)
         except grpc.aio.AioRpcError as error:
-            raise _named(error) from error
+            raise named_error(error) from error
 
 
 def view_of(message: dataset_view_pb2.DatasetView) -> View:
@@ -111,6 +124,6 @@ def view_of(message: dataset_view_pb2.DatasetView) -> View:
     return View(message.name, message.digest, tuple(inputs), tuple(targets), rows, weight)
 
 
-def _named(error: grpc.aio.AioRpcError) -> FlareError:
+def named_error(error: grpc.aio.AioRpcError) -> FlareError:
     """The scraper service's error, saying whose it is."""
     return error_of(error, service="scraper service")

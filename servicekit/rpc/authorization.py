@@ -96,6 +96,13 @@ class AuthorizationInterceptor(CallInterceptor):
         return self._methods[path].required_scope if method is None else method.required_scope
 
 
+def require_scope(scope: str, action: str) -> None:
+    """Raises PermissionDenied (SCOPE_MISSING) if the caller's token lacks a scope that an action needs too."""
+    caller = current_caller()
+    if scope not in caller.scopes:
+        raise _lacks(caller, scope, action)
+
+
 def _bearer_token(header: str) -> str:
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 SERVICES = ("auth_server", "ml_server", "scraper_server")
 # Generated code is for those who speak to the outside: a service's rpc/, its composition, and its clients of others.
-SPEAKERS = ("rpc/", "composition.py", "views/scraper.py", "views/image_messages.py")
+SPEAKERS = ("rpc/", "composition.py", "views/scraper.py", "views/image_messages.py", "batch_prediction/scraper.py")
 
 # What each folder of the ML service may import of the others; a folder that is not named may import nothing.
 ML_LAYERS = {
@@ -24,6 +24,7 @@ ML_LAYERS = {
     "monitoring": {"networks", "features", "engines", "registry", "prediction"},
     "sweeps": {"networks", "features", "views", "registry", "training"},
     "evaluation": {"networks", "features", "views", "registry", "prediction"},
+    "batch_prediction": {"networks", "features", "views", "engines", "registry", "prediction"},
     "rpc": {
         "networks",
         "features",
@@ -35,6 +36,7 @@ ML_LAYERS = {
         "prediction",
         "evaluation",
         "monitoring",
+        "batch_prediction",
     },
 }
 

@@ -10,9 +10,18 @@ if TYPE_CHECKING:
     from flare_client.reports import class_frame, confusion_frame
     from flare_client.specifications import block, cnn, mlp
     from flare_client.sweep_requests import between
-    from flare_client.sync import Flare, ImportJobHandle, SweepHandle, TrainingJobHandle, connect, login
+    from flare_client.sync import (
+        BatchPredictionHandle,
+        Flare,
+        ImportJobHandle,
+        SweepHandle,
+        TrainingJobHandle,
+        connect,
+        login,
+    )
 
 __all__ = [
+    "BatchPredictionHandle",
     "Epoch",
     "Flare",
     "FlareError",
@@ -39,7 +48,15 @@ _PLACES = {
     "reports": ("class_frame", "confusion_frame"),
     "specifications": ("block", "cnn", "mlp"),
     "sweep_requests": ("between",),
-    "sync": ("Flare", "ImportJobHandle", "SweepHandle", "TrainingJobHandle", "connect", "login"),
+    "sync": (
+        "BatchPredictionHandle",
+        "Flare",
+        "ImportJobHandle",
+        "SweepHandle",
+        "TrainingJobHandle",
+        "connect",
+        "login",
+    ),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 

@@ -45,6 +45,11 @@ def sweep_name(sweep: Reference) -> str:
     return _in_collection("sweeps", sweep)
 
 
+def batch_prediction_name(job: Reference) -> str:
+    """An id or a name."""
+    return _in_collection("batchPredictions", job)
+
+
 def view_name(view: Reference) -> str:
     """`iris/main` and `datasets/iris/views/main` both mean the latter.
 

@@ -109,7 +109,7 @@ def test_services_agree_on_issuer_identity_and_secret(compose: dict[str, Any]) -
     made = auth_server.settings.ServiceSetting.parse(environment["auth"]["FLARE_AUTH_BOOTSTRAP_SERVICES"])
     assert made.name == environment["ml"]["FLARE_ML_SERVICE_IDENTITY"]
     assert str(made.secret_file) == environment["ml"]["FLARE_ML_SERVICE_SECRET_FILE"]
-    assert set(made.scopes) == {"datasets.read", "auth.delegate"}
+    assert set(made.scopes) == {"datasets.read", "datasets.write", "auth.delegate"}
 
 
 @pytest.mark.parametrize("service", SETTINGS)

@@ -9,7 +9,7 @@ from ml_server.evaluation import bootstrap
 from ml_server.evaluation.bootstrap import PairedRows, compared, measured, p_value, resampled
 from ml_server.evaluation.class_rows import ClassRows, Scored, scored
 from ml_server.evaluation.number_rows import NumberRows
-from ml_server.evaluation.stopping import Stopped, Stopping
+from servicekit.stopping import Stopped, Stopping
 
 GO_ON = Stopping()
 

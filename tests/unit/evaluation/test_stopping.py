@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ml_server.evaluation.stopping import Stopped, Stopping, in_thread
+from servicekit.stopping import Stopped, Stopping, in_thread
 
 
 async def test_the_result_and_the_error_of_work_come_back() -> None:

@@ -1,5 +1,6 @@
 """The asynchronous client: `async with flare_client.aio.connect() as flare: ...`."""
 
+from flare_client.aio.batch_predictions import BatchPredictionHandle, BatchPredictions
 from flare_client.aio.datasets import Datasets
 from flare_client.aio.flare import Flare, connect
 from flare_client.aio.import_jobs import ImportJobHandle
@@ -11,6 +12,8 @@ from flare_client.aio.training_jobs import TrainingJobHandle
 from flare_client.aio.views import Views
 
 __all__ = [
+    "BatchPredictionHandle",
+    "BatchPredictions",
     "Datasets",
     "Flare",
     "ImportJobHandle",

@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from flare_client.cli import credentials, datasets, jobs, login, models, predict, sweeps, train, up, views
+from flare_client.cli import (
+    batch_predict,
+    credentials,
+    datasets,
+    jobs,
+    login,
+    models,
+    predict,
+    sweeps,
+    train,
+    up,
+    views,
+)
 from flare_client.cli.demo import demo
 from flare_client.cli.failures import CommandError
 from flare_client.cli.main import INTERRUPTED
@@ -25,7 +37,7 @@ app = typer.Typer(
 )
 for group in (datasets.app, credentials.app, views.app, models.app, jobs.app, sweeps.app):
     app.add_typer(group)
-for command in (login.login, train.train, predict.predict, demo, up.up):
+for command in (login.login, train.train, predict.predict, batch_predict.batch_predict, demo, up.up):
     app.command()(command)
 
 

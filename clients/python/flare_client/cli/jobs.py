@@ -1,4 +1,4 @@
-"""`flare jobs`: imports and trainings."""
+"""`flare jobs`: imports, trainings and batch predictions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 import flare_client
-from flare_client import Flare, ImportJobHandle, TrainingJobHandle
+from flare_client import BatchPredictionHandle, Flare, ImportJobHandle, TrainingJobHandle
+from flare_client.cli.batch_predict import follow_batch_prediction, print_batch_prediction
 from flare_client.cli.failures import CommandError
 from flare_client.cli.import_display import follow_import, print_import
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table
@@ -15,19 +16,28 @@ from flare_client.cli.training_watch import follow_training, print_training
 from flare_client.cli.words import moment
 from flare_client.names import short
 
-app = typer.Typer(name="jobs", help="See, watch and stop imports and trainings.", no_args_is_help=True)
+app = typer.Typer(
+    name="jobs", help="See, watch and stop imports, trainings and batch predictions.", no_args_is_help=True
+)
 
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="trainingJobs/ID or importJobs/ID")]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="trainingJobs/ID, importJobs/ID or batchPredictions/ID")
+]
+Handle = ImportJobHandle | TrainingJobHandle | BatchPredictionHandle
 
 
 @app.command("list")
 def list_(
-    limit: Annotated[int, typer.Option(min=1, help="at most so many of either kind")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many of each kind")] = 20,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """List imports and trainings, newest first."""
+    """List imports, trainings and batch predictions, newest first."""
     with flare_client.connect() as flare:
-        jobs: list[ImportJobHandle | TrainingJobHandle] = [*flare.jobs.imports(limit), *flare.jobs.trainings(limit)]
+        jobs: list[Handle] = [
+            *flare.jobs.imports(limit),
+            *flare.jobs.trainings(limit),
+            *flare.batch_predictions.list(limit),
+        ]
     jobs.sort(key=lambda job: job.job.create_time.ToNanoseconds(), reverse=True)
     if output is OutputFormat.JSON:
         print_json([job.job for job in jobs])
@@ -53,6 +63,11 @@ def watch(
                 print_training(handle, after)
             else:
                 print_fields([("version", follow_training(handle, after).name)])
+        elif isinstance(handle, BatchPredictionHandle):
+            if output is OutputFormat.JSON:
+                print_batch_prediction(handle, after)
+            else:
+                print_fields([("data set", follow_batch_prediction(handle, after))])
         elif output is OutputFormat.JSON:
             print_import(handle, after)
         else:
@@ -93,7 +108,7 @@ def resume(job: JobArgument, output: Output = OutputFormat.TEXT) -> None:
     _print_job(handle, output)
 
 
-def _print_job(handle: ImportJobHandle | TrainingJobHandle, output: OutputFormat) -> None:
+def _print_job(handle: Handle, output: OutputFormat) -> None:
     if output is OutputFormat.JSON:
         print_json(handle.job)
     else:
@@ -103,25 +118,30 @@ def _print_job(handle: ImportJobHandle | TrainingJobHandle, output: OutputFormat
 def _training(flare: Flare, name: str) -> TrainingJobHandle:
     handle = _job(flare, name)
     if not isinstance(handle, TrainingJobHandle):
-        raise CommandError(f"{name!r} is an import: that is for trainings")
+        raise CommandError(f"{name!r} is no training: that is for trainings")
     return handle
 
 
-def _job(flare: Flare, name: str) -> ImportJobHandle | TrainingJobHandle:
+def _job(flare: Flare, name: str) -> Handle:
     if name.startswith("trainingJobs/"):
         return flare.jobs.get_training(name)
     if name.startswith("importJobs/"):
         return flare.jobs.get_import(name)
-    raise CommandError(f"{name!r} is not trainingJobs/ID or importJobs/ID: `flare jobs list` shows them")
+    if name.startswith("batchPredictions/"):
+        return flare.batch_predictions.get(name)
+    kinds = "trainingJobs/ID, importJobs/ID or batchPredictions/ID"
+    raise CommandError(f"{name!r} is not {kinds}: `flare jobs list` shows them")
 
 
-def _state(job: ImportJobHandle | TrainingJobHandle) -> str:
+def _state(job: Handle) -> str:
     position = job.job.queue_position if isinstance(job, TrainingJobHandle) else 0
     return f"{job.state}, place {position}" if position else job.state
 
 
-def _what(job: ImportJobHandle | TrainingJobHandle) -> str:
+def _what(job: Handle) -> str:
     if isinstance(job, ImportJobHandle):
         return f"import of {short(job.job.dataset)}"
+    if isinstance(job, BatchPredictionHandle):
+        return f"{short(job.job.view)} by {short(job.job.version)}"
     trial = f", a trial of {short(job.job.sweep)}" if job.job.sweep else ""
     return f"{short(job.job.model)} on {short(job.job.view)}{trial}"

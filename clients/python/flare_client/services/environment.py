@@ -8,7 +8,7 @@ from flare_client.services.addresses import Addresses
 from flare_client.services.data_directory import DataDirectory
 
 ML_IDENTITY = "ml-server"
-ML_SCOPES = ("auth.delegate", "datasets.read")
+ML_SCOPES = ("auth.delegate", "datasets.read", "datasets.write")
 
 
 def environments(data: DataDirectory, addresses: Addresses, drain_seconds: float) -> dict[str, dict[str, str]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
@@ -15,6 +16,7 @@ from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings
 from flare_client.names import Reference, model_name, view_name
 from flare_client.plans import PlanOptions, training_plan
 from flare_client.profile import ProfileStore
+from flare_client.sync.batch_predictions import BatchPredictionHandle, BatchPredictions
 from flare_client.sync.credentials import Credentials
 from flare_client.sync.datasets import Datasets
 from flare_client.sync.evaluation import COMPARE_SECONDS, Evaluation
@@ -80,7 +82,8 @@ def connect(
 class Flare:
     """All of Flare for one caller.
 
-    `datasets`, `credentials`, `views`, `models`, `monitoring`, `jobs`, `sweeps`, and `train`, `predict` and `compare`.
+    `datasets`, `credentials`, `views`, `models`, `monitoring`, `jobs`, `sweeps` and `batch_predictions`, and `train`,
+    `predict`, `batch_predict` and `compare`.
     """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
@@ -102,6 +105,7 @@ class Flare:
         self.monitoring = Monitoring(ml)
         self.jobs = Jobs(scraper, ml)
         self.sweeps = Sweeps(ml)
+        self.batch_predictions = BatchPredictions(ml)
         self._predictions = Predictions(ml)
         self._evaluation = Evaluation(ml)
 
@@ -176,6 +180,26 @@ class Flare:
         Without an `id` each table is decided by itself if an alias is shared out among versions.
         """
         return self._predictions.predict_stream(model, tables, id=id)
+
+    def batch_predict(
+        self,
+        version: Reference,
+        view: Reference,
+        *,
+        dataset_id: str,
+        parts: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+    ) -> BatchPredictionHandle:
+        """Starts to predict for all rows of a view and returns at once; `.wait()` gives the name of the data set.
+
+        The data set has the columns of the view that `columns` names, all but images unless given, none if it is empty;
+        then for each target `{target}_predicted` and `{target}_probability_{class}`. `version` is `iris`, `iris@prod`
+        or `iris/versions/3`; `parts` are of `train`, `validation` and `test`, all unless given.
+
+        Raises:
+            FlareError: There is no such version or view, they do not fit, or there is a data set of this id.
+        """
+        return self.batch_predictions.create(version, view, dataset_id=dataset_id, parts=parts, columns=columns)
 
     def compare(
         self,

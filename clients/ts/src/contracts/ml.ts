@@ -1,3 +1,5 @@
+export * from "../gen/flare/ml/v1/batch_prediction_pb.js";
+export * from "../gen/flare/ml/v1/batch_prediction_service_pb.js";
 export * from "../gen/flare/ml/v1/engine_pb.js";
 export * from "../gen/flare/ml/v1/evaluation_pb.js";
 export * from "../gen/flare/ml/v1/evaluation_service_pb.js";
