@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import pytest_asyncio
 from ray.cluster_utils import Cluster
 
 from ml_server.registry.bundle import read_details
@@ -22,6 +23,8 @@ from ml_server.training.task import Finished, Told, TrainingTask, WorkerMessage
 from ml_server.training.worker import run
 from tests.namespaces import is_isolated
 from tests.unit.training.test_worker import breast_cancer  # noqa: F401  # a fixture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Messages enough that some would overtake others, if they could.
 EPOCHS = 150
@@ -65,7 +68,7 @@ def task(breast_cancer: TrainingTask, tmp_path: Path) -> TrainingTask:  # noqa: 
     return replace(breast_cancer, checkpoints=tmp_path / "ray" / "checkpoints", output=tmp_path / "ray" / "version")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def executor(cluster: Cluster) -> AsyncIterator[RayExecutor]:
     executor = RayExecutor(RayCluster(cluster.address), warm_drivers=1)
     await executor.start()
