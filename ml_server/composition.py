@@ -31,8 +31,10 @@ from ml_server.batch_prediction.scraper import DatasetUploads
 from ml_server.batch_prediction.values import METRICS as BATCH_METRICS
 from ml_server.batch_prediction.work import BatchPredictionWork
 from ml_server.evaluation.comparer import Comparer
-from ml_server.monitoring.metrics import MonitoringCollector
+from ml_server.monitoring.drift_metrics import DriftCollector
+from ml_server.monitoring.drift_watch import DriftWatch
 from ml_server.monitoring.shadow import Shadows
+from ml_server.monitoring.shadow_metrics import ShadowCollector
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.predictor import Predictor
@@ -167,9 +169,10 @@ class MlService:
         versions, statistics = KnownVersions(store), Statistics()
         batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
         images = ImageDecoder(settings.max_image_pixels)
-        shadows = Shadows(versions, loaded, images)
-        self._registry.register(MonitoringCollector(shadows))
-        predictor = Predictor(versions, loaded, batcher, images, statistics, [shadows])
+        shadows, drift = Shadows(versions, loaded, images), DriftWatch(artifacts)
+        self._registry.register(ShadowCollector(shadows))
+        self._registry.register(DriftCollector(drift))
+        predictor = Predictor(versions, loaded, batcher, images, statistics, [shadows, drift])
         repository = Repository(store, versions, artifacts, loaded, statistics)
         readiness = Readiness(self._database)
         return RpcServer(
@@ -185,7 +188,7 @@ class MlService:
                 PredictionServicer(predictor),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
-                MonitoringServicer(store, shadows),
+                MonitoringServicer(store, shadows, versions, drift),
                 BatchPredictionServicer(
                     batch_store,
                     BatchPredictions(batch_store, store, artifacts, scraper, scraper),
@@ -206,6 +209,7 @@ class MlService:
                 batch_runner,
                 batcher,
                 shadows,
+                drift,
             ],
             self._registry,
             readiness,

@@ -51,9 +51,7 @@ class FittedFeatures(Value):
     @property
     def image(self) -> tuple[int, ImageEncoding] | None:
         """The encoding of the column of images, with the first of its places in the tensor; None if there is none."""
-        return next(
-            ((at, each.encoding) for each, at in self._places if isinstance(each.encoding, ImageEncoding)), None
-        )
+        return next(((at, each.encoding) for each, at in self.places if isinstance(each.encoding, ImageEncoding)), None)
 
     def transform(self, columns: Columns) -> NDArray[np.float32]:
         """The features (N, layout.columns) of N rows. Every column must be there; see FittedColumn."""
@@ -112,7 +110,7 @@ class FittedFeatures(Value):
     @cached_property
     def _numbers(self) -> "_Numbers":
         """The columns that are one number each, computed together: most tables are nothing else."""
-        found = [(c, p, c.encoding) for c, p in self._places if isinstance(c.encoding, NumberEncoding)]
+        found = [(c, p, c.encoding) for c, p in self.places if isinstance(c.encoding, NumberEncoding)]
         places = [place for _, place, _ in found]
         are_neighbours = bool(places) and places == list(range(places[0], places[0] + len(places)))
         return _Numbers(
@@ -125,15 +123,15 @@ class FittedFeatures(Value):
 
     @cached_property
     def _categories(self) -> list[tuple[FittedColumn, int]]:
-        return [(c, place) for c, place in self._places if isinstance(c.encoding, CategoryEncoding)]
+        return [(c, place) for c, place in self.places if isinstance(c.encoding, CategoryEncoding)]
 
     @cached_property
     def _others(self) -> list[tuple[FittedColumn, int]]:
         known = NumberEncoding | CategoryEncoding
-        return [(c, place) for c, place in self._places if not isinstance(c.encoding, known)]
+        return [(c, place) for c, place in self.places if not isinstance(c.encoding, known)]
 
     @cached_property
-    def _places(self) -> list[tuple[FittedColumn, int]]:
+    def places(self) -> list[tuple[FittedColumn, int]]:
         """Each column with the first of its places in the tensor: dense ones in order, then the embedded codes."""
         places = []
         dense, embedded = 0, self.layout.dense

@@ -1,6 +1,7 @@
 """A version's folder: network, preprocessing and provenance, in four files that need nothing else.
 
-A fifth one holds the network for the engine that serves it, if that is not PyTorch. It stays where it was made.
+A fifth one, which may lack, tells how the rows of its training were distributed. A sixth one holds the network for the
+engine that serves it, if that is not PyTorch. It stays where it was made.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ from servicekit.errors import InvalidArgument, Reason
 
 FEATURES_FILE = "features.json"
 VERSION_FILE = "version.json"
+REFERENCE_FILE = "reference.json"
 ENGINE_FILE = "model.onnx"
 FILES = (CONFIG_FILE, STATE_FILE, FEATURES_FILE, VERSION_FILE)
 # zipfile has an error of its own for some damages; others, and encryption, come as these.
@@ -117,13 +119,14 @@ def weights_digest(model: ManageableModel) -> str:
 
 def zip_bundle(directory: Path, target: Path) -> None:
     """Writes a version's folder as one zip file."""
+    names = [*FILES, REFERENCE_FILE] if (directory / REFERENCE_FILE).exists() else FILES
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for name in FILES:
+        for name in names:
             archive.write(directory / name, name)
 
 
 def unzip_bundle(file: Path, directory: Path, max_bytes: int) -> None:
-    """Writes the four files of a zipped bundle into a folder; anything else in it is refused.
+    """Writes the files of a zipped bundle into a folder; anything else in it is refused.
 
     Raises:
         InvalidArgument: UPLOAD_INCOMPLETE, if the file is no bundle; LIMIT_EXCEEDED, if it unpacks to more than
@@ -131,10 +134,11 @@ def unzip_bundle(file: Path, directory: Path, max_bytes: int) -> None:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            if sorted(archive.namelist()) != sorted(FILES):
+            names = archive.namelist()
+            if sorted(names) not in (sorted(FILES), sorted((*FILES, REFERENCE_FILE))):
                 raise _no_bundle(f"it holds {', '.join(archive.namelist()[:10]) or 'nothing'}")
             left = max_bytes
-            for name in FILES:
+            for name in names:
                 with archive.open(name) as source, (directory / name).open("wb") as sink:
                     left -= _copy(source, sink, left)
     except _UNZIP_ERRORS as error:

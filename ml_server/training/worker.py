@@ -16,7 +16,7 @@ from ml_server.engines.choice import choose_engine
 from ml_server.networks.frozen_blocks import freeze
 from ml_server.networks.manageable_model import ManageableModel, ModelConfig, build_model
 from ml_server.networks.weights import load_initial_weights
-from ml_server.registry.bundle import ENGINE_FILE, Bundle, weights_digest, write_bundle
+from ml_server.registry.bundle import ENGINE_FILE, REFERENCE_FILE, Bundle, weights_digest, write_bundle
 from ml_server.registry.values import VersionDetails
 from ml_server.training.augmentation import image_augmentation
 from ml_server.training.base_version import start_from
@@ -24,6 +24,7 @@ from ml_server.training.checkpoints import Checkpoints
 from ml_server.training.compilation import compiled
 from ml_server.training.data_parallel import DataParallel
 from ml_server.training.devices import resolve_device
+from ml_server.training.drift_reference import drift_reference
 from ml_server.training.events import (
     CheckpointSaved,
     EpochFinished,
@@ -238,6 +239,7 @@ def _finish(
     test = prepared.test.to(device)
     quality = objective.evaluate(model, test).quality if len(test) else UNKNOWN
     yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
+    reference = drift_reference(model, prepared, device)
     model.cpu()
     task.output.parent.mkdir(parents=True, exist_ok=True)
     engine_file = task.output.with_suffix(".onnx")
@@ -267,6 +269,7 @@ def _finish(
     )
     shutil.rmtree(task.output, ignore_errors=True)  # of an attempt that ended after this write and before the next
     write_bundle(task.output, Bundle(model, prepared.features, prepared.targets, details))
+    (task.output / REFERENCE_FILE).write_text(reference.model_dump_json(), encoding="utf-8")
     if engine_file.exists():
         engine_file.rename(task.output / ENGINE_FILE)
     yield Finished(details)

@@ -171,7 +171,13 @@ def test_an_alias_moves_and_keeps_its_version_from_being_deleted(world: World, f
 def test_a_bundle_predicts_equally_under_another_name(world: World, flare: Flare, tmp_path: Path) -> None:
     bundle = flare.models.export(world.linear, tmp_path)
     with zipfile.ZipFile(bundle) as archive:
-        assert sorted(archive.namelist()) == ["config.json", "features.json", "state.pt", "version.json"]
+        assert sorted(archive.namelist()) == [
+            "config.json",
+            "features.json",
+            "reference.json",
+            "state.pt",
+            "version.json",
+        ]
     imported = flare.models.import_(unique("again"), bundle)
     original = flare.models.version(world.linear)
     assert imported.digest == original.digest

@@ -1,4 +1,4 @@
-"""Versions side by side on the running services: aliases that several share, and shadows."""
+"""Versions side by side on the running services: aliases that several share, shadows, and drift."""
 
 import contextlib
 import io
@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import flare_client
 import grpc
 import numpy as np
 import pytest
+from flare.ml.v1 import monitoring_pb2
 from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from flare_client import Flare, FlareError
 from flare_client.cli.app import run as run_command
@@ -149,3 +151,40 @@ def test_a_shadow_is_asked_beside_those_that_answer(world: World) -> None:
     with pytest.raises(FlareError, match="no version") as none:
         flare.monitoring.shadow(f"{model}@none")
     assert none.value.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_rows_that_are_others_than_those_of_training_have_drifted(world: World, tmp_path: Path) -> None:
+    flare = world.flare
+    name = f"drift-{uuid4().hex[:8]}"
+    dataset = flare.datasets.import_("iris", dataset_id=name).wait()
+    view = flare.views.create(dataset, "species", stratify="species", seed=7)
+    flare.models.create(name, flare_client.mlp([]), view=view)
+    flare.train(name, view, epochs=2, seed=1).wait()
+    rows = flare.datasets.to_dataframe(view, "train").drop(columns="species")
+
+    assert not flare.monitoring.drift(name).inputs
+    flare.predict(name, rows)
+    alike = flare.monitoring.drift(f"{name}/versions/1")
+    assert (alike.row_count, alike.reference_row_count, alike.problem) == (len(rows), len(rows), "")
+    assert [column.column for column in alike.inputs] == list(rows.columns)
+    # The very rows of training; engines differ by what may move a row from one bin of confidence to the next.
+    assert max(column.stability_index for column in alike.inputs) == pytest.approx(0, abs=1e-9)
+    assert max(column.stability_index for column in alike.outputs) < 0.05
+    assert {column.band for column in alike.inputs} == {monitoring_pb2.DRIFT_BAND_STABLE}
+
+    first = rows.columns[0]
+    before = json.loads(world.command("models", "drift", name, "--reset", "-o", "json"))
+    assert before["row_count"] == len(rows)
+    flare.predict(name, rows.assign(**{first: rows[first] + 3}))
+    moved = flare.monitoring.drift(name)
+    assert [column.band == monitoring_pb2.DRIFT_BAND_LARGE for column in moved.inputs] == [True, False, False, False]
+    beyond = moved.inputs[0].bins[-1]
+    assert (beyond.reference_share, beyond.range.HasField("upper")) == (0, False)
+    assert beyond.share == pytest.approx((rows[first] + 3 > rows[first].max()).mean(), abs=0.02)
+    assert "large" in world.command("models", "drift", name)
+    assert "IN TRAINING" in world.command("models", "drift", name, "--column", first)
+
+    # What its rows were like travels with a version; one that never was trained has nothing to tell.
+    imported = flare.models.import_(f"{name}-copy", flare.models.export(name, tmp_path))
+    assert flare.monitoring.drift(imported.name).reference_row_count == len(rows)
+    assert "no reference.json" in flare.monitoring.drift(world.model).problem

@@ -18,7 +18,7 @@ ML_LAYERS = {
     "views": {"features"},
     "engines": {"networks"},
     "registry": {"networks", "features", "views", "engines"},
-    "training": {"networks", "features", "views", "engines", "registry"},
+    "training": {"networks", "features", "views", "engines", "registry", "monitoring"},
     "tracking": {"registry", "training"},
     "prediction": {"networks", "features", "engines", "registry"},
     "monitoring": {"networks", "features", "engines", "registry", "prediction"},

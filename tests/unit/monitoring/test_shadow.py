@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from ml_server.features.features import FittedFeatures
-from ml_server.monitoring.metrics import MonitoringCollector
 from ml_server.monitoring.shadow import ShadowRecord, Shadows
+from ml_server.monitoring.shadow_metrics import ShadowCollector
 from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.inputs import ColumnInputs
 from ml_server.prediction.loaded_versions import LoadedVersions
@@ -172,7 +172,7 @@ async def test_only_predictions_with_the_alias_are_asked_again(world: World) -> 
 
 async def test_prometheus_reads_what_came_of_it(world: World) -> None:
     registry = CollectorRegistry()
-    registry.register(MonitoringCollector(world.shadows))
+    registry.register(ShadowCollector(world.shadows))
     await world.predict(7)
     await world.shadows.settled()
     alias = {"owner": ANN, "model": "iris", "alias": "prod"}

@@ -23,6 +23,7 @@ from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.bundle import (
     ENGINE_FILE,
     FILES,
+    REFERENCE_FILE,
     Bundle,
     read_bundle,
     unzip_bundle,
@@ -158,6 +159,14 @@ def test_it_travels_as_one_file(bundle: Bundle, folder: Path, tmp_path: Path) ->
     (tmp_path / "again").mkdir()
     unzip_bundle(tmp_path / "bundle.zip", tmp_path / "again", LIMIT)
     np.testing.assert_array_equal(probabilities(tmp_path / "again"), probabilities(folder))
+
+
+def test_a_reference_travels_with_it_if_there_is_one(folder: Path, tmp_path: Path) -> None:
+    (folder / REFERENCE_FILE).write_text("{}")
+    zip_bundle(folder, tmp_path / "bundle.zip")
+    (tmp_path / "again").mkdir()
+    unzip_bundle(tmp_path / "bundle.zip", tmp_path / "again", LIMIT)
+    assert (tmp_path / "again" / REFERENCE_FILE).read_text() == "{}"
 
 
 def archive(path: Path, names: list[str], content: bytes = b"x", compression: int = zipfile.ZIP_DEFLATED) -> Path:

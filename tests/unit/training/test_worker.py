@@ -15,6 +15,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from ml_server.features.columns import ColumnType
 from ml_server.features.fit import InputColumn
 from ml_server.features.targets import TargetColumn
+from ml_server.monitoring.measures import input_measures, output_measures
+from ml_server.monitoring.reference import read_reference
 from ml_server.networks.kinds import Normalization
 from ml_server.networks.specification import (
     CnnSpecification,
@@ -23,11 +25,15 @@ from ml_server.networks.specification import (
     MlpSpecification,
     ModelSpecification,
 )
-from ml_server.registry.bundle import read_bundle
+from ml_server.prediction.served_version import ServedVersion
+from ml_server.registry.bundle import REFERENCE_FILE, read_bundle
 from ml_server.training import events as training_events
 from ml_server.training import loop, worker
+from ml_server.training.drift_reference import spaced
 from ml_server.training.events import CheckpointSaved, EarlyStopped, EpochFinished, Progress, TrainingStarted
 from ml_server.training.plans import Adam, AdamW, EarlyStopping, ImageAugmentation, Sgd, TrainingPlan
+from ml_server.training.preparation import prepare
+from ml_server.training.rows import Rows
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Finished, Provenance, Told, TrainingTask
 from ml_server.training.worker import StopRequested, run
@@ -104,6 +110,28 @@ def test_a_training_leaves_a_version_that_predicts(task: TrainingTask) -> None:
     accuracy = {metric.name: metric.value for metric in bundle.details.test_metrics}["accuracy"]
     assert accuracy > 0.93
     assert bundle.targets.targets[0].classes == ("benign", "malignant")
+
+
+def test_a_training_leaves_how_its_rows_and_their_answers_are_distributed(task: TrainingTask) -> None:
+    started = next(event for event in _events(run(task, Stop())) if isinstance(event, TrainingStarted))
+    version = ServedVersion.read(task.output)
+    inputs, outputs = input_measures(version.features), output_measures(version.targets)
+    reference = read_reference(task.output / REFERENCE_FILE, inputs, outputs)
+    assert reference.rows == reference.predicted_rows == started.train_rows
+    assert [column.column for column in reference.inputs] == [column.name for column in task.inputs]
+    for column in (*reference.inputs, *reference.outputs):
+        assert sum(column.bins.counts) == started.train_rows
+    label, _ = reference.outputs
+    rows = torch.cat(list(spaced(prepare(task).train, 10_000))).numpy()
+    assert label.bins.counts == tuple(np.bincount(version.run(rows).argmax(axis=1)).tolist())
+
+
+@pytest.mark.parametrize(("most", "expected"), [(10_000, 3_000), (3_000, 3_000), (2_999, 1_500), (7, 7)])
+def test_evenly_spaced_rows_are_so_from_one_batch_to_the_next(most: int, expected: int) -> None:
+    every = torch.arange(3_000, dtype=torch.float32)[:, None]
+    taken = torch.cat(list(spaced(Rows(every, ()), most)))
+    assert len(taken) == expected
+    assert len(set(torch.diff(taken[:, 0]).tolist())) == 1
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(task: TrainingTask, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
 from flare_client.cli.module_files import module_from_file
-from flare_client.cli.monitoring import shadow
+from flare_client.cli.monitoring import drift, shadow
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.reports import print_reports
 from flare_client.cli.words import byte_size, moment, quantity
@@ -31,6 +31,7 @@ NewModel = Annotated[str, typer.Argument(metavar="NAME", help="id of the new mod
 View = Annotated[str | None, typer.Option(metavar="DATASET/VIEW", help="check its shapes against this view now")]
 
 app.command()(compare)
+app.command()(drift)
 app.command()(shadow)
 
 

@@ -1,4 +1,4 @@
-"""`flare models shadow`: how versions do beside those that answer."""
+"""`flare models drift` and `flare models shadow`: what versions do beside answering."""
 
 from __future__ import annotations
 
@@ -8,11 +8,93 @@ import typer
 from flare.ml.v1 import monitoring_pb2 as pb
 
 import flare_client
+from flare_client.cli.failures import CommandError
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table
 from flare_client.cli.words import moment
 from flare_client.names import short
 
 Reset = Annotated[bool, typer.Option("--reset", help="count anew from now on, and show what was counted until now")]
+
+
+def drift(
+    version: Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")],
+    column: Annotated[str, typer.Option(metavar="NAME", help="show the bins of this column or target")] = "",
+    reset: Reset = False,
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Show how far the rows that a version predicted for are from those of its training."""
+    with flare_client.connect() as flare:
+        found = flare.monitoring.reset_drift(version) if reset else flare.monitoring.drift(version)
+    if output is OutputFormat.JSON:
+        print_json(found)
+        return
+    columns = [*found.outputs, *found.inputs]
+    chosen = [each for each in columns if each.column == column]
+    if column and columns and not chosen:
+        raise CommandError(f"--column {column!r}: there is {', '.join(dict.fromkeys(each.column for each in columns))}")
+    _print_counts(found)
+    if column:
+        for each in chosen:
+            _print_bins(each)
+    else:
+        _print_drifts(columns)
+
+
+def _print_counts(found: pb.VersionDrift) -> None:
+    reference = found.reference_row_count
+    print_fields(
+        [
+            ("version", short(found.version)),
+            ("since", moment(found.since_time)),
+            ("rows", f"{found.row_count:,}"),
+            ("dropped", f"{found.dropped_row_count:,}" if found.dropped_row_count else ""),
+            ("against", f"{reference:,} rows of training" if reference else ""),
+            ("problem", found.problem),
+        ]
+    )
+
+
+def _print_drifts(columns: list[pb.ColumnDrift]) -> None:
+    print_table(
+        ["COLUMN", "OF IT", ">PSI", ">BY CHANCE", "DRIFT"],
+        (
+            (
+                each.column,
+                _word(pb.DriftQuantity.Name(each.quantity)),
+                f"{each.stability_index:.4f}",
+                f"{each.chance_index:.4f}",
+                _word(pb.DriftBand.Name(each.band)),
+            )
+            for each in columns
+        ),
+        empty="Nothing to compare yet.",
+    )
+
+
+def _print_bins(column: pb.ColumnDrift) -> None:
+    print_table(
+        [f"{column.column}, {_word(pb.DriftQuantity.Name(column.quantity))}", ">IN TRAINING", ">NOW"],
+        ((_bin(each), f"{each.reference_share:.1%}", f"{each.share:.1%}") for each in column.bins),
+        empty="No bins.",
+    )
+
+
+def _bin(found: pb.DriftBin) -> str:
+    match found.WhichOneof("bin"):
+        case "category":
+            return found.category
+        case "range":
+            lower = f"{found.range.lower:.4g}" if found.range.HasField("lower") else ""
+            upper = f"{found.range.upper:.4g}" if found.range.HasField("upper") else ""
+            return f"{lower} to {upper}" if lower and upper else (f"below {upper}" if upper else f"from {lower}")
+        case "unknown":
+            return "(missing or unknown)"
+        case _:
+            return "(all others)"
+
+
+def _word(name: str) -> str:
+    return name.rpartition("_")[2].lower()
 
 
 def shadow(

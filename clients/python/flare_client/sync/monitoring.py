@@ -17,6 +17,16 @@ class Monitoring:
         self._service = service
         self._stub = monitoring_service_pb2_grpc.MonitoringServiceStub(service.channel)
 
+    def drift(self, version: Reference) -> monitoring_pb2.VersionDrift:
+        """How far the rows that a version predicted for are from those of its training: `iris@prod`, or `iris`."""
+        request = pb.GetVersionDriftRequest(name=model_name(version))
+        return self._service.call(self._stub.GetVersionDrift, request, safe=True)
+
+    def reset_drift(self, version: Reference) -> monitoring_pb2.VersionDrift:
+        """Counts anew from now on, and returns the drift of the rows counted until now."""
+        request = pb.ResetVersionDriftRequest(name=model_name(version))
+        return self._service.call(self._stub.ResetVersionDrift, request, safe=False)
+
     def shadow(self, alias: Reference) -> monitoring_pb2.AliasShadow:
         """What came of asking the shadow of an alias, `iris@prod`."""
         request = pb.GetAliasShadowRequest(name=model_name(alias))

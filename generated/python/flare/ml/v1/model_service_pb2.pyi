@@ -29,7 +29,9 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """BUNDLE."""
     EXPORT_FORMAT_BUNDLE: _ExportFormat.ValueType  # 1
-    """A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`."""
+    """A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`,
+    and `reference.json` if its training left one.
+    """
     EXPORT_FORMAT_SAFETENSORS: _ExportFormat.ValueType  # 2
     """The weights alone, as a safetensors file."""
     EXPORT_FORMAT_ONNX: _ExportFormat.ValueType  # 3
@@ -41,7 +43,9 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """BUNDLE."""
 EXPORT_FORMAT_BUNDLE: ExportFormat.ValueType  # 1
-"""A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`."""
+"""A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`,
+and `reference.json` if its training left one.
+"""
 EXPORT_FORMAT_SAFETENSORS: ExportFormat.ValueType  # 2
 """The weights alone, as a safetensors file."""
 EXPORT_FORMAT_ONNX: ExportFormat.ValueType  # 3

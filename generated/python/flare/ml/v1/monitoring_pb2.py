@@ -25,15 +25,27 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66lare/ml/v1/monitoring.proto\x12\x0b\x66lare.ml.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x04\n\x0b\x41liasShadow\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0eshadow_version\x18\x02 \x01(\tR\rshadowVersion\x12\x39\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tsinceTime\x12#\n\rrequest_count\x18\x04 \x01(\x03R\x0crequestCount\x12\x1b\n\trow_count\x18\x05 \x01(\x03R\x08rowCount\x12#\n\rfailure_count\x18\x06 \x01(\x03R\x0c\x66\x61ilureCount\x12!\n\x0clast_failure\x18\x07 \x01(\tR\x0blastFailure\x12\x32\n\x15waiting_request_count\x18\x08 \x01(\x03R\x13waitingRequestCount\x12\x32\n\x15\x64ropped_request_count\x18\t \x01(\x03R\x13\x64roppedRequestCount\x12+\n\x11mean_milliseconds\x18\n \x01(\x01R\x10meanMilliseconds\x12\x38\n\x18shadow_mean_milliseconds\x18\x0b \x01(\x01R\x16shadowMeanMilliseconds\x12\x36\n\x07targets\x18\x0c \x03(\x0b\x32\x1c.flare.ml.v1.TargetAgreementR\x07targets\"\xc2\x01\n\x0fTargetAgreement\x12\x16\n\x06target\x18\x01 \x01(\tR\x06target\x12\x1b\n\trow_count\x18\x02 \x01(\x03R\x08rowCount\x12,\n\x0flabel_agreement\x18\x03 \x01(\x01H\x00R\x0elabelAgreement\x88\x01\x01\x12\x38\n\x18mean_absolute_difference\x18\x04 \x01(\x01R\x16meanAbsoluteDifferenceB\x12\n\x10_label_agreementb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66lare/ml/v1/monitoring.proto\x12\x0b\x66lare.ml.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x03\n\x0cVersionDrift\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x39\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tsinceTime\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12*\n\x11\x64ropped_row_count\x18\x04 \x01(\x03R\x0f\x64roppedRowCount\x12.\n\x13reference_row_count\x18\x05 \x01(\x03R\x11referenceRowCount\x12<\n\x1areference_prediction_count\x18\x06 \x01(\x03R\x18referencePredictionCount\x12\x18\n\x07problem\x18\x07 \x01(\tR\x07problem\x12\x30\n\x06inputs\x18\x08 \x03(\x0b\x32\x18.flare.ml.v1.ColumnDriftR\x06inputs\x12\x32\n\x07outputs\x18\t \x03(\x0b\x32\x18.flare.ml.v1.ColumnDriftR\x07outputs\"\x80\x02\n\x0b\x43olumnDrift\x12\x16\n\x06\x63olumn\x18\x01 \x01(\tR\x06\x63olumn\x12\x36\n\x08quantity\x18\x02 \x01(\x0e\x32\x1a.flare.ml.v1.DriftQuantityR\x08quantity\x12\'\n\x0fstability_index\x18\x03 \x01(\x01R\x0estabilityIndex\x12!\n\x0c\x63hance_index\x18\x04 \x01(\x01R\x0b\x63hanceIndex\x12*\n\x04\x62\x61nd\x18\x05 \x01(\x0e\x32\x16.flare.ml.v1.DriftBandR\x04\x62\x61nd\x12)\n\x04\x62ins\x18\x06 \x03(\x0b\x32\x15.flare.ml.v1.DriftBinR\x04\x62ins\"\xd5\x01\n\x08\x44riftBin\x12\'\n\x0freference_share\x18\x01 \x01(\x01R\x0ereferenceShare\x12\x14\n\x05share\x18\x02 \x01(\x01R\x05share\x12/\n\x05range\x18\x03 \x01(\x0b\x32\x17.flare.ml.v1.DriftRangeH\x00R\x05range\x12\x1c\n\x08\x63\x61tegory\x18\x04 \x01(\tH\x00R\x08\x63\x61tegory\x12\x1a\n\x07unknown\x18\x05 \x01(\x08H\x00R\x07unknown\x12\x18\n\x06others\x18\x06 \x01(\x08H\x00R\x06othersB\x05\n\x03\x62in\"V\n\nDriftRange\x12\x19\n\x05lower\x18\x01 \x01(\x01H\x00R\x05lower\x88\x01\x01\x12\x19\n\x05upper\x18\x02 \x01(\x01H\x01R\x05upper\x88\x01\x01\x42\x08\n\x06_lowerB\x08\n\x06_upper\"\x94\x04\n\x0b\x41liasShadow\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0eshadow_version\x18\x02 \x01(\tR\rshadowVersion\x12\x39\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tsinceTime\x12#\n\rrequest_count\x18\x04 \x01(\x03R\x0crequestCount\x12\x1b\n\trow_count\x18\x05 \x01(\x03R\x08rowCount\x12#\n\rfailure_count\x18\x06 \x01(\x03R\x0c\x66\x61ilureCount\x12!\n\x0clast_failure\x18\x07 \x01(\tR\x0blastFailure\x12\x32\n\x15waiting_request_count\x18\x08 \x01(\x03R\x13waitingRequestCount\x12\x32\n\x15\x64ropped_request_count\x18\t \x01(\x03R\x13\x64roppedRequestCount\x12+\n\x11mean_milliseconds\x18\n \x01(\x01R\x10meanMilliseconds\x12\x38\n\x18shadow_mean_milliseconds\x18\x0b \x01(\x01R\x16shadowMeanMilliseconds\x12\x36\n\x07targets\x18\x0c \x03(\x0b\x32\x1c.flare.ml.v1.TargetAgreementR\x07targets\"\xc2\x01\n\x0fTargetAgreement\x12\x16\n\x06target\x18\x01 \x01(\tR\x06target\x12\x1b\n\trow_count\x18\x02 \x01(\x03R\x08rowCount\x12,\n\x0flabel_agreement\x18\x03 \x01(\x01H\x00R\x0elabelAgreement\x88\x01\x01\x12\x38\n\x18mean_absolute_difference\x18\x04 \x01(\x01R\x16meanAbsoluteDifferenceB\x12\n\x10_label_agreement*\xbe\x01\n\rDriftQuantity\x12\x1e\n\x1a\x44RIFT_QUANTITY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44RIFT_QUANTITY_VALUE\x10\x01\x12\x1b\n\x17\x44RIFT_QUANTITY_CATEGORY\x10\x02\x12\x1d\n\x19\x44RIFT_QUANTITY_BRIGHTNESS\x10\x03\x12\x18\n\x14\x44RIFT_QUANTITY_LABEL\x10\x04\x12\x1d\n\x19\x44RIFT_QUANTITY_CONFIDENCE\x10\x05*m\n\tDriftBand\x12\x1a\n\x16\x44RIFT_BAND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44RIFT_BAND_STABLE\x10\x01\x12\x17\n\x13\x44RIFT_BAND_MODERATE\x10\x02\x12\x14\n\x10\x44RIFT_BAND_LARGE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flare.ml.v1.monitoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ALIASSHADOW']._serialized_start=79
-  _globals['_ALIASSHADOW']._serialized_end=611
-  _globals['_TARGETAGREEMENT']._serialized_start=614
-  _globals['_TARGETAGREEMENT']._serialized_end=808
+  _globals['_DRIFTQUANTITY']._serialized_start=1787
+  _globals['_DRIFTQUANTITY']._serialized_end=1977
+  _globals['_DRIFTBAND']._serialized_start=1979
+  _globals['_DRIFTBAND']._serialized_end=2088
+  _globals['_VERSIONDRIFT']._serialized_start=79
+  _globals['_VERSIONDRIFT']._serialized_end=489
+  _globals['_COLUMNDRIFT']._serialized_start=492
+  _globals['_COLUMNDRIFT']._serialized_end=748
+  _globals['_DRIFTBIN']._serialized_start=751
+  _globals['_DRIFTBIN']._serialized_end=964
+  _globals['_DRIFTRANGE']._serialized_start=966
+  _globals['_DRIFTRANGE']._serialized_end=1052
+  _globals['_ALIASSHADOW']._serialized_start=1055
+  _globals['_ALIASSHADOW']._serialized_end=1587
+  _globals['_TARGETAGREEMENT']._serialized_start=1590
+  _globals['_TARGETAGREEMENT']._serialized_end=1784
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,257 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DriftQuantity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftQuantityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftQuantity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_QUANTITY_UNSPECIFIED: _DriftQuantity.ValueType  # 0
+    """Not said."""
+    DRIFT_QUANTITY_VALUE: _DriftQuantity.ValueType  # 1
+    """Its number or point in time, or the predicted number."""
+    DRIFT_QUANTITY_CATEGORY: _DriftQuantity.ValueType  # 2
+    """Its category."""
+    DRIFT_QUANTITY_BRIGHTNESS: _DriftQuantity.ValueType  # 3
+    """The mean of an image, as the network sees it."""
+    DRIFT_QUANTITY_LABEL: _DriftQuantity.ValueType  # 4
+    """The predicted class."""
+    DRIFT_QUANTITY_CONFIDENCE: _DriftQuantity.ValueType  # 5
+    """The probability of the predicted class."""
+
+class DriftQuantity(_DriftQuantity, metaclass=_DriftQuantityEnumTypeWrapper):
+    """What of a column is looked at."""
+
+DRIFT_QUANTITY_UNSPECIFIED: DriftQuantity.ValueType  # 0
+"""Not said."""
+DRIFT_QUANTITY_VALUE: DriftQuantity.ValueType  # 1
+"""Its number or point in time, or the predicted number."""
+DRIFT_QUANTITY_CATEGORY: DriftQuantity.ValueType  # 2
+"""Its category."""
+DRIFT_QUANTITY_BRIGHTNESS: DriftQuantity.ValueType  # 3
+"""The mean of an image, as the network sees it."""
+DRIFT_QUANTITY_LABEL: DriftQuantity.ValueType  # 4
+"""The predicted class."""
+DRIFT_QUANTITY_CONFIDENCE: DriftQuantity.ValueType  # 5
+"""The probability of the predicted class."""
+Global___DriftQuantity: _TypeAlias = DriftQuantity  # noqa: Y015
+
+class _DriftBand:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftBandEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftBand.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_BAND_UNSPECIFIED: _DriftBand.ValueType  # 0
+    """Not said."""
+    DRIFT_BAND_STABLE: _DriftBand.ValueType  # 1
+    """Below 0.1: the rows are like those of training."""
+    DRIFT_BAND_MODERATE: _DriftBand.ValueType  # 2
+    """From 0.1 on and below 0.25: worth a look."""
+    DRIFT_BAND_LARGE: _DriftBand.ValueType  # 3
+    """From 0.25 on: the rows are others than those of training."""
+
+class DriftBand(_DriftBand, metaclass=_DriftBandEnumTypeWrapper):
+    """The usual bands of the population stability index."""
+
+DRIFT_BAND_UNSPECIFIED: DriftBand.ValueType  # 0
+"""Not said."""
+DRIFT_BAND_STABLE: DriftBand.ValueType  # 1
+"""Below 0.1: the rows are like those of training."""
+DRIFT_BAND_MODERATE: DriftBand.ValueType  # 2
+"""From 0.1 on and below 0.25: worth a look."""
+DRIFT_BAND_LARGE: DriftBand.ValueType  # 3
+"""From 0.25 on: the rows are others than those of training."""
+Global___DriftBand: _TypeAlias = DriftBand  # noqa: Y015
+
+@_typing.final
+class VersionDrift(_message.Message):
+    """How far the rows that a version predicted for are from those of its training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    DROPPED_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    REFERENCE_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    REFERENCE_PREDICTION_COUNT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version: `models/{model}/versions/{version}`."""
+    row_count: _builtins.int
+    """Rows counted. Of a request with more than 4096 rows, evenly spaced ones are."""
+    dropped_row_count: _builtins.int
+    """Rows that were not counted, since too many waited for it."""
+    reference_row_count: _builtins.int
+    """Training rows that inputs are compared with; 0 if the version has nothing to be compared with."""
+    reference_prediction_count: _builtins.int
+    """Rows whose predictions are those that outputs are compared with: of validation, or of training if there are few."""
+    problem: _builtins.str
+    """Why there is nothing to compare with, and what to do; empty if there is."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """Counted since then, by the server that answers this: since it started, or the count began anew."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDrift]:
+        """The input columns, in the version's order; the first 1000. None if there is nothing to compare, or no row."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ColumnDrift]:
+        """The predictions, in the order of the targets."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+        row_count: _builtins.int = ...,
+        dropped_row_count: _builtins.int = ...,
+        reference_row_count: _builtins.int = ...,
+        reference_prediction_count: _builtins.int = ...,
+        problem: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___ColumnDrift] | None = ...,
+        outputs: _abc.Iterable[Global___ColumnDrift] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_row_count", b"dropped_row_count", "inputs", b"inputs", "outputs", b"outputs", "problem", b"problem", "reference_prediction_count", b"reference_prediction_count", "reference_row_count", b"reference_row_count", "row_count", b"row_count", "since_time", b"since_time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionDrift: _TypeAlias = VersionDrift  # noqa: Y015
+
+@_typing.final
+class ColumnDrift(_message.Message):
+    """How far a column is from what it was in training."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    STABILITY_INDEX_FIELD_NUMBER: _builtins.int
+    CHANCE_INDEX_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
+    BINS_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The name of the column or target."""
+    quantity: Global___DriftQuantity.ValueType
+    """What of it."""
+    stability_index: _builtins.float
+    """The population stability index: the sum of (o - e) x ln(o / e) over the bins, with the shares o of the rows counted
+    and e of the reference. 0.5 is added to the count of each bin.
+    """
+    chance_index: _builtins.float
+    """What it would be on average for as many rows that are drawn like those of training: an index that is not well above
+    this says nothing.
+    """
+    band: Global___DriftBand.ValueType
+    """The band of `stability_index`."""
+    @_builtins.property
+    def bins(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftBin]:
+        """Its bins."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        quantity: Global___DriftQuantity.ValueType = ...,
+        stability_index: _builtins.float = ...,
+        chance_index: _builtins.float = ...,
+        band: Global___DriftBand.ValueType = ...,
+        bins: _abc.Iterable[Global___DriftBin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["band", b"band", "bins", b"bins", "chance_index", b"chance_index", "column", b"column", "quantity", b"quantity", "stability_index", b"stability_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ColumnDrift: _TypeAlias = ColumnDrift  # noqa: Y015
+
+@_typing.final
+class DriftBin(_message.Message):
+    """A range of numbers or a category, with its share of the rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_SHARE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    reference_share: _builtins.float
+    """Its share of the reference."""
+    share: _builtins.float
+    """Its share of the rows counted."""
+    category: _builtins.str
+    """This category or class."""
+    unknown: _builtins.bool
+    """Missing values, and categories that training never saw."""
+    others: _builtins.bool
+    """All known categories that have no bin of their own."""
+    @_builtins.property
+    def range(self) -> Global___DriftRange:
+        """Numbers."""
+
+    def __init__(
+        self,
+        *,
+        reference_share: _builtins.float = ...,
+        share: _builtins.float = ...,
+        range: Global___DriftRange | None = ...,
+        category: _builtins.str = ...,
+        unknown: _builtins.bool = ...,
+        others: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bin", b"bin", "category", b"category", "others", b"others", "range", b"range", "unknown", b"unknown"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin", b"bin", "category", b"category", "others", b"others", "range", b"range", "reference_share", b"reference_share", "share", b"share", "unknown", b"unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_bin: _TypeAlias = _typing.Literal["range", "category", "unknown", "others"]  # noqa: Y015
+    _WhichOneofArgType_bin: _TypeAlias = _typing.Literal["bin", b"bin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_bin) -> _WhichOneofReturnType_bin | None: ...
+
+Global___DriftBin: _TypeAlias = DriftBin  # noqa: Y015
+
+@_typing.final
+class DriftRange(_message.Message):
+    """The numbers from one on and below another one; in the unit of the column, points in time in microseconds since 1970."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: _builtins.int
+    UPPER_FIELD_NUMBER: _builtins.int
+    lower: _builtins.float
+    """The lower end, not set if there is none. A missing number counts as what it becomes."""
+    upper: _builtins.float
+    """The upper end, not set if there is none."""
+    def __init__(
+        self,
+        *,
+        lower: _builtins.float | None = ...,
+        upper: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lower", b"_lower", "_upper", b"_upper", "lower", b"lower", "upper", b"upper"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lower: _TypeAlias = _typing.Literal["lower"]  # noqa: Y015
+    _WhichOneofArgType__lower: _TypeAlias = _typing.Literal["_lower", b"_lower"]  # noqa: Y015
+    _WhichOneofReturnType__upper: _TypeAlias = _typing.Literal["upper"]  # noqa: Y015
+    _WhichOneofArgType__upper: _TypeAlias = _typing.Literal["_upper", b"_upper"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lower) -> _WhichOneofReturnType__lower | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upper) -> _WhichOneofReturnType__upper | None: ...
+
+Global___DriftRange: _TypeAlias = DriftRange  # noqa: Y015
 
 @_typing.final
 class AliasShadow(_message.Message):

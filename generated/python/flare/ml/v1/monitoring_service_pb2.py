@@ -28,25 +28,37 @@ from flare.ml.v1 import monitoring_pb2 as flare_dot_ml_dot_v1_dot_monitoring__pb
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$flare/ml/v1/monitoring_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x1c\x66lare/ml/v1/monitoring.proto\x1a\x1fgoogle/api/field_behavior.proto\"m\n\x15GetAliasShadowRequest\x12T\n\x04name\x18\x01 \x01(\tB@\xe2\x41\x01\x02\xbaH9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$R\x04name\"o\n\x17ResetAliasShadowRequest\x12T\n\x04name\x18\x01 \x01(\tB@\xe2\x41\x01\x02\xbaH9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$R\x04name2\xda\x01\n\x11MonitoringService\x12_\n\x0eGetAliasShadow\x12\".flare.ml.v1.GetAliasShadowRequest\x1a\x18.flare.ml.v1.AliasShadow\"\x0f\xaa\xd4\x18\x0bmodels.read\x12\x64\n\x10ResetAliasShadow\x12$.flare.ml.v1.ResetAliasShadowRequest\x1a\x18.flare.ml.v1.AliasShadow\"\x10\xaa\xd4\x18\x0cmodels.writeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$flare/ml/v1/monitoring_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x1c\x66lare/ml/v1/monitoring.proto\x1a\x1fgoogle/api/field_behavior.proto\"\x8c\x01\n\x16GetVersionDriftRequest\x12r\n\x04name\x18\x01 \x01(\tB^\xe2\x41\x01\x02\xbaHWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$R\x04name\"\x8e\x01\n\x18ResetVersionDriftRequest\x12r\n\x04name\x18\x01 \x01(\tB^\xe2\x41\x01\x02\xbaHWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$R\x04name\"m\n\x15GetAliasShadowRequest\x12T\n\x04name\x18\x01 \x01(\tB@\xe2\x41\x01\x02\xbaH9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$R\x04name\"o\n\x17ResetAliasShadowRequest\x12T\n\x04name\x18\x01 \x01(\tB@\xe2\x41\x01\x02\xbaH9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$R\x04name2\xa7\x03\n\x11MonitoringService\x12\x62\n\x0fGetVersionDrift\x12#.flare.ml.v1.GetVersionDriftRequest\x1a\x19.flare.ml.v1.VersionDrift\"\x0f\xaa\xd4\x18\x0bmodels.read\x12g\n\x11ResetVersionDrift\x12%.flare.ml.v1.ResetVersionDriftRequest\x1a\x19.flare.ml.v1.VersionDrift\"\x10\xaa\xd4\x18\x0cmodels.write\x12_\n\x0eGetAliasShadow\x12\".flare.ml.v1.GetAliasShadowRequest\x1a\x18.flare.ml.v1.AliasShadow\"\x0f\xaa\xd4\x18\x0bmodels.read\x12\x64\n\x10ResetAliasShadow\x12$.flare.ml.v1.ResetAliasShadowRequest\x1a\x18.flare.ml.v1.AliasShadow\"\x10\xaa\xd4\x18\x0cmodels.writeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'flare.ml.v1.monitoring_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_GETVERSIONDRIFTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETVERSIONDRIFTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$'
+  _globals['_RESETVERSIONDRIFTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_RESETVERSIONDRIFTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$'
   _globals['_GETALIASSHADOWREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETALIASSHADOWREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$'
   _globals['_RESETALIASSHADOWREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_RESETALIASSHADOWREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272H9r725^models/[a-z0-9][a-z0-9-]{0,62}@[a-z][a-z0-9-]{0,62}$'
+  _globals['_MONITORINGSERVICE'].methods_by_name['GetVersionDrift']._loaded_options = None
+  _globals['_MONITORINGSERVICE'].methods_by_name['GetVersionDrift']._serialized_options = b'\252\324\030\013models.read'
+  _globals['_MONITORINGSERVICE'].methods_by_name['ResetVersionDrift']._loaded_options = None
+  _globals['_MONITORINGSERVICE'].methods_by_name['ResetVersionDrift']._serialized_options = b'\252\324\030\014models.write'
   _globals['_MONITORINGSERVICE'].methods_by_name['GetAliasShadow']._loaded_options = None
   _globals['_MONITORINGSERVICE'].methods_by_name['GetAliasShadow']._serialized_options = b'\252\324\030\013models.read'
   _globals['_MONITORINGSERVICE'].methods_by_name['ResetAliasShadow']._loaded_options = None
   _globals['_MONITORINGSERVICE'].methods_by_name['ResetAliasShadow']._serialized_options = b'\252\324\030\014models.write'
-  _globals['_GETALIASSHADOWREQUEST']._serialized_start=174
-  _globals['_GETALIASSHADOWREQUEST']._serialized_end=283
-  _globals['_RESETALIASSHADOWREQUEST']._serialized_start=285
-  _globals['_RESETALIASSHADOWREQUEST']._serialized_end=396
-  _globals['_MONITORINGSERVICE']._serialized_start=399
-  _globals['_MONITORINGSERVICE']._serialized_end=617
+  _globals['_GETVERSIONDRIFTREQUEST']._serialized_start=175
+  _globals['_GETVERSIONDRIFTREQUEST']._serialized_end=315
+  _globals['_RESETVERSIONDRIFTREQUEST']._serialized_start=318
+  _globals['_RESETVERSIONDRIFTREQUEST']._serialized_end=460
+  _globals['_GETALIASSHADOWREQUEST']._serialized_start=462
+  _globals['_GETALIASSHADOWREQUEST']._serialized_end=571
+  _globals['_RESETALIASSHADOWREQUEST']._serialized_start=573
+  _globals['_RESETALIASSHADOWREQUEST']._serialized_end=684
+  _globals['_MONITORINGSERVICE']._serialized_start=687
+  _globals['_MONITORINGSERVICE']._serialized_end=1110
 # @@protoc_insertion_point(module_scope)

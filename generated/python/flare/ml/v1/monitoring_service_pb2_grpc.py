@@ -36,6 +36,16 @@ class MonitoringServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetVersionDrift = channel.unary_unary(
+                '/flare.ml.v1.MonitoringService/GetVersionDrift',
+                request_serializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.GetVersionDriftRequest.SerializeToString,
+                response_deserializer=flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.FromString,
+                _registered_method=True)
+        self.ResetVersionDrift = channel.unary_unary(
+                '/flare.ml.v1.MonitoringService/ResetVersionDrift',
+                request_serializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.ResetVersionDriftRequest.SerializeToString,
+                response_deserializer=flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.FromString,
+                _registered_method=True)
         self.GetAliasShadow = channel.unary_unary(
                 '/flare.ml.v1.MonitoringService/GetAliasShadow',
                 request_serializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.GetAliasShadowRequest.SerializeToString,
@@ -51,6 +61,22 @@ class MonitoringServiceStub(object):
 class MonitoringServiceServicer(object):
     """Tells what versions do beside answering. Each server counts for itself, from its start on.
     """
+
+    def GetVersionDrift(self, request, context):
+        """Returns how far the rows that a version predicted for are from those of its training.
+        Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetVersionDrift(self, request, context):
+        """Counts rows anew from now on, and returns the drift of those counted until now.
+        Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetAliasShadow(self, request, context):
         """Returns what came of asking an alias's shadow.
@@ -71,6 +97,16 @@ class MonitoringServiceServicer(object):
 
 def add_MonitoringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetVersionDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersionDrift,
+                    request_deserializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.GetVersionDriftRequest.FromString,
+                    response_serializer=flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.SerializeToString,
+            ),
+            'ResetVersionDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetVersionDrift,
+                    request_deserializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.ResetVersionDriftRequest.FromString,
+                    response_serializer=flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.SerializeToString,
+            ),
             'GetAliasShadow': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAliasShadow,
                     request_deserializer=flare_dot_ml_dot_v1_dot_monitoring__service__pb2.GetAliasShadowRequest.FromString,
@@ -92,6 +128,60 @@ def add_MonitoringServiceServicer_to_server(servicer, server):
 class MonitoringService(object):
     """Tells what versions do beside answering. Each server counts for itself, from its start on.
     """
+
+    @staticmethod
+    def GetVersionDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.ml.v1.MonitoringService/GetVersionDrift',
+            flare_dot_ml_dot_v1_dot_monitoring__service__pb2.GetVersionDriftRequest.SerializeToString,
+            flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetVersionDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.ml.v1.MonitoringService/ResetVersionDrift',
+            flare_dot_ml_dot_v1_dot_monitoring__service__pb2.ResetVersionDriftRequest.SerializeToString,
+            flare_dot_ml_dot_v1_dot_monitoring__pb2.VersionDrift.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetAliasShadow(request,

@@ -34,6 +34,14 @@ class MonitoringServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MonitoringServiceAsyncStub: ...
+    GetVersionDrift: _grpc.UnaryUnaryMultiCallable[_monitoring_service_pb2.GetVersionDriftRequest, _monitoring_pb2.VersionDrift]
+    """Returns how far the rows that a version predicted for are from those of its training.
+    Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+    """
+    ResetVersionDrift: _grpc.UnaryUnaryMultiCallable[_monitoring_service_pb2.ResetVersionDriftRequest, _monitoring_pb2.VersionDrift]
+    """Counts rows anew from now on, and returns the drift of those counted until now.
+    Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+    """
     GetAliasShadow: _grpc.UnaryUnaryMultiCallable[_monitoring_service_pb2.GetAliasShadowRequest, _monitoring_pb2.AliasShadow]
     """Returns what came of asking an alias's shadow.
     Returns NOT_FOUND if there is no such alias.
@@ -48,6 +56,14 @@ class MonitoringServiceAsyncStub(MonitoringServiceStub):
     """Tells what versions do beside answering. Each server counts for itself, from its start on."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    GetVersionDrift: _aio.UnaryUnaryMultiCallable[_monitoring_service_pb2.GetVersionDriftRequest, _monitoring_pb2.VersionDrift]  # type: ignore[assignment]
+    """Returns how far the rows that a version predicted for are from those of its training.
+    Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+    """
+    ResetVersionDrift: _aio.UnaryUnaryMultiCallable[_monitoring_service_pb2.ResetVersionDriftRequest, _monitoring_pb2.VersionDrift]  # type: ignore[assignment]
+    """Counts rows anew from now on, and returns the drift of those counted until now.
+    Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+    """
     GetAliasShadow: _aio.UnaryUnaryMultiCallable[_monitoring_service_pb2.GetAliasShadowRequest, _monitoring_pb2.AliasShadow]  # type: ignore[assignment]
     """Returns what came of asking an alias's shadow.
     Returns NOT_FOUND if there is no such alias.
@@ -59,6 +75,26 @@ class MonitoringServiceAsyncStub(MonitoringServiceStub):
 
 class MonitoringServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells what versions do beside answering. Each server counts for itself, from its start on."""
+
+    @_abc_1.abstractmethod
+    def GetVersionDrift(
+        self,
+        request: _monitoring_service_pb2.GetVersionDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitoring_pb2.VersionDrift, _abc.Awaitable[_monitoring_pb2.VersionDrift]]:
+        """Returns how far the rows that a version predicted for are from those of its training.
+        Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetVersionDrift(
+        self,
+        request: _monitoring_service_pb2.ResetVersionDriftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_monitoring_pb2.VersionDrift, _abc.Awaitable[_monitoring_pb2.VersionDrift]]:
+        """Counts rows anew from now on, and returns the drift of those counted until now.
+        Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+        """
 
     @_abc_1.abstractmethod
     def GetAliasShadow(

@@ -30,7 +30,8 @@ type ExportFormat int32
 const (
 	// BUNDLE.
 	ExportFormat_EXPORT_FORMAT_UNSPECIFIED ExportFormat = 0
-	// A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`.
+	// A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`,
+	// and `reference.json` if its training left one.
 	ExportFormat_EXPORT_FORMAT_BUNDLE ExportFormat = 1
 	// The weights alone, as a safetensors file.
 	ExportFormat_EXPORT_FORMAT_SAFETENSORS ExportFormat = 2

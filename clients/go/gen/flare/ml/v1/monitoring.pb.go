@@ -21,6 +21,537 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What of a column is looked at.
+type DriftQuantity int32
+
+const (
+	// Not said.
+	DriftQuantity_DRIFT_QUANTITY_UNSPECIFIED DriftQuantity = 0
+	// Its number or point in time, or the predicted number.
+	DriftQuantity_DRIFT_QUANTITY_VALUE DriftQuantity = 1
+	// Its category.
+	DriftQuantity_DRIFT_QUANTITY_CATEGORY DriftQuantity = 2
+	// The mean of an image, as the network sees it.
+	DriftQuantity_DRIFT_QUANTITY_BRIGHTNESS DriftQuantity = 3
+	// The predicted class.
+	DriftQuantity_DRIFT_QUANTITY_LABEL DriftQuantity = 4
+	// The probability of the predicted class.
+	DriftQuantity_DRIFT_QUANTITY_CONFIDENCE DriftQuantity = 5
+)
+
+// Enum value maps for DriftQuantity.
+var (
+	DriftQuantity_name = map[int32]string{
+		0: "DRIFT_QUANTITY_UNSPECIFIED",
+		1: "DRIFT_QUANTITY_VALUE",
+		2: "DRIFT_QUANTITY_CATEGORY",
+		3: "DRIFT_QUANTITY_BRIGHTNESS",
+		4: "DRIFT_QUANTITY_LABEL",
+		5: "DRIFT_QUANTITY_CONFIDENCE",
+	}
+	DriftQuantity_value = map[string]int32{
+		"DRIFT_QUANTITY_UNSPECIFIED": 0,
+		"DRIFT_QUANTITY_VALUE":       1,
+		"DRIFT_QUANTITY_CATEGORY":    2,
+		"DRIFT_QUANTITY_BRIGHTNESS":  3,
+		"DRIFT_QUANTITY_LABEL":       4,
+		"DRIFT_QUANTITY_CONFIDENCE":  5,
+	}
+)
+
+func (x DriftQuantity) Enum() *DriftQuantity {
+	p := new(DriftQuantity)
+	*p = x
+	return p
+}
+
+func (x DriftQuantity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DriftQuantity) Descriptor() protoreflect.EnumDescriptor {
+	return file_flare_ml_v1_monitoring_proto_enumTypes[0].Descriptor()
+}
+
+func (DriftQuantity) Type() protoreflect.EnumType {
+	return &file_flare_ml_v1_monitoring_proto_enumTypes[0]
+}
+
+func (x DriftQuantity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DriftQuantity.Descriptor instead.
+func (DriftQuantity) EnumDescriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{0}
+}
+
+// The usual bands of the population stability index.
+type DriftBand int32
+
+const (
+	// Not said.
+	DriftBand_DRIFT_BAND_UNSPECIFIED DriftBand = 0
+	// Below 0.1: the rows are like those of training.
+	DriftBand_DRIFT_BAND_STABLE DriftBand = 1
+	// From 0.1 on and below 0.25: worth a look.
+	DriftBand_DRIFT_BAND_MODERATE DriftBand = 2
+	// From 0.25 on: the rows are others than those of training.
+	DriftBand_DRIFT_BAND_LARGE DriftBand = 3
+)
+
+// Enum value maps for DriftBand.
+var (
+	DriftBand_name = map[int32]string{
+		0: "DRIFT_BAND_UNSPECIFIED",
+		1: "DRIFT_BAND_STABLE",
+		2: "DRIFT_BAND_MODERATE",
+		3: "DRIFT_BAND_LARGE",
+	}
+	DriftBand_value = map[string]int32{
+		"DRIFT_BAND_UNSPECIFIED": 0,
+		"DRIFT_BAND_STABLE":      1,
+		"DRIFT_BAND_MODERATE":    2,
+		"DRIFT_BAND_LARGE":       3,
+	}
+)
+
+func (x DriftBand) Enum() *DriftBand {
+	p := new(DriftBand)
+	*p = x
+	return p
+}
+
+func (x DriftBand) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DriftBand) Descriptor() protoreflect.EnumDescriptor {
+	return file_flare_ml_v1_monitoring_proto_enumTypes[1].Descriptor()
+}
+
+func (DriftBand) Type() protoreflect.EnumType {
+	return &file_flare_ml_v1_monitoring_proto_enumTypes[1]
+}
+
+func (x DriftBand) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DriftBand.Descriptor instead.
+func (DriftBand) EnumDescriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{1}
+}
+
+// How far the rows that a version predicted for are from those of its training.
+type VersionDrift struct {
+	state         protoimpl.MessageState
+	sizeCache     protoimpl.SizeCache
+	unknownFields protoimpl.UnknownFields
+
+	// The version: `models/{model}/versions/{version}`.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Counted since then, by the server that answers this: since it started, or the count began anew.
+	SinceTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since_time,json=sinceTime,proto3" json:"since_time,omitempty"`
+	// Rows counted. Of a request with more than 4096 rows, evenly spaced ones are.
+	RowCount int64 `protobuf:"varint,3,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
+	// Rows that were not counted, since too many waited for it.
+	DroppedRowCount int64 `protobuf:"varint,4,opt,name=dropped_row_count,json=droppedRowCount,proto3" json:"dropped_row_count,omitempty"`
+	// Training rows that inputs are compared with; 0 if the version has nothing to be compared with.
+	ReferenceRowCount int64 `protobuf:"varint,5,opt,name=reference_row_count,json=referenceRowCount,proto3" json:"reference_row_count,omitempty"`
+	// Rows whose predictions are those that outputs are compared with: of validation, or of training if there are few.
+	ReferencePredictionCount int64 `protobuf:"varint,6,opt,name=reference_prediction_count,json=referencePredictionCount,proto3" json:"reference_prediction_count,omitempty"`
+	// Why there is nothing to compare with, and what to do; empty if there is.
+	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
+	// The input columns, in the version's order; the first 1000. None if there is nothing to compare, or no row.
+	Inputs []*ColumnDrift `protobuf:"bytes,8,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// The predictions, in the order of the targets.
+	Outputs []*ColumnDrift `protobuf:"bytes,9,rep,name=outputs,proto3" json:"outputs,omitempty"`
+}
+
+func (x *VersionDrift) Reset() {
+	*x = VersionDrift{}
+	if protoimpl.UnsafeEnabled {
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[0]
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		ms.StoreMessageInfo(mi)
+	}
+}
+
+func (x *VersionDrift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionDrift) ProtoMessage() {}
+
+func (x *VersionDrift) ProtoReflect() protoreflect.Message {
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[0]
+	if protoimpl.UnsafeEnabled && x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionDrift.ProtoReflect.Descriptor instead.
+func (*VersionDrift) Descriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *VersionDrift) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *VersionDrift) GetSinceTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SinceTime
+	}
+	return nil
+}
+
+func (x *VersionDrift) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
+}
+
+func (x *VersionDrift) GetDroppedRowCount() int64 {
+	if x != nil {
+		return x.DroppedRowCount
+	}
+	return 0
+}
+
+func (x *VersionDrift) GetReferenceRowCount() int64 {
+	if x != nil {
+		return x.ReferenceRowCount
+	}
+	return 0
+}
+
+func (x *VersionDrift) GetReferencePredictionCount() int64 {
+	if x != nil {
+		return x.ReferencePredictionCount
+	}
+	return 0
+}
+
+func (x *VersionDrift) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *VersionDrift) GetInputs() []*ColumnDrift {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *VersionDrift) GetOutputs() []*ColumnDrift {
+	if x != nil {
+		return x.Outputs
+	}
+	return nil
+}
+
+// How far a column is from what it was in training.
+type ColumnDrift struct {
+	state         protoimpl.MessageState
+	sizeCache     protoimpl.SizeCache
+	unknownFields protoimpl.UnknownFields
+
+	// The name of the column or target.
+	Column string `protobuf:"bytes,1,opt,name=column,proto3" json:"column,omitempty"`
+	// What of it.
+	Quantity DriftQuantity `protobuf:"varint,2,opt,name=quantity,proto3,enum=flare.ml.v1.DriftQuantity" json:"quantity,omitempty"`
+	// The population stability index: the sum of (o - e) x ln(o / e) over the bins, with the shares o of the rows counted
+	// and e of the reference. 0.5 is added to the count of each bin.
+	StabilityIndex float64 `protobuf:"fixed64,3,opt,name=stability_index,json=stabilityIndex,proto3" json:"stability_index,omitempty"`
+	// What it would be on average for as many rows that are drawn like those of training: an index that is not well above
+	// this says nothing.
+	ChanceIndex float64 `protobuf:"fixed64,4,opt,name=chance_index,json=chanceIndex,proto3" json:"chance_index,omitempty"`
+	// The band of `stability_index`.
+	Band DriftBand `protobuf:"varint,5,opt,name=band,proto3,enum=flare.ml.v1.DriftBand" json:"band,omitempty"`
+	// Its bins.
+	Bins []*DriftBin `protobuf:"bytes,6,rep,name=bins,proto3" json:"bins,omitempty"`
+}
+
+func (x *ColumnDrift) Reset() {
+	*x = ColumnDrift{}
+	if protoimpl.UnsafeEnabled {
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[1]
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		ms.StoreMessageInfo(mi)
+	}
+}
+
+func (x *ColumnDrift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ColumnDrift) ProtoMessage() {}
+
+func (x *ColumnDrift) ProtoReflect() protoreflect.Message {
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[1]
+	if protoimpl.UnsafeEnabled && x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ColumnDrift.ProtoReflect.Descriptor instead.
+func (*ColumnDrift) Descriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ColumnDrift) GetColumn() string {
+	if x != nil {
+		return x.Column
+	}
+	return ""
+}
+
+func (x *ColumnDrift) GetQuantity() DriftQuantity {
+	if x != nil {
+		return x.Quantity
+	}
+	return DriftQuantity_DRIFT_QUANTITY_UNSPECIFIED
+}
+
+func (x *ColumnDrift) GetStabilityIndex() float64 {
+	if x != nil {
+		return x.StabilityIndex
+	}
+	return 0
+}
+
+func (x *ColumnDrift) GetChanceIndex() float64 {
+	if x != nil {
+		return x.ChanceIndex
+	}
+	return 0
+}
+
+func (x *ColumnDrift) GetBand() DriftBand {
+	if x != nil {
+		return x.Band
+	}
+	return DriftBand_DRIFT_BAND_UNSPECIFIED
+}
+
+func (x *ColumnDrift) GetBins() []*DriftBin {
+	if x != nil {
+		return x.Bins
+	}
+	return nil
+}
+
+// A range of numbers or a category, with its share of the rows.
+type DriftBin struct {
+	state         protoimpl.MessageState
+	sizeCache     protoimpl.SizeCache
+	unknownFields protoimpl.UnknownFields
+
+	// Its share of the reference.
+	ReferenceShare float64 `protobuf:"fixed64,1,opt,name=reference_share,json=referenceShare,proto3" json:"reference_share,omitempty"`
+	// Its share of the rows counted.
+	Share float64 `protobuf:"fixed64,2,opt,name=share,proto3" json:"share,omitempty"`
+	// What it holds.
+	//
+	// Types that are assignable to Bin:
+	//
+	//	*DriftBin_Range
+	//	*DriftBin_Category
+	//	*DriftBin_Unknown
+	//	*DriftBin_Others
+	Bin isDriftBin_Bin `protobuf_oneof:"bin"`
+}
+
+func (x *DriftBin) Reset() {
+	*x = DriftBin{}
+	if protoimpl.UnsafeEnabled {
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[2]
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		ms.StoreMessageInfo(mi)
+	}
+}
+
+func (x *DriftBin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftBin) ProtoMessage() {}
+
+func (x *DriftBin) ProtoReflect() protoreflect.Message {
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[2]
+	if protoimpl.UnsafeEnabled && x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftBin.ProtoReflect.Descriptor instead.
+func (*DriftBin) Descriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DriftBin) GetReferenceShare() float64 {
+	if x != nil {
+		return x.ReferenceShare
+	}
+	return 0
+}
+
+func (x *DriftBin) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (m *DriftBin) GetBin() isDriftBin_Bin {
+	if m != nil {
+		return m.Bin
+	}
+	return nil
+}
+
+func (x *DriftBin) GetRange() *DriftRange {
+	if x, ok := x.GetBin().(*DriftBin_Range); ok {
+		return x.Range
+	}
+	return nil
+}
+
+func (x *DriftBin) GetCategory() string {
+	if x, ok := x.GetBin().(*DriftBin_Category); ok {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *DriftBin) GetUnknown() bool {
+	if x, ok := x.GetBin().(*DriftBin_Unknown); ok {
+		return x.Unknown
+	}
+	return false
+}
+
+func (x *DriftBin) GetOthers() bool {
+	if x, ok := x.GetBin().(*DriftBin_Others); ok {
+		return x.Others
+	}
+	return false
+}
+
+type isDriftBin_Bin interface {
+	isDriftBin_Bin()
+}
+
+type DriftBin_Range struct {
+	// Numbers.
+	Range *DriftRange `protobuf:"bytes,3,opt,name=range,proto3,oneof"`
+}
+
+type DriftBin_Category struct {
+	// This category or class.
+	Category string `protobuf:"bytes,4,opt,name=category,proto3,oneof"`
+}
+
+type DriftBin_Unknown struct {
+	// Missing values, and categories that training never saw.
+	Unknown bool `protobuf:"varint,5,opt,name=unknown,proto3,oneof"`
+}
+
+type DriftBin_Others struct {
+	// All known categories that have no bin of their own.
+	Others bool `protobuf:"varint,6,opt,name=others,proto3,oneof"`
+}
+
+func (*DriftBin_Range) isDriftBin_Bin() {}
+
+func (*DriftBin_Category) isDriftBin_Bin() {}
+
+func (*DriftBin_Unknown) isDriftBin_Bin() {}
+
+func (*DriftBin_Others) isDriftBin_Bin() {}
+
+// The numbers from one on and below another one; in the unit of the column, points in time in microseconds since 1970.
+type DriftRange struct {
+	state         protoimpl.MessageState
+	sizeCache     protoimpl.SizeCache
+	unknownFields protoimpl.UnknownFields
+
+	// The lower end, not set if there is none. A missing number counts as what it becomes.
+	Lower *float64 `protobuf:"fixed64,1,opt,name=lower,proto3,oneof" json:"lower,omitempty"`
+	// The upper end, not set if there is none.
+	Upper *float64 `protobuf:"fixed64,2,opt,name=upper,proto3,oneof" json:"upper,omitempty"`
+}
+
+func (x *DriftRange) Reset() {
+	*x = DriftRange{}
+	if protoimpl.UnsafeEnabled {
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[3]
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		ms.StoreMessageInfo(mi)
+	}
+}
+
+func (x *DriftRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftRange) ProtoMessage() {}
+
+func (x *DriftRange) ProtoReflect() protoreflect.Message {
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[3]
+	if protoimpl.UnsafeEnabled && x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftRange.ProtoReflect.Descriptor instead.
+func (*DriftRange) Descriptor() ([]byte, []int) {
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DriftRange) GetLower() float64 {
+	if x != nil && x.Lower != nil {
+		return *x.Lower
+	}
+	return 0
+}
+
+func (x *DriftRange) GetUpper() float64 {
+	if x != nil && x.Upper != nil {
+		return *x.Upper
+	}
+	return 0
+}
+
 // What came of asking an alias's shadow the same as the versions that answer.
 type AliasShadow struct {
 	state         protoimpl.MessageState
@@ -57,7 +588,7 @@ type AliasShadow struct {
 func (x *AliasShadow) Reset() {
 	*x = AliasShadow{}
 	if protoimpl.UnsafeEnabled {
-		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[0]
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[4]
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		ms.StoreMessageInfo(mi)
 	}
@@ -70,7 +601,7 @@ func (x *AliasShadow) String() string {
 func (*AliasShadow) ProtoMessage() {}
 
 func (x *AliasShadow) ProtoReflect() protoreflect.Message {
-	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[0]
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[4]
 	if protoimpl.UnsafeEnabled && x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -83,7 +614,7 @@ func (x *AliasShadow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AliasShadow.ProtoReflect.Descriptor instead.
 func (*AliasShadow) Descriptor() ([]byte, []int) {
-	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{0}
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AliasShadow) GetName() string {
@@ -190,7 +721,7 @@ type TargetAgreement struct {
 func (x *TargetAgreement) Reset() {
 	*x = TargetAgreement{}
 	if protoimpl.UnsafeEnabled {
-		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[1]
+		mi := &file_flare_ml_v1_monitoring_proto_msgTypes[5]
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		ms.StoreMessageInfo(mi)
 	}
@@ -203,7 +734,7 @@ func (x *TargetAgreement) String() string {
 func (*TargetAgreement) ProtoMessage() {}
 
 func (x *TargetAgreement) ProtoReflect() protoreflect.Message {
-	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[1]
+	mi := &file_flare_ml_v1_monitoring_proto_msgTypes[5]
 	if protoimpl.UnsafeEnabled && x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +747,7 @@ func (x *TargetAgreement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetAgreement.ProtoReflect.Descriptor instead.
 func (*TargetAgreement) Descriptor() ([]byte, []int) {
-	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{1}
+	return file_flare_ml_v1_monitoring_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TargetAgreement) GetTarget() string {
@@ -254,7 +785,68 @@ var file_flare_ml_v1_monitoring_proto_rawDesc = []byte{
 	0x6e, 0x69, 0x74, 0x6f, 0x72, 0x69, 0x6e, 0x67, 0x2e, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x12, 0x0b,
 	0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76, 0x31, 0x1a, 0x1f, 0x67, 0x6f, 0x6f,
 	0x67, 0x6c, 0x65, 0x2f, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x62, 0x75, 0x66, 0x2f, 0x74, 0x69, 0x6d,
-	0x65, 0x73, 0x74, 0x61, 0x6d, 0x70, 0x2e, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x22, 0x94, 0x04, 0x0a,
+	0x65, 0x73, 0x74, 0x61, 0x6d, 0x70, 0x2e, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x22, 0x9a, 0x03, 0x0a,
+	0x0c, 0x56, 0x65, 0x72, 0x73, 0x69, 0x6f, 0x6e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x12, 0x18, 0x0a,
+	0x07, 0x76, 0x65, 0x72, 0x73, 0x69, 0x6f, 0x6e, 0x18, 0x01, 0x20, 0x01, 0x28, 0x09, 0x52, 0x07,
+	0x76, 0x65, 0x72, 0x73, 0x69, 0x6f, 0x6e, 0x12, 0x39, 0x0a, 0x0a, 0x73, 0x69, 0x6e, 0x63, 0x65,
+	0x5f, 0x74, 0x69, 0x6d, 0x65, 0x18, 0x02, 0x20, 0x01, 0x28, 0x0b, 0x32, 0x1a, 0x2e, 0x67, 0x6f,
+	0x6f, 0x67, 0x6c, 0x65, 0x2e, 0x70, 0x72, 0x6f, 0x74, 0x6f, 0x62, 0x75, 0x66, 0x2e, 0x54, 0x69,
+	0x6d, 0x65, 0x73, 0x74, 0x61, 0x6d, 0x70, 0x52, 0x09, 0x73, 0x69, 0x6e, 0x63, 0x65, 0x54, 0x69,
+	0x6d, 0x65, 0x12, 0x1b, 0x0a, 0x09, 0x72, 0x6f, 0x77, 0x5f, 0x63, 0x6f, 0x75, 0x6e, 0x74, 0x18,
+	0x03, 0x20, 0x01, 0x28, 0x03, 0x52, 0x08, 0x72, 0x6f, 0x77, 0x43, 0x6f, 0x75, 0x6e, 0x74, 0x12,
+	0x2a, 0x0a, 0x11, 0x64, 0x72, 0x6f, 0x70, 0x70, 0x65, 0x64, 0x5f, 0x72, 0x6f, 0x77, 0x5f, 0x63,
+	0x6f, 0x75, 0x6e, 0x74, 0x18, 0x04, 0x20, 0x01, 0x28, 0x03, 0x52, 0x0f, 0x64, 0x72, 0x6f, 0x70,
+	0x70, 0x65, 0x64, 0x52, 0x6f, 0x77, 0x43, 0x6f, 0x75, 0x6e, 0x74, 0x12, 0x2e, 0x0a, 0x13, 0x72,
+	0x65, 0x66, 0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x5f, 0x72, 0x6f, 0x77, 0x5f, 0x63, 0x6f, 0x75,
+	0x6e, 0x74, 0x18, 0x05, 0x20, 0x01, 0x28, 0x03, 0x52, 0x11, 0x72, 0x65, 0x66, 0x65, 0x72, 0x65,
+	0x6e, 0x63, 0x65, 0x52, 0x6f, 0x77, 0x43, 0x6f, 0x75, 0x6e, 0x74, 0x12, 0x3c, 0x0a, 0x1a, 0x72,
+	0x65, 0x66, 0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x5f, 0x70, 0x72, 0x65, 0x64, 0x69, 0x63, 0x74,
+	0x69, 0x6f, 0x6e, 0x5f, 0x63, 0x6f, 0x75, 0x6e, 0x74, 0x18, 0x06, 0x20, 0x01, 0x28, 0x03, 0x52,
+	0x18, 0x72, 0x65, 0x66, 0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x50, 0x72, 0x65, 0x64, 0x69, 0x63,
+	0x74, 0x69, 0x6f, 0x6e, 0x43, 0x6f, 0x75, 0x6e, 0x74, 0x12, 0x18, 0x0a, 0x07, 0x70, 0x72, 0x6f,
+	0x62, 0x6c, 0x65, 0x6d, 0x18, 0x07, 0x20, 0x01, 0x28, 0x09, 0x52, 0x07, 0x70, 0x72, 0x6f, 0x62,
+	0x6c, 0x65, 0x6d, 0x12, 0x30, 0x0a, 0x06, 0x69, 0x6e, 0x70, 0x75, 0x74, 0x73, 0x18, 0x08, 0x20,
+	0x03, 0x28, 0x0b, 0x32, 0x18, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76,
+	0x31, 0x2e, 0x43, 0x6f, 0x6c, 0x75, 0x6d, 0x6e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x52, 0x06, 0x69,
+	0x6e, 0x70, 0x75, 0x74, 0x73, 0x12, 0x32, 0x0a, 0x07, 0x6f, 0x75, 0x74, 0x70, 0x75, 0x74, 0x73,
+	0x18, 0x09, 0x20, 0x03, 0x28, 0x0b, 0x32, 0x18, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d,
+	0x6c, 0x2e, 0x76, 0x31, 0x2e, 0x43, 0x6f, 0x6c, 0x75, 0x6d, 0x6e, 0x44, 0x72, 0x69, 0x66, 0x74,
+	0x52, 0x07, 0x6f, 0x75, 0x74, 0x70, 0x75, 0x74, 0x73, 0x22, 0x80, 0x02, 0x0a, 0x0b, 0x43, 0x6f,
+	0x6c, 0x75, 0x6d, 0x6e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x12, 0x16, 0x0a, 0x06, 0x63, 0x6f, 0x6c,
+	0x75, 0x6d, 0x6e, 0x18, 0x01, 0x20, 0x01, 0x28, 0x09, 0x52, 0x06, 0x63, 0x6f, 0x6c, 0x75, 0x6d,
+	0x6e, 0x12, 0x36, 0x0a, 0x08, 0x71, 0x75, 0x61, 0x6e, 0x74, 0x69, 0x74, 0x79, 0x18, 0x02, 0x20,
+	0x01, 0x28, 0x0e, 0x32, 0x1a, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76,
+	0x31, 0x2e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x51, 0x75, 0x61, 0x6e, 0x74, 0x69, 0x74, 0x79, 0x52,
+	0x08, 0x71, 0x75, 0x61, 0x6e, 0x74, 0x69, 0x74, 0x79, 0x12, 0x27, 0x0a, 0x0f, 0x73, 0x74, 0x61,
+	0x62, 0x69, 0x6c, 0x69, 0x74, 0x79, 0x5f, 0x69, 0x6e, 0x64, 0x65, 0x78, 0x18, 0x03, 0x20, 0x01,
+	0x28, 0x01, 0x52, 0x0e, 0x73, 0x74, 0x61, 0x62, 0x69, 0x6c, 0x69, 0x74, 0x79, 0x49, 0x6e, 0x64,
+	0x65, 0x78, 0x12, 0x21, 0x0a, 0x0c, 0x63, 0x68, 0x61, 0x6e, 0x63, 0x65, 0x5f, 0x69, 0x6e, 0x64,
+	0x65, 0x78, 0x18, 0x04, 0x20, 0x01, 0x28, 0x01, 0x52, 0x0b, 0x63, 0x68, 0x61, 0x6e, 0x63, 0x65,
+	0x49, 0x6e, 0x64, 0x65, 0x78, 0x12, 0x2a, 0x0a, 0x04, 0x62, 0x61, 0x6e, 0x64, 0x18, 0x05, 0x20,
+	0x01, 0x28, 0x0e, 0x32, 0x16, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76,
+	0x31, 0x2e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x42, 0x61, 0x6e, 0x64, 0x52, 0x04, 0x62, 0x61, 0x6e,
+	0x64, 0x12, 0x29, 0x0a, 0x04, 0x62, 0x69, 0x6e, 0x73, 0x18, 0x06, 0x20, 0x03, 0x28, 0x0b, 0x32,
+	0x15, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76, 0x31, 0x2e, 0x44, 0x72,
+	0x69, 0x66, 0x74, 0x42, 0x69, 0x6e, 0x52, 0x04, 0x62, 0x69, 0x6e, 0x73, 0x22, 0xd5, 0x01, 0x0a,
+	0x08, 0x44, 0x72, 0x69, 0x66, 0x74, 0x42, 0x69, 0x6e, 0x12, 0x27, 0x0a, 0x0f, 0x72, 0x65, 0x66,
+	0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x5f, 0x73, 0x68, 0x61, 0x72, 0x65, 0x18, 0x01, 0x20, 0x01,
+	0x28, 0x01, 0x52, 0x0e, 0x72, 0x65, 0x66, 0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x53, 0x68, 0x61,
+	0x72, 0x65, 0x12, 0x14, 0x0a, 0x05, 0x73, 0x68, 0x61, 0x72, 0x65, 0x18, 0x02, 0x20, 0x01, 0x28,
+	0x01, 0x52, 0x05, 0x73, 0x68, 0x61, 0x72, 0x65, 0x12, 0x2f, 0x0a, 0x05, 0x72, 0x61, 0x6e, 0x67,
+	0x65, 0x18, 0x03, 0x20, 0x01, 0x28, 0x0b, 0x32, 0x17, 0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e,
+	0x6d, 0x6c, 0x2e, 0x76, 0x31, 0x2e, 0x44, 0x72, 0x69, 0x66, 0x74, 0x52, 0x61, 0x6e, 0x67, 0x65,
+	0x48, 0x00, 0x52, 0x05, 0x72, 0x61, 0x6e, 0x67, 0x65, 0x12, 0x1c, 0x0a, 0x08, 0x63, 0x61, 0x74,
+	0x65, 0x67, 0x6f, 0x72, 0x79, 0x18, 0x04, 0x20, 0x01, 0x28, 0x09, 0x48, 0x00, 0x52, 0x08, 0x63,
+	0x61, 0x74, 0x65, 0x67, 0x6f, 0x72, 0x79, 0x12, 0x1a, 0x0a, 0x07, 0x75, 0x6e, 0x6b, 0x6e, 0x6f,
+	0x77, 0x6e, 0x18, 0x05, 0x20, 0x01, 0x28, 0x08, 0x48, 0x00, 0x52, 0x07, 0x75, 0x6e, 0x6b, 0x6e,
+	0x6f, 0x77, 0x6e, 0x12, 0x18, 0x0a, 0x06, 0x6f, 0x74, 0x68, 0x65, 0x72, 0x73, 0x18, 0x06, 0x20,
+	0x01, 0x28, 0x08, 0x48, 0x00, 0x52, 0x06, 0x6f, 0x74, 0x68, 0x65, 0x72, 0x73, 0x42, 0x05, 0x0a,
+	0x03, 0x62, 0x69, 0x6e, 0x22, 0x56, 0x0a, 0x0a, 0x44, 0x72, 0x69, 0x66, 0x74, 0x52, 0x61, 0x6e,
+	0x67, 0x65, 0x12, 0x19, 0x0a, 0x05, 0x6c, 0x6f, 0x77, 0x65, 0x72, 0x18, 0x01, 0x20, 0x01, 0x28,
+	0x01, 0x48, 0x00, 0x52, 0x05, 0x6c, 0x6f, 0x77, 0x65, 0x72, 0x88, 0x01, 0x01, 0x12, 0x19, 0x0a,
+	0x05, 0x75, 0x70, 0x70, 0x65, 0x72, 0x18, 0x02, 0x20, 0x01, 0x28, 0x01, 0x48, 0x01, 0x52, 0x05,
+	0x75, 0x70, 0x70, 0x65, 0x72, 0x88, 0x01, 0x01, 0x42, 0x08, 0x0a, 0x06, 0x5f, 0x6c, 0x6f, 0x77,
+	0x65, 0x72, 0x42, 0x08, 0x0a, 0x06, 0x5f, 0x75, 0x70, 0x70, 0x65, 0x72, 0x22, 0x94, 0x04, 0x0a,
 	0x0b, 0x41, 0x6c, 0x69, 0x61, 0x73, 0x53, 0x68, 0x61, 0x64, 0x6f, 0x77, 0x12, 0x12, 0x0a, 0x04,
 	0x6e, 0x61, 0x6d, 0x65, 0x18, 0x01, 0x20, 0x01, 0x28, 0x09, 0x52, 0x04, 0x6e, 0x61, 0x6d, 0x65,
 	0x12, 0x25, 0x0a, 0x0e, 0x73, 0x68, 0x61, 0x64, 0x6f, 0x77, 0x5f, 0x76, 0x65, 0x72, 0x73, 0x69,
@@ -300,7 +892,26 @@ var file_flare_ml_v1_monitoring_proto_rawDesc = []byte{
 	0x65, 0x72, 0x65, 0x6e, 0x63, 0x65, 0x18, 0x04, 0x20, 0x01, 0x28, 0x01, 0x52, 0x16, 0x6d, 0x65,
 	0x61, 0x6e, 0x41, 0x62, 0x73, 0x6f, 0x6c, 0x75, 0x74, 0x65, 0x44, 0x69, 0x66, 0x66, 0x65, 0x72,
 	0x65, 0x6e, 0x63, 0x65, 0x42, 0x12, 0x0a, 0x10, 0x5f, 0x6c, 0x61, 0x62, 0x65, 0x6c, 0x5f, 0x61,
-	0x67, 0x72, 0x65, 0x65, 0x6d, 0x65, 0x6e, 0x74, 0x42, 0x97, 0x01, 0x0a, 0x0f, 0x63, 0x6f, 0x6d,
+	0x67, 0x72, 0x65, 0x65, 0x6d, 0x65, 0x6e, 0x74, 0x2a, 0xbe, 0x01, 0x0a, 0x0d, 0x44, 0x72, 0x69,
+	0x66, 0x74, 0x51, 0x75, 0x61, 0x6e, 0x74, 0x69, 0x74, 0x79, 0x12, 0x1e, 0x0a, 0x1a, 0x44, 0x52,
+	0x49, 0x46, 0x54, 0x5f, 0x51, 0x55, 0x41, 0x4e, 0x54, 0x49, 0x54, 0x59, 0x5f, 0x55, 0x4e, 0x53,
+	0x50, 0x45, 0x43, 0x49, 0x46, 0x49, 0x45, 0x44, 0x10, 0x00, 0x12, 0x18, 0x0a, 0x14, 0x44, 0x52,
+	0x49, 0x46, 0x54, 0x5f, 0x51, 0x55, 0x41, 0x4e, 0x54, 0x49, 0x54, 0x59, 0x5f, 0x56, 0x41, 0x4c,
+	0x55, 0x45, 0x10, 0x01, 0x12, 0x1b, 0x0a, 0x17, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f, 0x51, 0x55,
+	0x41, 0x4e, 0x54, 0x49, 0x54, 0x59, 0x5f, 0x43, 0x41, 0x54, 0x45, 0x47, 0x4f, 0x52, 0x59, 0x10,
+	0x02, 0x12, 0x1d, 0x0a, 0x19, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f, 0x51, 0x55, 0x41, 0x4e, 0x54,
+	0x49, 0x54, 0x59, 0x5f, 0x42, 0x52, 0x49, 0x47, 0x48, 0x54, 0x4e, 0x45, 0x53, 0x53, 0x10, 0x03,
+	0x12, 0x18, 0x0a, 0x14, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f, 0x51, 0x55, 0x41, 0x4e, 0x54, 0x49,
+	0x54, 0x59, 0x5f, 0x4c, 0x41, 0x42, 0x45, 0x4c, 0x10, 0x04, 0x12, 0x1d, 0x0a, 0x19, 0x44, 0x52,
+	0x49, 0x46, 0x54, 0x5f, 0x51, 0x55, 0x41, 0x4e, 0x54, 0x49, 0x54, 0x59, 0x5f, 0x43, 0x4f, 0x4e,
+	0x46, 0x49, 0x44, 0x45, 0x4e, 0x43, 0x45, 0x10, 0x05, 0x2a, 0x6d, 0x0a, 0x09, 0x44, 0x72, 0x69,
+	0x66, 0x74, 0x42, 0x61, 0x6e, 0x64, 0x12, 0x1a, 0x0a, 0x16, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f,
+	0x42, 0x41, 0x4e, 0x44, 0x5f, 0x55, 0x4e, 0x53, 0x50, 0x45, 0x43, 0x49, 0x46, 0x49, 0x45, 0x44,
+	0x10, 0x00, 0x12, 0x15, 0x0a, 0x11, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f, 0x42, 0x41, 0x4e, 0x44,
+	0x5f, 0x53, 0x54, 0x41, 0x42, 0x4c, 0x45, 0x10, 0x01, 0x12, 0x17, 0x0a, 0x13, 0x44, 0x52, 0x49,
+	0x46, 0x54, 0x5f, 0x42, 0x41, 0x4e, 0x44, 0x5f, 0x4d, 0x4f, 0x44, 0x45, 0x52, 0x41, 0x54, 0x45,
+	0x10, 0x02, 0x12, 0x14, 0x0a, 0x10, 0x44, 0x52, 0x49, 0x46, 0x54, 0x5f, 0x42, 0x41, 0x4e, 0x44,
+	0x5f, 0x4c, 0x41, 0x52, 0x47, 0x45, 0x10, 0x03, 0x42, 0x97, 0x01, 0x0a, 0x0f, 0x63, 0x6f, 0x6d,
 	0x2e, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x6d, 0x6c, 0x2e, 0x76, 0x31, 0x42, 0x0f, 0x4d, 0x6f,
 	0x6e, 0x69, 0x74, 0x6f, 0x72, 0x69, 0x6e, 0x67, 0x50, 0x72, 0x6f, 0x74, 0x6f, 0x50, 0x01, 0x5a,
 	0x25, 0x66, 0x6c, 0x61, 0x72, 0x65, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x2f, 0x67,
@@ -325,20 +936,34 @@ func file_flare_ml_v1_monitoring_proto_rawDescGZIP() []byte {
 	return file_flare_ml_v1_monitoring_proto_rawDescData
 }
 
-var file_flare_ml_v1_monitoring_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_flare_ml_v1_monitoring_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_flare_ml_v1_monitoring_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_flare_ml_v1_monitoring_proto_goTypes = []interface{}{
-	(*AliasShadow)(nil),           // 0: flare.ml.v1.AliasShadow
-	(*TargetAgreement)(nil),       // 1: flare.ml.v1.TargetAgreement
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(DriftQuantity)(0),            // 0: flare.ml.v1.DriftQuantity
+	(DriftBand)(0),                // 1: flare.ml.v1.DriftBand
+	(*VersionDrift)(nil),          // 2: flare.ml.v1.VersionDrift
+	(*ColumnDrift)(nil),           // 3: flare.ml.v1.ColumnDrift
+	(*DriftBin)(nil),              // 4: flare.ml.v1.DriftBin
+	(*DriftRange)(nil),            // 5: flare.ml.v1.DriftRange
+	(*AliasShadow)(nil),           // 6: flare.ml.v1.AliasShadow
+	(*TargetAgreement)(nil),       // 7: flare.ml.v1.TargetAgreement
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_flare_ml_v1_monitoring_proto_depIdxs = []int32{
-	2, // 0: flare.ml.v1.AliasShadow.since_time:type_name -> google.protobuf.Timestamp
-	1, // 1: flare.ml.v1.AliasShadow.targets:type_name -> flare.ml.v1.TargetAgreement
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 0: flare.ml.v1.VersionDrift.since_time:type_name -> google.protobuf.Timestamp
+	3, // 1: flare.ml.v1.VersionDrift.inputs:type_name -> flare.ml.v1.ColumnDrift
+	3, // 2: flare.ml.v1.VersionDrift.outputs:type_name -> flare.ml.v1.ColumnDrift
+	0, // 3: flare.ml.v1.ColumnDrift.quantity:type_name -> flare.ml.v1.DriftQuantity
+	1, // 4: flare.ml.v1.ColumnDrift.band:type_name -> flare.ml.v1.DriftBand
+	4, // 5: flare.ml.v1.ColumnDrift.bins:type_name -> flare.ml.v1.DriftBin
+	5, // 6: flare.ml.v1.DriftBin.range:type_name -> flare.ml.v1.DriftRange
+	8, // 7: flare.ml.v1.AliasShadow.since_time:type_name -> google.protobuf.Timestamp
+	7, // 8: flare.ml.v1.AliasShadow.targets:type_name -> flare.ml.v1.TargetAgreement
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_flare_ml_v1_monitoring_proto_init() }
@@ -348,7 +973,7 @@ func file_flare_ml_v1_monitoring_proto_init() {
 	}
 	if !protoimpl.UnsafeEnabled {
 		file_flare_ml_v1_monitoring_proto_msgTypes[0].Exporter = func(v interface{}, i int) interface{} {
-			switch v := v.(*AliasShadow); i {
+			switch v := v.(*VersionDrift); i {
 			case 0:
 				return &v.state
 			case 1:
@@ -360,6 +985,54 @@ func file_flare_ml_v1_monitoring_proto_init() {
 			}
 		}
 		file_flare_ml_v1_monitoring_proto_msgTypes[1].Exporter = func(v interface{}, i int) interface{} {
+			switch v := v.(*ColumnDrift); i {
+			case 0:
+				return &v.state
+			case 1:
+				return &v.sizeCache
+			case 2:
+				return &v.unknownFields
+			default:
+				return nil
+			}
+		}
+		file_flare_ml_v1_monitoring_proto_msgTypes[2].Exporter = func(v interface{}, i int) interface{} {
+			switch v := v.(*DriftBin); i {
+			case 0:
+				return &v.state
+			case 1:
+				return &v.sizeCache
+			case 2:
+				return &v.unknownFields
+			default:
+				return nil
+			}
+		}
+		file_flare_ml_v1_monitoring_proto_msgTypes[3].Exporter = func(v interface{}, i int) interface{} {
+			switch v := v.(*DriftRange); i {
+			case 0:
+				return &v.state
+			case 1:
+				return &v.sizeCache
+			case 2:
+				return &v.unknownFields
+			default:
+				return nil
+			}
+		}
+		file_flare_ml_v1_monitoring_proto_msgTypes[4].Exporter = func(v interface{}, i int) interface{} {
+			switch v := v.(*AliasShadow); i {
+			case 0:
+				return &v.state
+			case 1:
+				return &v.sizeCache
+			case 2:
+				return &v.unknownFields
+			default:
+				return nil
+			}
+		}
+		file_flare_ml_v1_monitoring_proto_msgTypes[5].Exporter = func(v interface{}, i int) interface{} {
 			switch v := v.(*TargetAgreement); i {
 			case 0:
 				return &v.state
@@ -372,19 +1045,27 @@ func file_flare_ml_v1_monitoring_proto_init() {
 			}
 		}
 	}
-	file_flare_ml_v1_monitoring_proto_msgTypes[1].OneofWrappers = []interface{}{}
+	file_flare_ml_v1_monitoring_proto_msgTypes[2].OneofWrappers = []interface{}{
+		(*DriftBin_Range)(nil),
+		(*DriftBin_Category)(nil),
+		(*DriftBin_Unknown)(nil),
+		(*DriftBin_Others)(nil),
+	}
+	file_flare_ml_v1_monitoring_proto_msgTypes[3].OneofWrappers = []interface{}{}
+	file_flare_ml_v1_monitoring_proto_msgTypes[5].OneofWrappers = []interface{}{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: file_flare_ml_v1_monitoring_proto_rawDesc,
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_flare_ml_v1_monitoring_proto_goTypes,
 		DependencyIndexes: file_flare_ml_v1_monitoring_proto_depIdxs,
+		EnumInfos:         file_flare_ml_v1_monitoring_proto_enumTypes,
 		MessageInfos:      file_flare_ml_v1_monitoring_proto_msgTypes,
 	}.Build()
 	File_flare_ml_v1_monitoring_proto = out.File

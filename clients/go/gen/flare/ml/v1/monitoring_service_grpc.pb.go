@@ -17,6 +17,12 @@ const _ = grpc.SupportPackageIsVersion7
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type MonitoringServiceClient interface {
+	// Returns how far the rows that a version predicted for are from those of its training.
+	// Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+	GetVersionDrift(ctx context.Context, in *GetVersionDriftRequest, opts ...grpc.CallOption) (*VersionDrift, error)
+	// Counts rows anew from now on, and returns the drift of those counted until now.
+	// Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+	ResetVersionDrift(ctx context.Context, in *ResetVersionDriftRequest, opts ...grpc.CallOption) (*VersionDrift, error)
 	// Returns what came of asking an alias's shadow.
 	// Returns NOT_FOUND if there is no such alias.
 	GetAliasShadow(ctx context.Context, in *GetAliasShadowRequest, opts ...grpc.CallOption) (*AliasShadow, error)
@@ -31,6 +37,24 @@ type monitoringServiceClient struct {
 
 func NewMonitoringServiceClient(cc grpc.ClientConnInterface) MonitoringServiceClient {
 	return &monitoringServiceClient{cc}
+}
+
+func (c *monitoringServiceClient) GetVersionDrift(ctx context.Context, in *GetVersionDriftRequest, opts ...grpc.CallOption) (*VersionDrift, error) {
+	out := new(VersionDrift)
+	err := c.cc.Invoke(ctx, "/flare.ml.v1.MonitoringService/GetVersionDrift", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *monitoringServiceClient) ResetVersionDrift(ctx context.Context, in *ResetVersionDriftRequest, opts ...grpc.CallOption) (*VersionDrift, error) {
+	out := new(VersionDrift)
+	err := c.cc.Invoke(ctx, "/flare.ml.v1.MonitoringService/ResetVersionDrift", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *monitoringServiceClient) GetAliasShadow(ctx context.Context, in *GetAliasShadowRequest, opts ...grpc.CallOption) (*AliasShadow, error) {
@@ -55,6 +79,12 @@ func (c *monitoringServiceClient) ResetAliasShadow(ctx context.Context, in *Rese
 // All implementations must embed UnimplementedMonitoringServiceServer
 // for forward compatibility
 type MonitoringServiceServer interface {
+	// Returns how far the rows that a version predicted for are from those of its training.
+	// Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+	GetVersionDrift(context.Context, *GetVersionDriftRequest) (*VersionDrift, error)
+	// Counts rows anew from now on, and returns the drift of those counted until now.
+	// Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+	ResetVersionDrift(context.Context, *ResetVersionDriftRequest) (*VersionDrift, error)
 	// Returns what came of asking an alias's shadow.
 	// Returns NOT_FOUND if there is no such alias.
 	GetAliasShadow(context.Context, *GetAliasShadowRequest) (*AliasShadow, error)
@@ -68,6 +98,12 @@ type MonitoringServiceServer interface {
 type UnimplementedMonitoringServiceServer struct {
 }
 
+func (UnimplementedMonitoringServiceServer) GetVersionDrift(context.Context, *GetVersionDriftRequest) (*VersionDrift, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method GetVersionDrift not implemented")
+}
+func (UnimplementedMonitoringServiceServer) ResetVersionDrift(context.Context, *ResetVersionDriftRequest) (*VersionDrift, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ResetVersionDrift not implemented")
+}
 func (UnimplementedMonitoringServiceServer) GetAliasShadow(context.Context, *GetAliasShadowRequest) (*AliasShadow, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method GetAliasShadow not implemented")
 }
@@ -85,6 +121,42 @@ type UnsafeMonitoringServiceServer interface {
 
 func RegisterMonitoringServiceServer(s *grpc.Server, srv MonitoringServiceServer) {
 	s.RegisterService(&_MonitoringService_serviceDesc, srv)
+}
+
+func _MonitoringService_GetVersionDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVersionDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MonitoringServiceServer).GetVersionDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.ml.v1.MonitoringService/GetVersionDrift",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MonitoringServiceServer).GetVersionDrift(ctx, req.(*GetVersionDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MonitoringService_ResetVersionDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetVersionDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MonitoringServiceServer).ResetVersionDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.ml.v1.MonitoringService/ResetVersionDrift",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MonitoringServiceServer).ResetVersionDrift(ctx, req.(*ResetVersionDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _MonitoringService_GetAliasShadow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -127,6 +199,14 @@ var _MonitoringService_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "flare.ml.v1.MonitoringService",
 	HandlerType: (*MonitoringServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "GetVersionDrift",
+			Handler:    _MonitoringService_GetVersionDrift_Handler,
+		},
+		{
+			MethodName: "ResetVersionDrift",
+			Handler:    _MonitoringService_ResetVersionDrift_Handler,
+		},
 		{
 			MethodName: "GetAliasShadow",
 			Handler:    _MonitoringService_GetAliasShadow_Handler,

@@ -719,7 +719,8 @@ export enum ExportFormat {
   UNSPECIFIED = 0,
 
   /**
-   * A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`.
+   * A zip file with everything that the version is: `config.json`, `state.pt`, `features.json`, `version.json`,
+   * and `reference.json` if its training left one.
    *
    * @generated from enum value: EXPORT_FORMAT_BUNDLE = 1;
    */

@@ -2,8 +2,8 @@
 // @generated from file flare/ml/v1/monitoring.proto (package flare.ml.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -12,7 +12,237 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/monitoring.proto.
  */
 export const file_flare_ml_v1_monitoring: GenFile = /*@__PURE__*/
-  fileDesc("ChxmbGFyZS9tbC92MS9tb25pdG9yaW5nLnByb3RvEgtmbGFyZS5tbC52MSLkAgoLQWxpYXNTaGFkb3cSDAoEbmFtZRgBIAEoCRIWCg5zaGFkb3dfdmVyc2lvbhgCIAEoCRIuCgpzaW5jZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZXF1ZXN0X2NvdW50GAQgASgDEhEKCXJvd19jb3VudBgFIAEoAxIVCg1mYWlsdXJlX2NvdW50GAYgASgDEhQKDGxhc3RfZmFpbHVyZRgHIAEoCRIdChV3YWl0aW5nX3JlcXVlc3RfY291bnQYCCABKAMSHQoVZHJvcHBlZF9yZXF1ZXN0X2NvdW50GAkgASgDEhkKEW1lYW5fbWlsbGlzZWNvbmRzGAogASgBEiAKGHNoYWRvd19tZWFuX21pbGxpc2Vjb25kcxgLIAEoARItCgd0YXJnZXRzGAwgAygLMhwuZmxhcmUubWwudjEuVGFyZ2V0QWdyZWVtZW50IogBCg9UYXJnZXRBZ3JlZW1lbnQSDgoGdGFyZ2V0GAEgASgJEhEKCXJvd19jb3VudBgCIAEoAxIcCg9sYWJlbF9hZ3JlZW1lbnQYAyABKAFIAIgBARIgChhtZWFuX2Fic29sdXRlX2RpZmZlcmVuY2UYBCABKAFCEgoQX2xhYmVsX2FncmVlbWVudGIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChxmbGFyZS9tbC92MS9tb25pdG9yaW5nLnByb3RvEgtmbGFyZS5tbC52MSKkAgoMVmVyc2lvbkRyaWZ0Eg8KB3ZlcnNpb24YASABKAkSLgoKc2luY2VfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcm93X2NvdW50GAMgASgDEhkKEWRyb3BwZWRfcm93X2NvdW50GAQgASgDEhsKE3JlZmVyZW5jZV9yb3dfY291bnQYBSABKAMSIgoacmVmZXJlbmNlX3ByZWRpY3Rpb25fY291bnQYBiABKAMSDwoHcHJvYmxlbRgHIAEoCRIoCgZpbnB1dHMYCCADKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5EcmlmdBIpCgdvdXRwdXRzGAkgAygLMhguZmxhcmUubWwudjEuQ29sdW1uRHJpZnQixQEKC0NvbHVtbkRyaWZ0Eg4KBmNvbHVtbhgBIAEoCRIsCghxdWFudGl0eRgCIAEoDjIaLmZsYXJlLm1sLnYxLkRyaWZ0UXVhbnRpdHkSFwoPc3RhYmlsaXR5X2luZGV4GAMgASgBEhQKDGNoYW5jZV9pbmRleBgEIAEoARIkCgRiYW5kGAUgASgOMhYuZmxhcmUubWwudjEuRHJpZnRCYW5kEiMKBGJpbnMYBiADKAsyFS5mbGFyZS5tbC52MS5EcmlmdEJpbiKcAQoIRHJpZnRCaW4SFwoPcmVmZXJlbmNlX3NoYXJlGAEgASgBEg0KBXNoYXJlGAIgASgBEigKBXJhbmdlGAMgASgLMhcuZmxhcmUubWwudjEuRHJpZnRSYW5nZUgAEhIKCGNhdGVnb3J5GAQgASgJSAASEQoHdW5rbm93bhgFIAEoCEgAEhAKBm90aGVycxgGIAEoCEgAQgUKA2JpbiJICgpEcmlmdFJhbmdlEhIKBWxvd2VyGAEgASgBSACIAQESEgoFdXBwZXIYAiABKAFIAYgBAUIICgZfbG93ZXJCCAoGX3VwcGVyIuQCCgtBbGlhc1NoYWRvdxIMCgRuYW1lGAEgASgJEhYKDnNoYWRvd192ZXJzaW9uGAIgASgJEi4KCnNpbmNlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDXJlcXVlc3RfY291bnQYBCABKAMSEQoJcm93X2NvdW50GAUgASgDEhUKDWZhaWx1cmVfY291bnQYBiABKAMSFAoMbGFzdF9mYWlsdXJlGAcgASgJEh0KFXdhaXRpbmdfcmVxdWVzdF9jb3VudBgIIAEoAxIdChVkcm9wcGVkX3JlcXVlc3RfY291bnQYCSABKAMSGQoRbWVhbl9taWxsaXNlY29uZHMYCiABKAESIAoYc2hhZG93X21lYW5fbWlsbGlzZWNvbmRzGAsgASgBEi0KB3RhcmdldHMYDCADKAsyHC5mbGFyZS5tbC52MS5UYXJnZXRBZ3JlZW1lbnQiiAEKD1RhcmdldEFncmVlbWVudBIOCgZ0YXJnZXQYASABKAkSEQoJcm93X2NvdW50GAIgASgDEhwKD2xhYmVsX2FncmVlbWVudBgDIAEoAUgAiAEBEiAKGG1lYW5fYWJzb2x1dGVfZGlmZmVyZW5jZRgEIAEoAUISChBfbGFiZWxfYWdyZWVtZW50Kr4BCg1EcmlmdFF1YW50aXR5Eh4KGkRSSUZUX1FVQU5USVRZX1VOU1BFQ0lGSUVEEAASGAoURFJJRlRfUVVBTlRJVFlfVkFMVUUQARIbChdEUklGVF9RVUFOVElUWV9DQVRFR09SWRACEh0KGURSSUZUX1FVQU5USVRZX0JSSUdIVE5FU1MQAxIYChREUklGVF9RVUFOVElUWV9MQUJFTBAEEh0KGURSSUZUX1FVQU5USVRZX0NPTkZJREVOQ0UQBSptCglEcmlmdEJhbmQSGgoWRFJJRlRfQkFORF9VTlNQRUNJRklFRBAAEhUKEURSSUZUX0JBTkRfU1RBQkxFEAESFwoTRFJJRlRfQkFORF9NT0RFUkFURRACEhQKEERSSUZUX0JBTkRfTEFSR0UQA2IGcHJvdG8z", [file_google_protobuf_timestamp]);
+
+/**
+ * How far the rows that a version predicted for are from those of its training.
+ *
+ * @generated from message flare.ml.v1.VersionDrift
+ */
+export type VersionDrift = Message<"flare.ml.v1.VersionDrift"> & {
+  /**
+   * The version: `models/{model}/versions/{version}`.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * Counted since then, by the server that answers this: since it started, or the count began anew.
+   *
+   * @generated from field: google.protobuf.Timestamp since_time = 2;
+   */
+  sinceTime?: Timestamp | undefined;
+
+  /**
+   * Rows counted. Of a request with more than 4096 rows, evenly spaced ones are.
+   *
+   * @generated from field: int64 row_count = 3;
+   */
+  rowCount: bigint;
+
+  /**
+   * Rows that were not counted, since too many waited for it.
+   *
+   * @generated from field: int64 dropped_row_count = 4;
+   */
+  droppedRowCount: bigint;
+
+  /**
+   * Training rows that inputs are compared with; 0 if the version has nothing to be compared with.
+   *
+   * @generated from field: int64 reference_row_count = 5;
+   */
+  referenceRowCount: bigint;
+
+  /**
+   * Rows whose predictions are those that outputs are compared with: of validation, or of training if there are few.
+   *
+   * @generated from field: int64 reference_prediction_count = 6;
+   */
+  referencePredictionCount: bigint;
+
+  /**
+   * Why there is nothing to compare with, and what to do; empty if there is.
+   *
+   * @generated from field: string problem = 7;
+   */
+  problem: string;
+
+  /**
+   * The input columns, in the version's order; the first 1000. None if there is nothing to compare, or no row.
+   *
+   * @generated from field: repeated flare.ml.v1.ColumnDrift inputs = 8;
+   */
+  inputs: ColumnDrift[];
+
+  /**
+   * The predictions, in the order of the targets.
+   *
+   * @generated from field: repeated flare.ml.v1.ColumnDrift outputs = 9;
+   */
+  outputs: ColumnDrift[];
+};
+
+/**
+ * Describes the message flare.ml.v1.VersionDrift.
+ * Use `create(VersionDriftSchema)` to create a new message.
+ */
+export const VersionDriftSchema: GenMessage<VersionDrift> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring, 0);
+
+/**
+ * How far a column is from what it was in training.
+ *
+ * @generated from message flare.ml.v1.ColumnDrift
+ */
+export type ColumnDrift = Message<"flare.ml.v1.ColumnDrift"> & {
+  /**
+   * The name of the column or target.
+   *
+   * @generated from field: string column = 1;
+   */
+  column: string;
+
+  /**
+   * What of it.
+   *
+   * @generated from field: flare.ml.v1.DriftQuantity quantity = 2;
+   */
+  quantity: DriftQuantity;
+
+  /**
+   * The population stability index: the sum of (o - e) x ln(o / e) over the bins, with the shares o of the rows counted
+   * and e of the reference. 0.5 is added to the count of each bin.
+   *
+   * @generated from field: double stability_index = 3;
+   */
+  stabilityIndex: number;
+
+  /**
+   * What it would be on average for as many rows that are drawn like those of training: an index that is not well above
+   * this says nothing.
+   *
+   * @generated from field: double chance_index = 4;
+   */
+  chanceIndex: number;
+
+  /**
+   * The band of `stability_index`.
+   *
+   * @generated from field: flare.ml.v1.DriftBand band = 5;
+   */
+  band: DriftBand;
+
+  /**
+   * Its bins.
+   *
+   * @generated from field: repeated flare.ml.v1.DriftBin bins = 6;
+   */
+  bins: DriftBin[];
+};
+
+/**
+ * Describes the message flare.ml.v1.ColumnDrift.
+ * Use `create(ColumnDriftSchema)` to create a new message.
+ */
+export const ColumnDriftSchema: GenMessage<ColumnDrift> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring, 1);
+
+/**
+ * A range of numbers or a category, with its share of the rows.
+ *
+ * @generated from message flare.ml.v1.DriftBin
+ */
+export type DriftBin = Message<"flare.ml.v1.DriftBin"> & {
+  /**
+   * Its share of the reference.
+   *
+   * @generated from field: double reference_share = 1;
+   */
+  referenceShare: number;
+
+  /**
+   * Its share of the rows counted.
+   *
+   * @generated from field: double share = 2;
+   */
+  share: number;
+
+  /**
+   * What it holds.
+   *
+   * @generated from oneof flare.ml.v1.DriftBin.bin
+   */
+  bin: {
+    /**
+     * Numbers.
+     *
+     * @generated from field: flare.ml.v1.DriftRange range = 3;
+     */
+    value: DriftRange;
+    case: "range";
+  } | {
+    /**
+     * This category or class.
+     *
+     * @generated from field: string category = 4;
+     */
+    value: string;
+    case: "category";
+  } | {
+    /**
+     * Missing values, and categories that training never saw.
+     *
+     * @generated from field: bool unknown = 5;
+     */
+    value: boolean;
+    case: "unknown";
+  } | {
+    /**
+     * All known categories that have no bin of their own.
+     *
+     * @generated from field: bool others = 6;
+     */
+    value: boolean;
+    case: "others";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message flare.ml.v1.DriftBin.
+ * Use `create(DriftBinSchema)` to create a new message.
+ */
+export const DriftBinSchema: GenMessage<DriftBin> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring, 2);
+
+/**
+ * The numbers from one on and below another one; in the unit of the column, points in time in microseconds since 1970.
+ *
+ * @generated from message flare.ml.v1.DriftRange
+ */
+export type DriftRange = Message<"flare.ml.v1.DriftRange"> & {
+  /**
+   * The lower end, not set if there is none. A missing number counts as what it becomes.
+   *
+   * @generated from field: optional double lower = 1;
+   */
+  lower?: number | undefined;
+
+  /**
+   * The upper end, not set if there is none.
+   *
+   * @generated from field: optional double upper = 2;
+   */
+  upper?: number | undefined;
+};
+
+/**
+ * Describes the message flare.ml.v1.DriftRange.
+ * Use `create(DriftRangeSchema)` to create a new message.
+ */
+export const DriftRangeSchema: GenMessage<DriftRange> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring, 3);
 
 /**
  * What came of asking an alias's shadow the same as the versions that answer.
@@ -111,7 +341,7 @@ export type AliasShadow = Message<"flare.ml.v1.AliasShadow"> & {
  * Use `create(AliasShadowSchema)` to create a new message.
  */
 export const AliasShadowSchema: GenMessage<AliasShadow> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_monitoring, 0);
+  messageDesc(file_flare_ml_v1_monitoring, 4);
 
 /**
  * How far the answers of two versions are from each other.
@@ -154,5 +384,101 @@ export type TargetAgreement = Message<"flare.ml.v1.TargetAgreement"> & {
  * Use `create(TargetAgreementSchema)` to create a new message.
  */
 export const TargetAgreementSchema: GenMessage<TargetAgreement> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_monitoring, 1);
+  messageDesc(file_flare_ml_v1_monitoring, 5);
+
+/**
+ * What of a column is looked at.
+ *
+ * @generated from enum flare.ml.v1.DriftQuantity
+ */
+export enum DriftQuantity {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Its number or point in time, or the predicted number.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_VALUE = 1;
+   */
+  VALUE = 1,
+
+  /**
+   * Its category.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_CATEGORY = 2;
+   */
+  CATEGORY = 2,
+
+  /**
+   * The mean of an image, as the network sees it.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_BRIGHTNESS = 3;
+   */
+  BRIGHTNESS = 3,
+
+  /**
+   * The predicted class.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_LABEL = 4;
+   */
+  LABEL = 4,
+
+  /**
+   * The probability of the predicted class.
+   *
+   * @generated from enum value: DRIFT_QUANTITY_CONFIDENCE = 5;
+   */
+  CONFIDENCE = 5,
+}
+
+/**
+ * Describes the enum flare.ml.v1.DriftQuantity.
+ */
+export const DriftQuantitySchema: GenEnum<DriftQuantity> = /*@__PURE__*/
+  enumDesc(file_flare_ml_v1_monitoring, 0);
+
+/**
+ * The usual bands of the population stability index.
+ *
+ * @generated from enum flare.ml.v1.DriftBand
+ */
+export enum DriftBand {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: DRIFT_BAND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Below 0.1: the rows are like those of training.
+   *
+   * @generated from enum value: DRIFT_BAND_STABLE = 1;
+   */
+  STABLE = 1,
+
+  /**
+   * From 0.1 on and below 0.25: worth a look.
+   *
+   * @generated from enum value: DRIFT_BAND_MODERATE = 2;
+   */
+  MODERATE = 2,
+
+  /**
+   * From 0.25 on: the rows are others than those of training.
+   *
+   * @generated from enum value: DRIFT_BAND_LARGE = 3;
+   */
+  LARGE = 3,
+}
+
+/**
+ * Describes the enum flare.ml.v1.DriftBand.
+ */
+export const DriftBandSchema: GenEnum<DriftBand> = /*@__PURE__*/
+  enumDesc(file_flare_ml_v1_monitoring, 1);
 

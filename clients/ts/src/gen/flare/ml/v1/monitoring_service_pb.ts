@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_flare_auth_v1_options } from "../../auth/v1/options_pb.js";
-import type { AliasShadowSchema } from "./monitoring_pb.js";
+import type { AliasShadowSchema, VersionDriftSchema } from "./monitoring_pb.js";
 import { file_flare_ml_v1_monitoring } from "./monitoring_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,7 +15,49 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/monitoring_service.proto.
  */
 export const file_flare_ml_v1_monitoring_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmbGFyZS9tbC92MS9tb25pdG9yaW5nX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxImcKFUdldEFsaWFzU2hhZG93UmVxdWVzdBJOCgRuYW1lGAEgASgJQkDiQQECukg5cjcyNV5tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn1AW2Etel1bYS16MC05LV17MCw2Mn0kImkKF1Jlc2V0QWxpYXNTaGFkb3dSZXF1ZXN0Ek4KBG5hbWUYASABKAlCQOJBAQK6SDlyNzI1Xm1vZGVscy9bYS16MC05XVthLXowLTktXXswLDYyfUBbYS16XVthLXowLTktXXswLDYyfSQy2gEKEU1vbml0b3JpbmdTZXJ2aWNlEl8KDkdldEFsaWFzU2hhZG93EiIuZmxhcmUubWwudjEuR2V0QWxpYXNTaGFkb3dSZXF1ZXN0GhguZmxhcmUubWwudjEuQWxpYXNTaGFkb3ciD6rUGAttb2RlbHMucmVhZBJkChBSZXNldEFsaWFzU2hhZG93EiQuZmxhcmUubWwudjEuUmVzZXRBbGlhc1NoYWRvd1JlcXVlc3QaGC5mbGFyZS5tbC52MS5BbGlhc1NoYWRvdyIQqtQYDG1vZGVscy53cml0ZWIGcHJvdG8z", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_ml_v1_monitoring, file_google_api_field_behavior]);
+  fileDesc("CiRmbGFyZS9tbC92MS9tb25pdG9yaW5nX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxIoYBChZHZXRWZXJzaW9uRHJpZnRSZXF1ZXN0EmwKBG5hbWUYASABKAlCXuJBAQK6SFdyVTJTXm1vZGVscy9bYS16MC05XVthLXowLTktXXswLDYyfSgvdmVyc2lvbnMvWzEtOV1bMC05XXswLDE3fXxAW2Etel1bYS16MC05LV17MCw2Mn0pPyQiiAEKGFJlc2V0VmVyc2lvbkRyaWZ0UmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kImcKFUdldEFsaWFzU2hhZG93UmVxdWVzdBJOCgRuYW1lGAEgASgJQkDiQQECukg5cjcyNV5tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn1AW2Etel1bYS16MC05LV17MCw2Mn0kImkKF1Jlc2V0QWxpYXNTaGFkb3dSZXF1ZXN0Ek4KBG5hbWUYASABKAlCQOJBAQK6SDlyNzI1Xm1vZGVscy9bYS16MC05XVthLXowLTktXXswLDYyfUBbYS16XVthLXowLTktXXswLDYyfSQypwMKEU1vbml0b3JpbmdTZXJ2aWNlEmIKD0dldFZlcnNpb25EcmlmdBIjLmZsYXJlLm1sLnYxLkdldFZlcnNpb25EcmlmdFJlcXVlc3QaGS5mbGFyZS5tbC52MS5WZXJzaW9uRHJpZnQiD6rUGAttb2RlbHMucmVhZBJnChFSZXNldFZlcnNpb25EcmlmdBIlLmZsYXJlLm1sLnYxLlJlc2V0VmVyc2lvbkRyaWZ0UmVxdWVzdBoZLmZsYXJlLm1sLnYxLlZlcnNpb25EcmlmdCIQqtQYDG1vZGVscy53cml0ZRJfCg5HZXRBbGlhc1NoYWRvdxIiLmZsYXJlLm1sLnYxLkdldEFsaWFzU2hhZG93UmVxdWVzdBoYLmZsYXJlLm1sLnYxLkFsaWFzU2hhZG93Ig+q1BgLbW9kZWxzLnJlYWQSZAoQUmVzZXRBbGlhc1NoYWRvdxIkLmZsYXJlLm1sLnYxLlJlc2V0QWxpYXNTaGFkb3dSZXF1ZXN0GhguZmxhcmUubWwudjEuQWxpYXNTaGFkb3ciEKrUGAxtb2RlbHMud3JpdGViBnByb3RvMw", [file_buf_validate_validate, file_flare_auth_v1_options, file_flare_ml_v1_monitoring, file_google_api_field_behavior]);
+
+/**
+ * Asks for the drift of a version.
+ *
+ * @generated from message flare.ml.v1.GetVersionDriftRequest
+ */
+export type GetVersionDriftRequest = Message<"flare.ml.v1.GetVersionDriftRequest"> & {
+  /**
+   * `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for the latest.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.GetVersionDriftRequest.
+ * Use `create(GetVersionDriftRequestSchema)` to create a new message.
+ */
+export const GetVersionDriftRequestSchema: GenMessage<GetVersionDriftRequest> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring_service, 0);
+
+/**
+ * Asks to count anew.
+ *
+ * @generated from message flare.ml.v1.ResetVersionDriftRequest
+ */
+export type ResetVersionDriftRequest = Message<"flare.ml.v1.ResetVersionDriftRequest"> & {
+  /**
+   * `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for the latest.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.ResetVersionDriftRequest.
+ * Use `create(ResetVersionDriftRequestSchema)` to create a new message.
+ */
+export const ResetVersionDriftRequestSchema: GenMessage<ResetVersionDriftRequest> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_monitoring_service, 1);
 
 /**
  * Asks what came of asking an alias's shadow.
@@ -36,7 +78,7 @@ export type GetAliasShadowRequest = Message<"flare.ml.v1.GetAliasShadowRequest">
  * Use `create(GetAliasShadowRequestSchema)` to create a new message.
  */
 export const GetAliasShadowRequestSchema: GenMessage<GetAliasShadowRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_monitoring_service, 0);
+  messageDesc(file_flare_ml_v1_monitoring_service, 2);
 
 /**
  * Asks to count anew.
@@ -57,7 +99,7 @@ export type ResetAliasShadowRequest = Message<"flare.ml.v1.ResetAliasShadowReque
  * Use `create(ResetAliasShadowRequestSchema)` to create a new message.
  */
 export const ResetAliasShadowRequestSchema: GenMessage<ResetAliasShadowRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_monitoring_service, 1);
+  messageDesc(file_flare_ml_v1_monitoring_service, 3);
 
 /**
  * Tells what versions do beside answering. Each server counts for itself, from its start on.
@@ -65,6 +107,28 @@ export const ResetAliasShadowRequestSchema: GenMessage<ResetAliasShadowRequest> 
  * @generated from service flare.ml.v1.MonitoringService
  */
 export const MonitoringService: GenService<{
+  /**
+   * Returns how far the rows that a version predicted for are from those of its training.
+   * Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+   *
+   * @generated from rpc flare.ml.v1.MonitoringService.GetVersionDrift
+   */
+  getVersionDrift: {
+    methodKind: "unary";
+    input: typeof GetVersionDriftRequestSchema;
+    output: typeof VersionDriftSchema;
+  },
+  /**
+   * Counts rows anew from now on, and returns the drift of those counted until now.
+   * Returns NOT_FOUND if there is no such version; FAILED_PRECONDITION (NO_VERSION) if the model has none.
+   *
+   * @generated from rpc flare.ml.v1.MonitoringService.ResetVersionDrift
+   */
+  resetVersionDrift: {
+    methodKind: "unary";
+    input: typeof ResetVersionDriftRequestSchema;
+    output: typeof VersionDriftSchema;
+  },
   /**
    * Returns what came of asking an alias's shadow.
    * Returns NOT_FOUND if there is no such alias.

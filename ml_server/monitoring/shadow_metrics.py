@@ -1,4 +1,4 @@
-"""What is monitored, as Prometheus reads it. Series end with what they are of: nothing here grows without bound."""
+"""What came of shadows, as Prometheus reads it: of as many aliases as are kept."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from ml_server.monitoring.shadow import ShadowRecord, Shadows
 ALIAS = ["owner", "model", "alias"]
 
 
-class MonitoringCollector(Collector):
+class ShadowCollector(Collector):
     """Makes the figures when they are asked for."""
 
     def __init__(self, shadows: Shadows) -> None:
