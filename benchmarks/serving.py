@@ -10,6 +10,7 @@ from benchmarks.serving_speed import (
     infer_c32_vs_mlserver,
     infer_c32_vs_torchserve,
     infer_c64,
+    many_models,
 )
 
 FIGURES: Figures = {
@@ -17,6 +18,7 @@ FIGURES: Figures = {
     "infer_c32": infer_c32,
     "infer_c64": infer_c64,
     "infer_c32_p99": infer_c32_p99,
+    "many_models": many_models,
     "infer_c32_vs_mlserver": infer_c32_vs_mlserver,
     "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
     "cnn32_vs_mlserver": cnn32_vs_mlserver,

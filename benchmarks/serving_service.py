@@ -1,9 +1,11 @@
 """Flare's services with imported networks to predict with, the echo beside them, and a load for both."""
 
+import asyncio
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from tests.services import FlareServices, start_services, stop_services
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 COLUMNS = 30
 HIDDEN_UNITS = (128, 128)
+CLIENTS_IN_TURN = 8
 CHANNELS = (32, 64)
 FEATURES = {"mlp": COLUMNS, "cnn": 784}
 
@@ -46,6 +49,25 @@ class ServingService:
         if answered != calls:
             raise RuntimeError(f"{answered} of {calls} calls were predictions, the others failed")
         return found
+
+    async def rate_of(self, models: Sequence[str], calls: int) -> float:
+        """Calls a second of a few clients in this process that ask these models in turn, for a row at a time."""
+        metadata = self.services.metadata()
+        names = iter(models[call % len(models)] for call in range(calls))
+        template = features_request("mlp", 1)
+        async with grpc.aio.insecure_channel(self.services.ml_address) as channel:
+            stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+            async def client() -> None:
+                request = pb.ModelInferRequest()
+                request.CopyFrom(template)
+                for name in names:
+                    request.model_name = name
+                    await stub.ModelInfer(request, metadata=metadata)
+
+            began = time.perf_counter()
+            await asyncio.gather(*(client() for _ in range(CLIENTS_IN_TURN)))
+            return calls / (time.perf_counter() - began)
 
     def _answered(self, model: str) -> int:
         with grpc.insecure_channel(self.services.ml_address) as channel:

@@ -1,14 +1,19 @@
 """Calls a second of predictions through the running service, beside a server that does nothing."""
 
+import asyncio
 import statistics
+import tempfile
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.http2_load import load
 from benchmarks.serving_peers import Peer, mlserver, torchserve
-from benchmarks.serving_service import INFER, echo_server, features_request, serving_service
+from benchmarks.serving_service import COLUMNS, INFER, echo_server, features_request, serving_service
 from benchmarks.sizes import Sizes
+from tests.made_versions import bundle_file, numbers_version
 
+LARGER_UNITS = (512, 480)
 ECHO = "a bare grpc.aio server that answers each call alike"
 
 
@@ -55,6 +60,22 @@ def infer_c32_vs_torchserve(sizes: Sizes) -> Figure:
     """32 clients that ask for a row at a time, beside TorchServe that makes batches of their calls."""
     name = "TorchServe with batches"
     return _beside("infer_c32_vs_torchserve", name, torchserve(32), "mlp", 1, 32, sizes.calls, sizes)
+
+
+def many_models(sizes: Sizes) -> Figure:
+    """A client that asks 100 models of 1 MB in turn, beside one that asks a single one of them."""
+    bundle = numbers_version(COLUMNS, LARGER_UNITS)
+    names = [f"larger-{number}" for number in range(sizes.models)]
+    with serving_service() as service, tempfile.TemporaryDirectory() as name:
+        file = bundle_file(bundle, Path(name))
+        for each in names:
+            service.flare.models.import_(each, file)
+        rates = [
+            (asyncio.run(service.rate_of(names, sizes.calls)), asyncio.run(service.rate_of(names[:1], sizes.calls)))
+            for _ in range(sizes.runs + 1)
+        ]
+    many, one = (statistics.median(side) for side in zip(*rates[1:], strict=True))  # the first one loads them
+    return Figure.of_rate("many_models", many, "calls/s", "a single one of them", one)
 
 
 def _beside(

@@ -47,3 +47,5 @@ class Sizes:
     """calls of each run of infer_c1 and the others of its kind"""
     image_calls: int = 300
     """calls of each run of cnn32_vs_mlserver and cnn32_vs_torchserve, with 32 images each"""
+    models: int = 100
+    """models of many_models"""

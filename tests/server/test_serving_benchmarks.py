@@ -11,7 +11,7 @@ from benchmarks import serving
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("figure", [name for name in serving.FIGURES if "_vs_" not in name])
 def test_each_figure_is_measured(figure: str, capsys: pytest.CaptureFixture[str]) -> None:
-    serving.main([figure, "--runs", "1", "--calls", "200"])
+    serving.main([figure, "--runs", "1", "--calls", "200", "--models", "3"])
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
     assert found["figure"] == figure
