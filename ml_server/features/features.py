@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.columns import Column, Columns, ImageColumn, NumberColumn
+from ml_server.features.columns import Column, Columns, ColumnType, ImageColumn, NumberColumn
 from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding, NumberEncoding, TimeEncoding
 from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.values import Value
@@ -61,6 +61,26 @@ class FittedFeatures(Value):
             features[start : start + len(block)] = block
             start += len(block)
         return features
+
+    @cached_property
+    def number_names(self) -> tuple[str, ...]:
+        """The columns' names if each column is one number; empty if one is not."""
+        return tuple(self._numbers.names) if len(self._numbers.names) == len(self.columns) else ()
+
+    @cached_property
+    def boolean_rows(self) -> NDArray[np.int64]:
+        """The rows of a matrix for `transform_numbers` that hold booleans."""
+        return np.array([at for at, each in enumerate(self.columns) if each.type is ColumnType.BOOLEAN], np.int64)
+
+    def transform_numbers(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """As `transform`, for `number_names` as the rows of one matrix (columns, N) without NaN, which is changed.
+
+        A few calls for all columns together: of a table with a row, the calls are all that takes time.
+        """
+        numbers = self._numbers
+        values -= numbers.shifts[:, None]
+        values *= numbers.scales[:, None]
+        return values.T.astype(np.float32, order="C")
 
     def blocks(self, columns: Columns) -> Iterator[NDArray[np.float32]]:
         """As `transform`, some rows at a time. A block is gone when the next one comes."""

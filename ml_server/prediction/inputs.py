@@ -20,6 +20,7 @@ from ml_server.features.columns import (
 from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding
 from ml_server.features.features import FittedFeatures
 from ml_server.prediction.images import image_column
+from ml_server.prediction.number_tables import number_features
 from ml_server.prediction.raw import (
     Booleans,
     EncodedImages,
@@ -50,7 +51,8 @@ class ColumnInputs:
 
     def features(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> NDArray[np.float32]:
         """The features (N, layout.columns) that these values mean. Raises as `columns_of`."""
-        return fitted.transform(columns_of(fitted, self.columns, images, version))
+        quick = number_features(fitted, self.columns)
+        return quick if quick is not None else fitted.transform(columns_of(fitted, self.columns, images, version))
 
 
 def columns_of(

@@ -10,6 +10,7 @@ from ml_server.prediction.answers import Answer, Regression
 from ml_server.prediction.predictor import Prediction
 from ml_server.prediction.raw import Booleans, EncodedImages, Integers, Numbers, RawColumn, Texts
 from servicekit.errors import InvalidArgument, Reason
+from servicekit.rpc.packed import add_doubles, doubles_of
 
 
 def raw_columns(request: pb.PredictRequest) -> Mapping[str, RawColumn]:
@@ -36,7 +37,7 @@ def _column(message: pb.ColumnValues, path: str) -> RawColumn:
     values: Numbers | Integers | Booleans | Texts | EncodedImages
     match message.WhichOneof("values"):
         case "numbers":
-            values = np.array(message.numbers.values, dtype=np.float64)
+            values = doubles_of(message.numbers, len(message.numbers.values))
         case "integers":
             values = np.array(message.integers.values, dtype=np.int64)
         case "booleans":
@@ -45,6 +46,8 @@ def _column(message: pb.ColumnValues, path: str) -> RawColumn:
             values = EncodedImages(message.images.values)
         case _:
             values = message.texts.values
+    if not message.missing_rows:
+        return RawColumn(values)
     outside = [row for row in message.missing_rows if not 0 <= row < len(values)]
     if outside:
         raise InvalidArgument(
@@ -112,15 +115,13 @@ def prediction_message(prediction: Prediction) -> pb.PredictResponse:
 
 
 def _answer_message(answer: Answer) -> pb.TargetPrediction:
+    message = pb.TargetPrediction(target=answer.target)
     if isinstance(answer, Regression):
-        return pb.TargetPrediction(
-            target=answer.target, regression=pb.RegressionPrediction(values=answer.values.tolist())
-        )
-    return pb.TargetPrediction(
-        target=answer.target,
-        classification=pb.ClassificationPrediction(
-            labels=[answer.classes[label] for label in answer.labels.tolist()],
-            classes=answer.classes,
-            probabilities=answer.probabilities.ravel().tolist(),
-        ),
-    )
+        message.regression.SetInParent()
+        add_doubles(message.regression, "values", answer.values)
+        return message
+    found = message.classification
+    found.labels.extend(map(answer.classes.__getitem__, answer.labels.tolist()))
+    found.classes.extend(answer.classes)
+    add_doubles(found, "probabilities", answer.probabilities)
+    return message

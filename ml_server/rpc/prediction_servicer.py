@@ -1,16 +1,21 @@
 """PredictionService on the versions of this server."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.ml.v1 import prediction_service_pb2_grpc
 
 from ml_server.prediction.inputs import ColumnInputs
+from ml_server.prediction.pipeline import Limits, in_order
 from ml_server.prediction.predictor import Predictor
 from ml_server.registry.values import VersionReference
 from ml_server.rpc.prediction_converters import prediction_message, raw_columns
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
+
+# Of one stream. A few requests keep the network busy while others are read and answers are written.
+IN_FLIGHT = Limits(items=8, size_bytes=32 << 20)
 
 
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -20,13 +25,23 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._predictor = predictor
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        owner, reference = current_caller().subject, VersionReference.parse(request.name)
-        inputs = ColumnInputs(raw_columns(request))
-        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id))
+        return await self._predict(request)
 
     async def PredictStream(
         self, request_iterator: AsyncIterator[pb.PredictStreamRequest], context: Context
     ) -> AsyncIterator[pb.PredictStreamResponse]:
-        # One after another: reply i belongs to request i, and the caller's own pace bounds what waits here.
-        async for message in request_iterator:
-            yield pb.PredictStreamResponse(response=await self.Predict(message.request, context))
+        async with aclosing(in_order(request_iterator, self._answer, _size, IN_FLIGHT)) as responses:
+            async for response in responses:
+                yield response
+
+    async def _answer(self, message: pb.PredictStreamRequest) -> pb.PredictStreamResponse:
+        return pb.PredictStreamResponse(response=await self._predict(message.request))
+
+    async def _predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
+        owner, reference = current_caller().subject, VersionReference.parse(request.name)
+        inputs = ColumnInputs(raw_columns(request))
+        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id))
+
+
+def _size(message: pb.PredictStreamRequest) -> int:
+    return message.ByteSize()
