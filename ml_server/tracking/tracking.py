@@ -57,7 +57,7 @@ class Tracking:
     def of(self, work: Work) -> Work:
         """The work of jobs, each of which is followed from its start."""
 
-        async def tracked(run: JobRun) -> dict[str, Any]:
+        async def tracked(run: JobRun) -> dict[str, Any] | None:
             self.follow(run.job, run.attempt)
             return await work(run)
 

@@ -38,13 +38,14 @@ from ml_server.training.preparation import prepared_key
 from ml_server.training.record import TrainingRecord
 from ml_server.training.task import Broke, Failed, Finished, Lost, Provenance, Told, TrainingTask
 from ml_server.training.threads import Threads
+from ml_server.training.worker_process import files_failed
 from ml_server.views.fetched import FetchedView, FetchedViews
 from ml_server.views.values import Part, View
 from servicekit.artifacts import ArtifactStore
 from servicekit.errors import Aborted, FlareError, Internal, NotFound, Reason, Unavailable
 from servicekit.files import folder_bytes
 from servicekit.jobs.runner import JobRun
-from servicekit.jobs.values import LostAttempt
+from servicekit.jobs.values import Job, LostAttempt
 
 log = structlog.get_logger()
 
@@ -76,6 +77,11 @@ class _Story:
                 case EpochFinished() if self.progress is not None:
                     self.progress = _after_epoch(self.progress, event)
         return asdict(self.progress) if self.progress else None
+
+
+def _finished_epochs(job: Job) -> int:
+    """The epochs that the job's events tell of."""
+    return job.progress["finished_epochs"] if job.progress else 0
 
 
 def _after_epoch(progress: Progress, event: EpochFinished) -> Progress:
@@ -129,10 +135,10 @@ class TrainingWork:
         self._threads = threads
         self._memory = memory
 
-    async def __call__(self, run: JobRun) -> dict[str, Any]:
+    async def __call__(self, run: JobRun) -> dict[str, Any] | None:
         """Trains to the end and returns the job's result: what it was made with, and the version's name.
 
-        The name is empty for a trial of a sweep.
+        The name is empty for a trial of a sweep. None if it was to finish before the first epoch had ended.
 
         A trial leaves the files of a version, which its sweep makes one of, or deletes.
 
@@ -146,10 +152,13 @@ class TrainingWork:
             if model.uid != spec.model_uid:
                 raise no_such_model(spec.model_id)
             made = await self._made_before(run, spec, model) or await self._train(run, spec, model)
-            if made.version:
+            if made is not None and made.version:
                 await run.emit(draft_of(VersionCreated(made.version)))
         except Unavailable as error:
             raise LostAttempt(error) from error
+        except OSError as error:  # of our own files: a disk that is full may have room again
+            log.warning("files_failed", job=run.job.id, exc_info=error)
+            raise LostAttempt(files_failed(error)) from error
         except FlareError:
             self._forget(run)
             raise
@@ -158,6 +167,8 @@ class TrainingWork:
                 self._forget(run)
             raise
         self._forget(run)
+        if made is None:
+            return None
         return {"version": made.version, "record": TrainingRecord.of(made.details).model_dump(mode="json")}
 
     async def _made_before(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made | None:
@@ -173,7 +184,9 @@ class TrainingWork:
         """Removes what only another attempt would have needed."""
         shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
 
-    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made:
+    async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made | None:
+        if run.finish_requested.is_set() and not _finished_epochs(run.job):
+            return None
         view = await self._view(run, spec)
         base = await self._base_files(run.job.owner, spec.base) if spec.base else None
         with await self._fetch(run, view, model, base) as rows:
@@ -183,7 +196,7 @@ class TrainingWork:
 
     async def _execute(
         self, run: JobRun, spec: TrainingSpec, model: Model, task: TrainingTask, rows: FetchedView
-    ) -> _Made:
+    ) -> _Made | None:
         story = _Story(Progress(**run.job.progress) if run.job.progress else None)
         async with aclosing(self._executor.run(task, run)) as messages:
             async for message in messages:
@@ -203,7 +216,7 @@ class TrainingWork:
                     case Lost(error):
                         raise LostAttempt(error)
         if run.finish_requested.is_set():  # before the first epoch ended, so there was nothing to finish with
-            raise asyncio.CancelledError
+            return None
         raise LostAttempt(Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the worker ended without a result"))
 
     async def _view(self, run: JobRun, spec: TrainingSpec) -> View:
@@ -256,7 +269,7 @@ class TrainingWork:
             output=directory / "version",
             threads=self._threads.of(spec.plan),
             provenance=Provenance(run.job.id, view.name, view.digest, spec.base.name if spec.base else ""),
-            logged_epochs=run.job.progress["finished_epochs"] if run.job.progress else 0,
+            logged_epochs=_finished_epochs(run.job),
             base=base,
         )
 

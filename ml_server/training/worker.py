@@ -61,15 +61,16 @@ def run(
 ) -> Generator[Told | Finished, None, None]:
     """Trains, and leaves the version in `task.output`.
 
-    Once `stop` asks it ends between two steps: with the version of the best epoch so far, or by StopRequested. If
-    several workers train together, `join` makes this one of them; only the first one saves, and finishes.
+    Once `stop` asks it ends between two steps: with the version of the best epoch so far, or by StopRequested. One that
+    is to finish makes those epochs again first of which the log tells and no checkpoint. If several workers train
+    together, `join` makes this one of them; only the first one saves, and finishes.
 
     Raises:
         LostPeer: Another one of them ended before.
     """
     device = resolve_device(task.plan.device)
     torch.use_deterministic_algorithms(task.plan.deterministic)
-    prepared = prepare(task, partial(_end_if_asked, stop))
+    prepared = prepare(task, partial(_end_if_asked, task, stop))
     torch.manual_seed(task.plan.seed)
     model = _fresh_model(task, prepared).to(device)
     objective = Objective.of(task.plan, prepared.targets, prepared.train).to(device)
@@ -135,7 +136,7 @@ def run(
                 raise StopRequested
             case StopKind.CANCEL:
                 raise StopRequested
-            case StopKind.FINISH:
+            case StopKind.FINISH if state.position.finished_epochs >= task.logged_epochs:
                 if not state.best.epoch:  # no epoch ended yet, so there is nothing to keep
                     raise StopRequested
                 break
@@ -143,9 +144,9 @@ def run(
         yield from _finish(task, prepared, state, objective, record.epoch(state.best.epoch), device)
 
 
-def _end_if_asked(stop: Stop) -> None:
+def _end_if_asked(task: TrainingTask, stop: Stop) -> None:
     """Ends an attempt that has nothing yet to save or to finish with."""
-    if stop.asked is not None:
+    if stop.asked is not None and not (stop.asked is StopKind.FINISH and task.logged_epochs):
         raise StopRequested
 
 

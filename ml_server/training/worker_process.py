@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+import structlog
 import torch
 
 from ml_server.training.stop import Stop, StopKind
-from ml_server.training.task import Broke, Failed, TrainingTask, WorkerMessage
-from servicekit.errors import FlareError, Reason, ResourceExhausted
+from ml_server.training.task import Broke, Failed, Lost, TrainingTask, WorkerMessage
+from servicekit.errors import FlareError, Reason, ResourceExhausted, Unavailable
 
 if TYPE_CHECKING:
     from ml_server.training.data_parallel import DataParallel
+
+log = structlog.get_logger()
 
 Join = Callable[[torch.device], "DataParallel"]
 """Makes a worker with this device one of those that train together."""
@@ -68,6 +71,9 @@ def messages(task: TrainingTask, stop: Stop, join: Join | None = None) -> Iterat
         raise
     except FlareError as error:
         yield Failed(error)
+    except OSError as error:
+        log.warning("worker_files_failed", job=task.provenance.training_job, exc_info=error)
+        yield Lost(files_failed(error))
     except Exception as error:
         # torch has no class of its own for the memory of the CPU
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
@@ -82,6 +88,15 @@ def _listen(connection: Connection, stop: Stop) -> None:
         while (kind := StopKind(connection.recv_bytes().decode())) is not StopKind.CANCEL:
             stop.ask(kind)
     os._exit(STOPPED_STATUS)
+
+
+def files_failed(error: OSError) -> Unavailable:
+    """What a job is told of a disk that takes or gives nothing. Paths are for the log."""
+    return Unavailable(
+        Reason.DEPENDENCY_UNAVAILABLE,
+        f"the server could not write or read the training's files ({error.strerror or type(error).__name__}); its "
+        "checkpoints are kept",
+    )
 
 
 def _out_of_memory(error: BaseException) -> ResourceExhausted:

@@ -106,7 +106,7 @@ class MemoryJobStore:
         """As JobStore says."""
         record = self._owned(owner, job_id)
         waits = record.job.state in (JobState.QUEUED, JobState.PAUSED)
-        if waits and not (self._graceful_cancel and record.job.attempts):
+        if waits and not (record.job.attempts and (keeps_result or self._graceful_cancel)):
             self._end(record, Outcome(JobState.CANCELLED))
         elif waits or record.job.state in (JobState.RUNNING, JobState.PAUSING):
             record.job = replace(record.job, keeps_result=keeps_result)
@@ -215,7 +215,7 @@ class MemoryJobStore:
         return record
 
     def _lose(self, record: _Record, error: FlareError | None) -> None:
-        if record.job.state is JobState.CANCELLING and not self._graceful_cancel:
+        if record.job.state is JobState.CANCELLING and not (record.job.keeps_result or self._graceful_cancel):
             self._end(record, Outcome(JobState.CANCELLED))
             return
         attempt = record.job.attempts[-1].number

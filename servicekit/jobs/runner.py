@@ -51,15 +51,15 @@ class JobRun:
         await self._store.append(self._claim, drafts, progress)
 
 
-Work = Callable[[JobRun], Awaitable[dict[str, Any]]]
+Work = Callable[[JobRun], Awaitable[dict[str, Any] | None]]
 
 
 class JobRunner:
     """Works on up to `concurrency` jobs at a time.
 
-    `work` returns the job's result. It raises a FlareError if the job can't succeed, and LostAttempt if another attempt
-    may. When it is cancelled, somebody cancelled or paused the job, the server drains, or another runner has the job:
-    it saves or cleans up within moments and lets CancelledError pass.
+    `work` returns the job's result, or None if it was asked to finish and has none. It raises a FlareError if the job
+    can't succeed, and LostAttempt if another attempt may. When it is cancelled, somebody cancelled or paused the job,
+    the server drains, or another runner has the job: it saves or cleans up within moments and lets CancelledError pass.
     """
 
     def __init__(
@@ -186,18 +186,17 @@ class JobRunner:
     def _is_to_stop(self, job: Job, run: JobRun) -> bool:
         """True if the work is to be cancelled; work that ends by itself is told to."""
         if job.state is JobState.CANCELLING:
-            run.is_abandoned = True
             if not (job.keeps_result or self._graceful_cancel):
+                run.is_abandoned = True
                 return True
             self._ask_to_finish(run, job)
         return job.state is JobState.PAUSING
 
     def _ask_to_finish(self, run: JobRun, job: Job) -> None:
-        run.is_abandoned = True
         run.keeps_result = job.keeps_result
         run.finish_requested.set()
 
-    async def _settle(self, claim: Claim, run: JobRun, work: asyncio.Future[dict[str, Any]]) -> None:
+    async def _settle(self, claim: Claim, run: JobRun, work: asyncio.Future[dict[str, Any] | None]) -> None:
         bound = log.bind(job=claim.job.id, attempt=claim.attempt)
         if work.cancelled():
             await self._store.put_back(claim)  # which cancels or pauses it, as was asked

@@ -134,7 +134,7 @@ class SqlJobStore:
         async with self._database.write() as connection:
             job = await self._job(connection, owner, job_id)
             waits = job.state in (JobState.QUEUED, JobState.PAUSED)
-            if waits and not (self._graceful_cancel and job.attempts):
+            if waits and not (job.attempts and (keeps_result or self._graceful_cancel)):
                 await self._end(connection, job_id, len(job.attempts), Outcome(JobState.CANCELLED))
             elif waits or job.state in (JobState.RUNNING, JobState.PAUSING):
                 await self._set(connection, job_id, keeps_result=keeps_result)
@@ -297,7 +297,7 @@ class SqlJobStore:
 
     async def _lose(self, connection: AsyncConnection, row: Row[Any], error: FlareError | None) -> bool:
         """Ends a job's attempt without its result. True if the job does not wait for another one."""
-        if row.state == JobState.CANCELLING and not self._graceful_cancel:
+        if row.state == JobState.CANCELLING and not (row.keeps_result or self._graceful_cancel):
             await self._end(connection, row.id, row.attempt, Outcome(JobState.CANCELLED))
             return True
         if row.state == JobState.PAUSING:

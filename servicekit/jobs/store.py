@@ -24,8 +24,9 @@ class Outcome:
 class JobStore(Protocol):
     """Jobs, their attempts and their events. Owners see their own; a runner sees what it claimed.
 
-    Of a kind whose work has to be ended in good order, such as one that starts other jobs, the store is made with
-    `graceful_cancel`: a job of it that has begun stays CANCELLING, through lost attempts too, until its work ends.
+    A cancelled job whose result by then is wanted stays CANCELLING once it has begun, through lost attempts too, until
+    its work ends. So does every job of a kind whose work has to be ended in good order, such as one that starts other
+    jobs: the store of it is made with `graceful_cancel`.
     """
 
     async def create(
@@ -65,6 +66,8 @@ class JobStore(Protocol):
 
     async def request_cancel(self, owner: str, job_id: str, *, keeps_result: bool = False) -> Job:
         """Cancels a job that waits or pauses at once, and asks a running one to stop. Asking twice changes nothing.
+
+        With `keeps_result` one that has begun is asked too if it waits or pauses: the next attempt ends it.
 
         Raises:
             NotFound: The owner has no such job.

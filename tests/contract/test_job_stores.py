@@ -23,7 +23,7 @@ from servicekit.jobs.wakeups import Wakeups
 
 ANN = "accounts/ann"
 BOB = "accounts/bob"
-STEPS = ("claim", "append", "lose", "give_up", "lapse", "cancel", "pause", "resume", "finish")
+STEPS = ("claim", "append", "lose", "give_up", "lapse", "cancel", "keep", "pause", "resume", "finish")
 LOST = Unavailable(Reason.DEPENDENCY_UNAVAILABLE, "the network went away")
 
 
@@ -252,6 +252,44 @@ async def graceful_store(
     await database.close()
 
 
+@pytest.mark.parametrize("how", ["lapse", "give_up", "lose", "take_back"])
+async def test_a_job_that_is_to_keep_its_result_stays_cancelling_until_its_work_ends(
+    store: JobStore, clock: Clock, how: str
+) -> None:
+    await store.create("a", ANN, {}, 3)
+    claim = await store.claim("one", 60)
+    assert claim is not None
+    await store.request_cancel(ANN, "a", keeps_result=True)
+    if how == "lapse":
+        clock.advance(61)
+    elif how == "take_back":
+        assert await store.take_back("one") == 1
+    else:
+        await store.put_back(claim, LOST if how == "lose" else None)
+    again = await store.claim("two", 60)
+    assert again is not None
+    assert (again.job.state, again.job.keeps_result, again.attempt) == (JobState.CANCELLING, True, 2)
+    await store.finish(again, Outcome(JobState.CANCELLED, result={"version": 1}))
+    assert (await store.get(ANN, "a")).result == {"version": 1}
+
+
+@pytest.mark.parametrize("waits", ["queued", "paused"])
+async def test_a_begun_job_that_waits_is_given_an_attempt_to_keep_its_result(store: JobStore, waits: str) -> None:
+    await store.create("new", ANN, {}, 3)
+    assert (await store.request_cancel(ANN, "new", keeps_result=True)).state is JobState.CANCELLED  # nothing has begun
+    await store.create("begun", ANN, {}, 3)
+    claim = await store.claim("one", 60)
+    assert claim is not None
+    if waits == "paused":
+        await store.request_pause(ANN, "begun")
+    await store.put_back(claim)
+    assert (await store.get(ANN, "begun")).state == waits
+    assert (await store.request_cancel(ANN, "begun", keeps_result=True)).state is JobState.CANCELLING
+    again = await store.claim("two", 60)
+    assert again is not None
+    assert (again.job.id, again.job.state) == ("begun", JobState.CANCELLING)
+
+
 @pytest.mark.parametrize("how", ["lapse", "give_up", "take_back"])
 async def test_a_job_of_a_graceful_kind_stays_cancelling_until_its_work_ends(
     graceful_store: JobStore, clock: Clock, how: str
@@ -473,6 +511,8 @@ async def _story(store: JobStore, clock: Clock, steps: list[str]) -> tuple[objec
                 claim = await store.claim("one", 60) or claim
             elif step == "cancel":
                 await store.request_cancel(ANN, "a")
+            elif step == "keep":
+                await store.request_cancel(ANN, "a", keeps_result=True)
             elif step == "pause":
                 await store.request_pause(ANN, "a")
             elif step == "resume":

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from flare_client.jobs_state import state_name
 from flare_client.sync.flare import Flare
 
-from tests.fault.trainings import Watcher, assert_whole, breast_cancer_view, connect, train
+from tests.fault.trainings import Watcher, assert_whole, breast_cancer_view, busy_worker, connect, train
 from tests.services import FlareServices, service_process, start_again, start_services, stop_services
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
@@ -62,9 +63,7 @@ def test_a_worker_is_killed(services: FlareServices) -> None:
         watcher = Watcher(job)
         watcher.wait_for_checkpoint()
         server = service_process(services, "ml_server")
-        # The server's children are those that workers are forked from; beside the one at work others wait.
-        workers = [each for each in server.children(recursive=True) if each.ppid() != server.pid]
-        max(workers, key=lambda each: each.cpu_times().user).kill()
+        busy_worker(server).kill()
         events = watcher.finish()
         assert_whole(events)
         attempts = job.refresh().attempts
@@ -86,3 +85,35 @@ def test_a_drained_server_saves_the_job_for_its_successor(services: FlareService
             assert not job.refresh().attempts[0].HasField("error"), "a drain is no fault"
         finally:
             stop_services(restarted)
+
+
+@pytest.mark.parametrize("killed", ["worker", "server"])
+def test_a_cancelled_job_keeps_its_best_epoch_whatever_is_killed_before_it_has(
+    services: FlareServices, killed: str
+) -> None:
+    with connect(services) as flare:
+        job = train(flare, breast_cancer_view(flare), "kept", epochs=100_000)
+        watcher = Watcher(job)
+        watcher.wait_for_checkpoint()
+        server = service_process(services, "ml_server")
+        worker = busy_worker(server)
+        worker.suspend()  # so that it can't be quicker than the kill
+        job.cancel(keep_best=True)
+        told = max(event.epoch_finished.epoch for event in watcher.events if event.HasField("epoch_finished"))
+        running = services
+        if killed == "server":
+            server.send_signal(signal.SIGKILL)
+            services.process.wait(60)
+        worker.kill()
+        psutil.wait_procs([worker], timeout=30)
+        if killed == "server":
+            running = start_again(services)
+        try:
+            states = [state_name(e.state_changed.state) for e in watcher.finish() if e.HasField("state_changed")]
+            assert states[-4:] == ["cancelling", "cancelling", "cancelling", "cancelled"]  # asked, lost, claimed, ended
+            epochs = [event.epoch_finished for event in watcher.events if event.HasField("epoch_finished")]
+            version = flare.models.version(job.refresh().version)
+            best = min(epochs, key=lambda epoch: epoch.validation_loss)
+            assert (version.best_epoch, epochs[-1].epoch >= told) == (best.epoch, True)
+        finally:
+            stop_services(running)

@@ -5,6 +5,7 @@ import threading
 from uuid import uuid4
 
 import flare_client
+import psutil
 from flare.common.v1 import job_pb2
 from flare.ml.v1 import training_job_pb2
 from flare_client.sync.flare import Flare
@@ -27,11 +28,13 @@ def connect(services: FlareServices) -> Flare:
     )
 
 
-def train(flare: Flare, view: str, model: str, workers: int = 1, batch_size: int = 32) -> TrainingJobHandle:
+def train(
+    flare: Flare, view: str, model: str, workers: int = 1, batch_size: int = 32, epochs: int = EPOCHS
+) -> TrainingJobHandle:
     """A training with dropout, whose random numbers a break must not disturb."""
     flare.models.create(model, flare_client.mlp([32, 16], dropout=0.1), view=view)
     return flare.train(
-        model, view, epochs=EPOCHS, batch_size=batch_size, seed=5, checkpoint_interval=0.1, workers=workers
+        model, view, epochs=epochs, batch_size=batch_size, seed=5, checkpoint_interval=0.1, workers=workers
     )
 
 
@@ -40,6 +43,13 @@ def breast_cancer_view(flare: Flare) -> str:
     name = f"b-{uuid4().hex[:8]}"
     flare.datasets.import_("breast-cancer", source="samples", dataset_id=name).wait()
     return flare.views.create(name, target="diagnosis", stratify="diagnosis", seed=1, view_id="main").name
+
+
+def busy_worker(server: psutil.Process) -> psutil.Process:
+    """The process of an ML server that trains."""
+    # The server's children are those that workers are forked from; beside the one at work others wait.
+    workers = [each for each in server.children(recursive=True) if each.ppid() != server.pid]
+    return max(workers, key=lambda each: each.cpu_times().user)
 
 
 class Watcher:

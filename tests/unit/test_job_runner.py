@@ -205,6 +205,39 @@ async def test_a_cancelled_job_that_keeps_its_result_is_asked_to_finish_and_not_
     assert (job.state, job.result) == (JobState.CANCELLED, {"version": 1})
 
 
+async def test_a_job_that_is_to_keep_its_result_is_ended_by_the_next_runner_if_this_one_drains() -> None:
+    started, abandoned, told = asyncio.Event(), list[bool](), list[bool]()
+
+    async def slow(run: JobRun) -> dict[str, Any]:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            abandoned.append(run.is_abandoned)
+        raise AssertionError("unreachable")
+
+    async def ending(run: JobRun) -> None:
+        told.append(run.finish_requested.is_set() and run.keeps_result)  # from its first moment on
+
+    wakeups = Wakeups()
+    store = MemoryJobStore("trainingJobs", wakeups)
+    runner = JobRunner(store, wakeups, slow, name="one", concurrency=1)
+    await runner.start()
+    await store.create("a", ANN, {}, 1)
+    await started.wait()
+    await store.request_cancel(ANN, "a", keeps_result=True)
+    await runner.drain()
+    assert (await store.get(ANN, "a")).state is JobState.CANCELLING
+    assert abandoned == [False]  # somebody will go on with it
+    successor = JobRunner(store, wakeups, ending, name="two", concurrency=1)
+    await successor.start()
+    async for message in JobFollower(store, wakeups).follow(ANN, "a", 0):
+        job = message
+    await successor.drain()
+    assert isinstance(job, Job)
+    assert (job.state, job.result, told) == (JobState.CANCELLED, None, [True])
+
+
 async def test_work_of_a_cancelled_job_knows_that_nobody_goes_on_with_it() -> None:
     started, abandoned = asyncio.Event(), list[bool]()
 

@@ -40,6 +40,7 @@ class Executor(Protocol):
     def run(self, task: TrainingTask, control: Control) -> AsyncGenerator[WorkerMessage, None]:
         """Yields what the worker says, up to its last message. Closing the iterator ends the worker.
 
+        There is no last message if it was to finish and had nothing to finish with.
         A worker that is ended so saves a checkpoint first, unless the job is abandoned.
 
         Raises:

@@ -64,7 +64,8 @@ class LocalExecutor:
             finishing.cancel()
             kind = StopKind.CANCEL if control.is_abandoned else StopKind.PAUSE
             await asyncio.shield(asyncio.to_thread(_end, worker, kind))
-        if worker.process.exitcode != 0:
+        code = worker.process.exitcode
+        if code != 0 and not (code == worker_process.STOPPED_STATUS and control.finish_requested.is_set()):
             raise LostAttempt(_died(worker.process))
 
     async def drain(self) -> None:

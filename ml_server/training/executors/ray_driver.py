@@ -61,7 +61,7 @@ def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -
     from ml_server.training.executors.ray_worker import Arrived, PeerLost
 
     attempt = RayAttempt(cluster, task)
-    threading.Thread(target=_pass_on, args=(connection, attempt), daemon=True).start()
+    threading.Thread(target=_pass_on, args=(connection, attempt, task), daemon=True).start()
     message = attempt.receive(PATIENCE_SECONDS)
     if message is None:
         yield Told((TrainingWarning(cluster.late(task.plan.workers, PATIENCE_SECONDS)),))
@@ -80,15 +80,16 @@ def _messages(cluster: RayCluster, task: TrainingTask, connection: Connection) -
         os._exit(STOPPED_STATUS)
 
 
-def _pass_on(connection: Connection, attempt: "RayAttempt") -> None:
+def _pass_on(connection: Connection, attempt: "RayAttempt", task: TrainingTask) -> None:
     """Asks the workers to stop when the server says so, and ends the process when the server is gone.
 
-    Also if the job is cancelled, or no worker has its place yet: there is nothing to save or to finish.
+    Also if the job is cancelled, or no worker has its place yet and there is nothing to save or to finish.
     """
     with contextlib.suppress(EOFError, OSError):
         while True:
             kind = StopKind(connection.recv_bytes().decode())
             attempt.ask(kind)
-            if kind is StopKind.CANCEL or not attempt.has_begun:
+            has_something = attempt.has_begun or (kind is StopKind.FINISH and task.logged_epochs)
+            if kind is StopKind.CANCEL or not has_something:
                 break
     os._exit(STOPPED_STATUS)

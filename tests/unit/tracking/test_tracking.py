@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,12 @@ from ml_server.training.events import VersionCreated, draft_of
 from servicekit.errors import InvalidArgument, Reason, Unavailable
 from servicekit.jobs.follow import JobFollower
 from servicekit.jobs.memory import MemoryJobStore
-from servicekit.jobs.runner import JobRun, JobRunner
+from servicekit.jobs.runner import JobRun, JobRunner, Work
 from servicekit.jobs.values import Job, JobState, LostAttempt
 from servicekit.jobs.wakeups import Wakeups
 from tests.unit.tracking.tracked_jobs import SPEC, STARTED, TESTED, epoch
 
 ANN = "accounts/ann"
-Work = Callable[[JobRun], Awaitable[dict[str, Any]]]
 
 
 class World:

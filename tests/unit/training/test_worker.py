@@ -311,6 +311,27 @@ def test_a_training_that_is_to_finish_before_its_first_epoch_has_nothing_to_keep
         list(run(task, stop))
 
 
+def test_a_broken_training_that_is_to_finish_keeps_the_best_of_all_epochs_it_told_of(
+    task: TrainingTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(task, plan=task.plan.model_copy(update={"epochs": 4}), checkpoints=tmp_path / "whole")
+    *_, expected = run(replace(whole, output=tmp_path / "whole-out"), Stop())
+    assert isinstance(expected, Finished)
+    broken = run(task, Stop())
+    for message in broken:
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 2 for e in message.events):
+            monkeypatch.setattr(worker, "CHECKPOINT_GAP_SECONDS", 1000.0)
+        if isinstance(message, Told) and any(isinstance(e, EpochFinished) and e.epoch == 4 for e in message.events):
+            broken.close()
+    assert max(task.checkpoints.iterdir()).stem == "00000002-0000000000"
+    stop = Stop()
+    stop.ask(StopKind.FINISH)
+    *told, last = run(replace(task, logged_epochs=4), stop)
+    assert isinstance(last, Finished)
+    assert last.details.digest == expected.details.digest
+    assert not [event for event in _events(iter(told)) if isinstance(event, EpochFinished)]
+
+
 def test_a_long_epoch_is_saved_in_its_middle(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     plan = task.plan.model_copy(update={"epochs": 1, "checkpoint_seconds": 1e-9})

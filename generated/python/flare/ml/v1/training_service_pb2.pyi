@@ -139,7 +139,9 @@ class CancelTrainingJobRequest(_message.Message):
     name: _builtins.str
     """`trainingJobs/{training_job}`."""
     keep_best: _builtins.bool
-    """Make a version of the best epoch so far, if one has ended. Only the first request to cancel a job decides."""
+    """Make a version of the best epoch so far, if one has ended; also of a job that pauses, or waits for another attempt.
+    Only the first request to cancel a job decides.
+    """
     def __init__(
         self,
         *,

@@ -264,7 +264,8 @@ type CancelTrainingJobRequest struct {
 
 	// `trainingJobs/{training_job}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Make a version of the best epoch so far, if one has ended. Only the first request to cancel a job decides.
+	// Make a version of the best epoch so far, if one has ended; also of a job that pauses, or waits for another attempt.
+	// Only the first request to cancel a job decides.
 	KeepBest bool `protobuf:"varint,2,opt,name=keep_best,json=keepBest,proto3" json:"keep_best,omitempty"`
 }
 

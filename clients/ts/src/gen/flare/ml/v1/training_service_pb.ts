@@ -145,7 +145,8 @@ export type CancelTrainingJobRequest = Message<"flare.ml.v1.CancelTrainingJobReq
   name: string;
 
   /**
-   * Make a version of the best epoch so far, if one has ended. Only the first request to cancel a job decides.
+   * Make a version of the best epoch so far, if one has ended; also of a job that pauses, or waits for another attempt.
+   * Only the first request to cancel a job decides.
    *
    * @generated from field: bool keep_best = 2;
    */
