@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+from structlog.testing import capture_logs
 
 from benchmarks.figures import Figure
 from benchmarks.peers.made_networks import HIDDEN_UNITS
@@ -125,7 +126,7 @@ async def _trained(task: TrainingTask) -> Measured:
     executor = LocalExecutor(0)
     await executor.start()
     measured = Measured(0)
-    with _Watch() as watch:
+    with _Watch() as watch, capture_logs():  # standard output is for figures
         async with aclosing(executor.run(task, Control())) as messages:
             async for message in messages:
                 match message:
