@@ -1,6 +1,7 @@
 """Measures predictions: prints a JSON object a line, a figure each. `--help` names them."""
 
 from benchmarks.command import Figures, measure
+from benchmarks.monitoring_speed import watched_row
 from benchmarks.serving_speed import (
     cnn32_vs_mlserver,
     cnn32_vs_torchserve,
@@ -19,6 +20,7 @@ FIGURES: Figures = {
     "infer_c64": infer_c64,
     "infer_c32_p99": infer_c32_p99,
     "many_models": many_models,
+    "watched_row": watched_row,
     "infer_c32_vs_mlserver": infer_c32_vs_mlserver,
     "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
     "cnn32_vs_mlserver": cnn32_vs_mlserver,

@@ -22,11 +22,11 @@ def test_values_are_apart_by_their_mean_absolute_difference() -> None:
 
 
 def test_labels_agree_by_name_whatever_the_order_of_classes() -> None:
-    one = kinds(("a", "b"), [0.9, 0.1], [0.2, 0.8])
-    (found,) = differences([one], [kinds(("b", "a"), [0.3, 0.7], [0.4, 0.6])])
-    assert (found.rows, found.agreeing) == (2, 1)
-    # Row 0: 0.2 for each of both classes; row 1: 0.4 for each.
-    assert found.difference == pytest.approx(0.2 + 0.4)
+    one = kinds(("a", "b"), [0.9, 0.1], [0.2, 0.8], [0.2, 0.8])
+    (found,) = differences([one], [kinds(("b", "a"), [0.3, 0.7], [0.4, 0.6], [0.6, 0.4])])
+    assert (found.rows, found.agreeing) == (3, 2)
+    # For each of both classes 0.2, 0.4 and 0.2.
+    assert found.difference == pytest.approx(0.2 + 0.4 + 0.2)
 
 
 def test_a_class_that_one_does_not_know_has_no_probability() -> None:
