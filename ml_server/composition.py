@@ -31,6 +31,7 @@ from ml_server.batch_prediction.scraper import DatasetUploads
 from ml_server.batch_prediction.values import METRICS as BATCH_METRICS
 from ml_server.batch_prediction.work import BatchPredictionWork
 from ml_server.evaluation.comparer import Comparer
+from ml_server.explanation.explainer import Explainer
 from ml_server.monitoring.drift_metrics import DriftCollector
 from ml_server.monitoring.drift_watch import DriftWatch
 from ml_server.monitoring.shadow import Shadows
@@ -185,7 +186,7 @@ class MlService:
                     SweepJobs(sweep_store, trainings, job_store, scraper, check_plan),
                     JobFollower(sweep_store, wakeups),
                 ),
-                PredictionServicer(predictor),
+                PredictionServicer(predictor, Explainer(versions, loaded, images)),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
                 MonitoringServicer(store, shadows, versions, drift),

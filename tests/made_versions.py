@@ -33,7 +33,7 @@ def texts(values: list[str]) -> Column:
     return arrow_column(pa.chunked_array([values]), ColumnType.CATEGORICAL)
 
 
-def mixed_version() -> Bundle:
+def mixed_version(hidden_units: tuple[int, ...] = (8,)) -> Bundle:
     """A column of each type but images, an embedding among them; a class with three labels and a price."""
     rows = len(CITIES)
     numbers = np.arange(rows, dtype=np.float64)
@@ -56,7 +56,9 @@ def mixed_version() -> Bundle:
         InputColumn("city", ColumnType.CATEGORICAL, keeps_missing=True, category_count=rows),
     ]
     targets = [TargetColumn("species", ColumnType.CATEGORICAL, 3), TargetColumn("price", ColumnType.FLOAT)]
-    return _made(inputs, targets, columns, ModelSpecification(architecture=MlpSpecification(hidden_units=(8,))))
+    return made_version(
+        inputs, targets, columns, ModelSpecification(architecture=MlpSpecification(hidden_units=hidden_units))
+    )
 
 
 def image_version(shape: ImageShape = PIXELS) -> Bundle:
@@ -65,7 +67,7 @@ def image_version(shape: ImageShape = PIXELS) -> Bundle:
     flat = pa.chunked_array([pa.array([image.tobytes() for image in images], pa.binary(shape.size_bytes))])
     columns = {"image": arrow_column(flat, ColumnType.IMAGE), "label": texts(["cat", "dog"] * 3)}
     architecture = CnnSpecification(blocks=(ConvolutionBlock(out_channels=3),))
-    return _made(
+    return made_version(
         [InputColumn("image", ColumnType.IMAGE, image=shape)],
         [TargetColumn("label", ColumnType.CATEGORICAL, 2)],
         columns,
@@ -79,7 +81,7 @@ def numbers_version(columns: int, hidden_units: tuple[int, ...]) -> Bundle:
     table: dict[str, Column] = {f"x{at}": NumberColumn(made[:, at]) for at in range(columns)}
     table["y"] = texts(["no", "yes"] * 4)
     architecture = MlpSpecification(hidden_units=hidden_units)
-    return _made(
+    return made_version(
         [InputColumn(f"x{at}", ColumnType.FLOAT) for at in range(columns)],
         [TargetColumn("y", ColumnType.CATEGORICAL, 2)],
         table,
@@ -95,7 +97,7 @@ def pixels_version(channels: tuple[int, ...]) -> Bundle:
     table["y"] = texts([str(row % 10) for row in range(20)])
     blocks = tuple(ConvolutionBlock(out_channels=each, pooling=PoolingKind.MAX) for each in channels)
     architecture = CnnSpecification(image=image, blocks=blocks, global_average_pooling=True)
-    return _made(
+    return made_version(
         [InputColumn(f"x{at}", ColumnType.FLOAT) for at in range(image.size)],
         [TargetColumn("y", ColumnType.CATEGORICAL, 10)],
         table,
@@ -103,9 +105,10 @@ def pixels_version(channels: tuple[int, ...]) -> Bundle:
     )
 
 
-def _made(
+def made_version(
     inputs: list[InputColumn], targets: list[TargetColumn], columns: dict[str, Column], made: ModelSpecification
 ) -> Bundle:
+    """A fresh network over columns, with preprocessing that is fitted on them."""
     train = summarized(inputs, columns, targets)
     features, fitted = fit(inputs, Preprocessing(), train), fit_targets(targets, train)
     model = build_model(ModelConfig(specification=made, layout=features.layout, outputs=fitted.outputs)).eval()

@@ -49,6 +49,24 @@ class FittedFeatures(Value):
         return FeatureLayout(dense=dense, embeddings=tuple(embeddings), image=images[0] if images else None)
 
     @property
+    def parts(self) -> tuple[tuple[FittedColumn, slice], ...]:
+        """Each column, in the view's order, with its part of the features that an architecture sees.
+
+        That is `layout.features` of them: the vector of an embedded category in the place of its code.
+        """
+        found = []
+        dense, embedded = 0, self.layout.dense
+        for column in self.columns:
+            encoding = column.encoding
+            if isinstance(encoding, CategoryEncoding) and encoding.dim is not None:
+                found.append((column, slice(embedded, embedded + encoding.dim)))
+                embedded += encoding.dim
+            else:
+                found.append((column, slice(dense, dense + encoding.width)))
+                dense += encoding.width
+        return tuple(found)
+
+    @property
     def image(self) -> tuple[int, ImageEncoding] | None:
         """The encoding of the column of images, with the first of its places in the tensor; None if there is none."""
         return next(((at, each.encoding) for each, at in self.places if isinstance(each.encoding, ImageEncoding)), None)

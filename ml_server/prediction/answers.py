@@ -26,6 +26,13 @@ class Classification:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
+    def best(self, count: int) -> NDArray[np.int64]:
+        """The indices of the most probable classes of each row (N, count or classes), most probable first.
+
+        Of classes that are equally probable the one with the lower index comes first.
+        """
+        return np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+
 
 Answer = Regression | Classification
 

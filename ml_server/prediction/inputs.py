@@ -1,7 +1,7 @@
 """Raw values of a request as the columns that a version's preprocessing takes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEn
 from ml_server.features.features import FittedFeatures
 from ml_server.prediction.images import image_column
 from ml_server.prediction.number_tables import number_features
+from ml_server.prediction.observers import Inputs
 from ml_server.prediction.raw import (
     Booleans,
     EncodedImages,
@@ -29,13 +30,14 @@ from ml_server.prediction.raw import (
     PixelImages,
     RawColumn,
     Texts,
-    invalid_value,
 )
+from ml_server.prediction.row_faults import MAX_FAULTS, Collecting, Faults, Refusing, RowFault
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "1")
 FALSE_TEXTS = ("false", "f", "no", "n", "0")
+REFUSING = Refusing()
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,49 @@ class ColumnInputs:
         return quick if quick is not None else fitted.transform(columns_of(fitted, self.columns, images, version))
 
 
+@dataclass(slots=True)  # not frozen: each prediction makes one
+class Prepared:
+    """Features (N, layout.columns) of the rows that can be predicted, these rows' inputs, and what the others lack."""
+
+    features: NDArray[np.float32]
+    inputs: Inputs
+    faults: Mapping[int, RowFault] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PartialInputs:
+    """Raw values by the name of their column; rows that can't be predicted are left out, unless they are too many."""
+
+    columns: Mapping[str, RawColumn]
+    most_faults: int = MAX_FAULTS
+
+    @property
+    def rows(self) -> int:
+        """How many rows, as the first column has it."""
+        return ColumnInputs(self.columns).rows
+
+    def prepared(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> Prepared:
+        """The rows that can be predicted, in order. Raises as `columns_of`, and VALUE_INVALID if few can."""
+        quick = number_features(fitted, self.columns)
+        if quick is not None:
+            return Prepared(quick, ColumnInputs(self.columns))
+        faults = Collecting(self.most_faults)
+        features = fitted.transform(columns_of(fitted, self.columns, images, version, faults))
+        if not faults.rows:
+            return Prepared(features, ColumnInputs(self.columns))
+        good = [row for row in range(len(features)) if row not in faults.rows]
+        kept = {name: column.at(good) for name, column in self.columns.items()}
+        return Prepared(features[good], ColumnInputs(kept), faults.rows)
+
+
 def columns_of(
-    features: FittedFeatures, raw: Mapping[str, RawColumn], images: ImageDecoder, version: str = "the version"
+    features: FittedFeatures,
+    raw: Mapping[str, RawColumn],
+    images: ImageDecoder,
+    version: str = "the version",
+    faults: Faults = REFUSING,
 ) -> Columns:
-    """The columns in the form that `features` transforms, in any order.
+    """The columns in the form that `features` transforms, in any order. What rows with faults hold means nothing.
 
     Raises:
         InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming column, row and value.
@@ -70,7 +111,7 @@ def columns_of(
     columns = _finite_numbers(features, raw)
     for column in features.columns:
         if column.name not in columns:
-            columns[column.name] = _column(column, raw[column.name], images)
+            columns[column.name] = _column(column, raw[column.name], images, faults)
     return columns
 
 
@@ -127,21 +168,25 @@ def _require_lengths(raw: Mapping[str, RawColumn]) -> None:
         )
 
 
-def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder) -> Column:
+def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder, faults: Faults) -> Column:
+    for row, problem in raw.unusable.items():
+        faults.found(fitted.name, row, problem)
     if isinstance(fitted.encoding, ImageEncoding):
-        return image_column(fitted.name, fitted.encoding.shape, raw, images)
+        return image_column(fitted.name, fitted.encoding.shape, raw, images, faults)
     if isinstance(raw.values, EncodedImages | PixelImages):
-        raise invalid_value(fitted.name, 0, f"is an image, and the column is {fitted.type.name}")
-    column = _text_column(fitted, raw) if fitted.type.is_textual else _number_column(fitted, raw)
+        for row in range(len(raw)):
+            faults.found(fitted.name, row, f"is an image, and the column is {fitted.type.name}")
+        raw = RawColumn(np.full(len(raw), np.nan))
+    if fitted.type.is_textual:
+        return _text_column(fitted, raw)
+    column = _number_column(fitted, raw, faults)
     if not fitted.accepts_missing:
-        assert isinstance(column, NumberColumn), fitted.name
-        rows = np.flatnonzero(np.isnan(column.values))
-        if len(rows):
-            problem = (
-                "is missing, and no training row had it missing, nor does the view say what to put in its place: "
-                "give a value"
-            )
-            raise invalid_value(fitted.name, int(rows[0]), problem)
+        problem = (
+            "is missing, and no training row had it missing, nor does the view say what to put in its place: give a "
+            "value"
+        )
+        for row in np.flatnonzero(np.isnan(column.values)).tolist():
+            faults.found(fitted.name, row, problem)
     return column
 
 
@@ -170,37 +215,39 @@ def _texts(values: Numbers | Integers | Booleans | Texts, known: frozenset[str])
     ]
 
 
-def _number_column(fitted: FittedColumn, raw: RawColumn) -> NumberColumn:
+def _number_column(fitted: FittedColumn, raw: RawColumn, faults: Faults) -> NumberColumn:
+    """Numbers; NaN where they are missing, and where there is a fault."""
     assert not isinstance(raw.values, EncodedImages | PixelImages)
     if isinstance(raw.values, np.ndarray):
         values = raw.values.astype(np.float64)
     else:
-        values = np.array([_number(fitted, row, text, raw.missing) for row, text in enumerate(raw.values)])
+        numbers = (
+            np.nan if row in raw.missing else _number(fitted, row, text, faults) for row, text in enumerate(raw.values)
+        )
+        values = np.fromiter(numbers, np.float64, len(raw))
     values[list(raw.missing)] = np.nan
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        raise invalid_value(fitted.name, int(infinite[0]), "is infinite: give a finite number")
+    for row in np.flatnonzero(np.isinf(values)).tolist():
+        faults.found(fitted.name, row, "is infinite: give a finite number")
+        values[row] = np.nan
     if fitted.type is ColumnType.BOOLEAN:
-        others = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
-        if len(others):
-            row = int(others[0])
-            raise invalid_value(fitted.name, row, f"is {values[row]:g}, which is neither true nor false")
+        for row in np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1)).tolist():
+            faults.found(fitted.name, row, f"is {values[row]:g}, which is neither true nor false")
+            values[row] = np.nan
     return NumberColumn(values)
 
 
-def _number(fitted: FittedColumn, row: int, text: str, missing: frozenset[int]) -> float:
-    """What a text means in a column of numbers, booleans or points in time."""
-    if row in missing:
-        return float("nan")
+def _number(fitted: FittedColumn, row: int, text: str, faults: Faults) -> float:
+    """What a text means in a column of numbers, booleans or points in time; NaN for a fault."""
     try:
         if fitted.type is ColumnType.DATETIME:
             return microseconds_of(text)
         if fitted.type is ColumnType.BOOLEAN and text.lower() in TRUE_TEXTS + FALSE_TEXTS:
             return float(text.lower() in TRUE_TEXTS)
         return float(text)
-    except ValueError as error:
+    except ValueError:
         wanted = "a point in time like 2024-05-17T12:30:00" if fitted.type is ColumnType.DATETIME else "a number"
-        raise invalid_value(fitted.name, row, f"is '{text[:80]}', which is not {wanted}") from error
+        faults.found(fitted.name, row, f"is '{text[:80]}', which is not {wanted}")
+        return np.nan
 
 
 def _columns(names: list[str]) -> str:

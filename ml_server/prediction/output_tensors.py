@@ -69,7 +69,7 @@ def _probabilities(name: str, answer: Classification, top: int) -> NamedTensor:
     if not top:
         return NamedTensor(name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32).ravel())
     # As Triton writes it: value, index and label of each of the greatest, greatest first.
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    best = answer.best(top)
     values = np.take_along_axis(probabilities, best, axis=1)
     texts = [
         f"{value:f}:{index}:{answer.classes[index]}".encode()

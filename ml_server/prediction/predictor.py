@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from ml_server.prediction.answers import Answer, answers_of
 from ml_server.prediction.batcher import Batcher
+from ml_server.prediction.inputs import PartialInputs, Prepared
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.observers import Answered, Inputs, Observer
+from ml_server.prediction.row_faults import RowFault
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Statistics, Timings
 from ml_server.registry.known_versions import KnownVersions
@@ -22,11 +24,13 @@ INLINE_CELLS = 65_536
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answers for N rows, one for each target of the version."""
+    """The answers for N rows, one for each target of the version, and why the other rows have none."""
 
     version: ModelVersion
     rows: int
+    """How many rows were asked for: those with answers, in order, and those with faults."""
     answers: list[Answer]
+    faults: Mapping[int, RowFault] = field(default_factory=dict)
 
 
 class Predictor:
@@ -49,9 +53,11 @@ class Predictor:
         self._observers = observers
 
     async def predict(
-        self, owner: str, reference: VersionReference, inputs: Inputs, request_id: str = ""
+        self, owner: str, reference: VersionReference, inputs: Inputs | PartialInputs, request_id: str = ""
     ) -> Prediction:
         """Predicts with the version that `reference` means; with that of the id, if it means several.
+
+        Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned.
 
         Raises:
             NotFound: There is no such model or version.
@@ -63,34 +69,48 @@ class Predictor:
         version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
-                answered = await self._answers(owner, reference, version, served, inputs)
+                answered, faults = await self._answers(owner, reference, version, served, inputs)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
             raise
-        self._statistics.succeeded(version, inputs.rows, time.perf_counter_ns() - began, answered.timings)
+        rows = inputs.rows
+        self._statistics.succeeded(version, rows - len(faults), time.perf_counter_ns() - began, answered.timings)
         for observer in self._observers:
             observer.answered(answered)
-        return Prediction(version, inputs.rows, answered.answers)
+        return Prediction(version, rows, answered.answers, faults)
 
     async def _answers(
-        self, owner: str, reference: VersionReference, version: ModelVersion, served: ServedVersion, inputs: Inputs
-    ) -> Answered:
+        self,
+        owner: str,
+        reference: VersionReference,
+        version: ModelVersion,
+        served: ServedVersion,
+        inputs: Inputs | PartialInputs,
+    ) -> tuple[Answered, Mapping[int, RowFault]]:
         layout = served.features.layout
         # Decoding one image may take a second.
         is_large = layout.image is not None or inputs.rows * max(layout.columns, served.targets.outputs) > INLINE_CELLS
         began = time.perf_counter_ns()
-        make = partial(inputs.features, served.features, self._images, _described(served.details, version.name))
-        features = await asyncio.to_thread(make) if is_large else make()
-        prepared = time.perf_counter_ns()
-        computed = await self._batcher.run(served, features)
+        make = partial(_prepared, inputs, served, self._images, described(served.details, version.name))
+        prepared = await asyncio.to_thread(make) if is_large else make()
+        preparing = time.perf_counter_ns() - began
+        computed = await self._batcher.run(served, prepared.features)
         answering = time.perf_counter_ns()
         read = partial(answers_of, served.targets, computed.outputs)
         answers = await asyncio.to_thread(read) if is_large else read()
         output_time = time.perf_counter_ns() - answering
-        timings = Timings(computed.waited, prepared - began, computed.network, output_time)
-        return Answered(owner, reference, version, served, inputs, features, computed.outputs, answers, timings)
+        timings = Timings(computed.waited, preparing, computed.network, output_time)
+        usable, features = prepared.inputs, prepared.features
+        answered = Answered(owner, reference, version, served, usable, features, computed.outputs, answers, timings)
+        return answered, prepared.faults
 
 
-def _described(details: VersionDetails, name: str) -> str:
+def _prepared(inputs: Inputs | PartialInputs, served: ServedVersion, images: ImageDecoder, version: str) -> Prepared:
+    if isinstance(inputs, PartialInputs):
+        return inputs.prepared(served.features, images, version)
+    return Prepared(inputs.features(served.features, images, version), inputs)
+
+
+def described(details: VersionDetails, name: str) -> str:
     """The version with its view, since a name such as `models/iris` may mean one that the caller did not think of."""
     return f"{name} (view {details.view})" if details.view else name

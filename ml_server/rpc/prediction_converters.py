@@ -1,10 +1,12 @@
 """Prediction requests and answers between the contract and their values."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from flare.ml.v1 import prediction_service_pb2 as pb
 from google.protobuf.struct_pb2 import Struct, Value
+from numpy.typing import NDArray
 
 from ml_server.prediction.answers import Answer, Regression
 from ml_server.prediction.predictor import Prediction
@@ -12,12 +14,14 @@ from ml_server.prediction.raw import Booleans, EncodedImages, Integers, Numbers,
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.rpc.packed import add_doubles, doubles_of
 
+NESTED = "is an object or a list: send a number, string, boolean or null"
 
-def raw_columns(request: pb.PredictRequest) -> Mapping[str, RawColumn]:
+
+def raw_columns(request: pb.PredictRequest | pb.ExplainRequest) -> Mapping[str, RawColumn]:
     """The columns of a request, in whichever form it has them.
 
     Raises:
-        InvalidArgument: COLUMN_MISSING, INVALID_FIELD or VALUE_INVALID, if the request contradicts itself.
+        InvalidArgument: COLUMN_MISSING or INVALID_FIELD, if the request contradicts itself.
     """
     if request.WhichOneof("inputs") == "rows":
         return _columns_of_rows(request.rows.rows)
@@ -70,27 +74,21 @@ def _columns_of_rows(structs: Sequence[Struct]) -> Mapping[str, RawColumn]:
                     field=f"rows.rows[{row}]",
                     column=name,
                 )
-        columns[name] = _json_column(name, [struct.fields[name] for struct in structs])
+        columns[name] = _json_column([struct.fields[name] for struct in structs])
     return columns
 
 
-def _json_column(name: str, values: list[Value]) -> RawColumn:
+def _json_column(values: list[Value]) -> RawColumn:
     """A column of JSON values: all numbers, all booleans, or anything else as text."""
     kinds = [value.WhichOneof("kind") for value in values]
-    missing = frozenset(row for row, kind in enumerate(kinds) if kind == "null_value")
-    present = {kind for kind in kinds if kind != "null_value"}
-    for row, kind in enumerate(kinds):
-        if kind in ("struct_value", "list_value"):
-            raise InvalidArgument(
-                Reason.VALUE_INVALID,
-                f"column '{name}', row {row}: the value is an object or a list: send a number, string, boolean or null",
-                field=f"rows.rows[{row}]",
-            )
+    unusable = {row: NESTED for row, kind in enumerate(kinds) if kind in ("struct_value", "list_value")}
+    missing = frozenset(row for row, kind in enumerate(kinds) if kind == "null_value").union(unusable)
+    present = set(kinds).difference(("null_value", "struct_value", "list_value"))
     if present <= {"number_value"}:
-        return RawColumn(np.array([value.number_value for value in values]), missing)
+        return RawColumn(np.array([value.number_value for value in values]), missing, unusable)
     if present == {"bool_value"}:
-        return RawColumn(np.array([value.bool_value for value in values]), missing)
-    return RawColumn([_text(value) for value in values], missing)
+        return RawColumn(np.array([value.bool_value for value in values]), missing, unusable)
+    return RawColumn([_text(value) for value in values], missing, unusable)
 
 
 def _text(value: Value) -> str:
@@ -104,24 +102,57 @@ def _text(value: Value) -> str:
             return value.string_value
 
 
-def prediction_message(prediction: Prediction) -> pb.PredictResponse:
-    """The answers to a request."""
+def prediction_message(prediction: Prediction, top: int = 0) -> pb.PredictResponse:
+    """The answers to a request: the `top` classes, or all of them if it is 0. Rows with faults have no answer."""
+    faults = sorted(prediction.faults.items())
+    good = np.delete(np.arange(prediction.rows), [row for row, _ in faults]) if faults else None
     return pb.PredictResponse(
         version=prediction.version.name,
         digest=prediction.version.details.digest,
         row_count=prediction.rows,
-        targets=map(_answer_message, prediction.answers),
+        targets=[_answer_message(answer, top, _Places(prediction.rows, good)) for answer in prediction.answers],
+        row_errors=[pb.RowError(row=row, column=fault.column, message=fault.problem) for row, fault in faults],
     )
 
 
-def _answer_message(answer: Answer) -> pb.TargetPrediction:
+@dataclass(frozen=True)
+class _Places:
+    """Where answers stand among so many rows; `good` None: at all of them."""
+
+    rows: int
+    good: NDArray[np.int64] | None
+
+    def numbers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (answers,) or (answers, k) row by row, NaN in the other rows."""
+        if self.good is None:
+            return values
+        placed = np.full((self.rows, *values.shape[1:]), np.nan)
+        placed[self.good] = values
+        return placed
+
+    def labels(self, classes: Sequence[str], indices: NDArray[np.int64]) -> list[str]:
+        """The classes of indices (answers,) or (answers, k) row by row, empty in the other rows."""
+        if self.good is None:
+            return list(map(classes.__getitem__, indices.ravel().tolist()))
+        placed = np.full((self.rows, *indices.shape[1:]), -1)
+        placed[self.good] = indices
+        return [classes[index] if index >= 0 else "" for index in placed.ravel().tolist()]
+
+
+def _answer_message(answer: Answer, top: int, places: _Places) -> pb.TargetPrediction:
     message = pb.TargetPrediction(target=answer.target)
     if isinstance(answer, Regression):
         message.regression.SetInParent()
-        add_doubles(message.regression, "values", answer.values)
+        add_doubles(message.regression, "values", places.numbers(answer.values))
         return message
     found = message.classification
-    found.labels.extend(map(answer.classes.__getitem__, answer.labels.tolist()))
-    found.classes.extend(answer.classes)
-    add_doubles(found, "probabilities", answer.probabilities)
+    found.labels.extend(places.labels(answer.classes, answer.labels))
+    if top:
+        best = answer.best(top)
+        found.top_labels.extend(places.labels(answer.classes, best))
+        chosen = np.take_along_axis(answer.probabilities, best, axis=1)
+        add_doubles(found, "top_probabilities", places.numbers(chosen))
+    else:
+        found.classes.extend(answer.classes)
+        add_doubles(found, "probabilities", places.numbers(answer.probabilities))
     return message

@@ -6,10 +6,12 @@ from contextlib import aclosing
 from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.ml.v1 import prediction_service_pb2_grpc
 
-from ml_server.prediction.inputs import ColumnInputs
+from ml_server.explanation.explainer import Explainer
+from ml_server.prediction.inputs import ColumnInputs, PartialInputs
 from ml_server.prediction.pipeline import Limits, in_order
 from ml_server.prediction.predictor import Predictor
 from ml_server.registry.values import VersionReference
+from ml_server.rpc.explanation_converters import explanation_message, explanation_request
 from ml_server.rpc.prediction_converters import prediction_message, raw_columns
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
@@ -21,8 +23,9 @@ IN_FLIGHT = Limits(items=8, size_bytes=32 << 20)
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Converts, calls, converts."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, explainer: Explainer) -> None:
         self._predictor = predictor
+        self._explainer = explainer
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         return await self._predict(request)
@@ -34,13 +37,19 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             async for response in responses:
                 yield response
 
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        owner, reference = current_caller().subject, VersionReference.parse(request.name)
+        inputs, asked = ColumnInputs(raw_columns(request)), explanation_request(request)
+        return explanation_message(await self._explainer.explain(owner, reference, inputs, asked, request.id))
+
     async def _answer(self, message: pb.PredictStreamRequest) -> pb.PredictStreamResponse:
         return pb.PredictStreamResponse(response=await self._predict(message.request))
 
     async def _predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
         owner, reference = current_caller().subject, VersionReference.parse(request.name)
-        inputs = ColumnInputs(raw_columns(request))
-        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id))
+        columns = raw_columns(request)
+        inputs = PartialInputs(columns) if request.partial else ColumnInputs(columns)
+        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id), request.top)
 
 
 def _size(message: pb.PredictStreamRequest) -> int:

@@ -346,6 +346,8 @@ def test_detached_work_is_watched_later(flare: Command, view: str) -> None:
         (["predict", "x"], "--row NAME=VALUE"),
         (["sweeps", "create", "x", "y/z", "-p", "learning_rate=a..b"], "1e-4..0.1"),
         (["sweeps", "create", "x", "y/z", "-p", "learning_rate=0.1", "--pruner", "mean"], "no_pruner, median"),
+        (["explain", "x"], "--row NAME=VALUE"),
+        (["explain", "x", "--row", "a=1", "--method", "magic"], "integrated_gradients, permutation"),
         (["no-such-noun"], "flare --help"),
         (["datasets", "list", "--no-such-option"], "flare datasets list --help"),
         (["login", "--data-dir", "/no/such/folder"], "flare up"),

@@ -25,6 +25,7 @@ ML_LAYERS = {
     "sweeps": {"networks", "features", "views", "registry", "training"},
     "evaluation": {"networks", "features", "views", "registry", "prediction"},
     "batch_prediction": {"networks", "features", "views", "engines", "registry", "prediction"},
+    "explanation": {"networks", "features", "registry", "prediction"},
     "rpc": {
         "networks",
         "features",
@@ -37,6 +38,7 @@ ML_LAYERS = {
         "evaluation",
         "monitoring",
         "batch_prediction",
+        "explanation",
     },
 }
 

@@ -112,7 +112,7 @@ class FakeFlare:
         auth_service_pb2_grpc.add_AuthServiceServicer_to_server(FakeAuth(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         training_service_pb2_grpc.add_TrainingServiceServicer_to_server(FakeTraining(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(FakeModels(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(FakePredictions(self), server)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(FakePredictions(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         scraper_service_pb2_grpc.add_ScraperServiceServicer_to_server(FakeScraper(self), server)  # type: ignore[abstract]  # what it lacks is UNIMPLEMENTED
         port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         self.address = f"{address.rpartition(':')[0]}:{port}"

@@ -1,5 +1,6 @@
 """Tables of every common form become columns, and predictions become tables."""
 
+import math
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from flare.scraper.v1 import dataset_pb2
 from flare_client import FlareError
 from flare_client.tables.batches import arrow_frame
 from flare_client.tables.columns import CELLS_OF_A_REQUEST, Rows, column_tables
+from flare_client.tables.explanations import explanation_frame
 from flare_client.tables.predictions import prediction_frame
 from PIL import Image
 
@@ -155,6 +157,40 @@ def test_pixels_of_a_view_are_arrays() -> None:
     np.testing.assert_array_equal(frame["x"][0], np.arange(6).reshape(2, 3))
     assert frame["x"][1] is None
     assert frame["y"][1].shape == (1, 1, 3)
+
+
+def test_the_most_probable_classes_are_columns_and_rows_with_errors_are_missing() -> None:
+    response = pb.PredictResponse(version="models/iris/versions/2", digest="d", row_count=2)
+    response.targets.add(target="size").regression.values.extend([1.5, math.nan])
+    classes = response.targets.add(target="kind").classification
+    classes.labels.extend(["b", ""])
+    classes.top_labels.extend(["b", "a", "", ""])
+    classes.top_probabilities.extend([0.7, 0.2, math.nan, math.nan])
+    response.row_errors.add(row=1, column="x", message="the value is 'old'")
+    frame = prediction_frame([response, response])
+    places = ["kind_top_1", "kind_top_1_probability", "kind_top_2", "kind_top_2_probability"]
+    assert list(frame.columns) == ["size", "kind", *places]
+    assert list(frame.loc[2]) == [1.5, "b", "b", 0.7, "a", 0.2]
+    assert frame.loc[[1, 3]].isna().to_numpy().all()
+    error = {"column": "x", "message": "the value is 'old'"}
+    assert frame.attrs["row_errors"] == [{"row": 1, **error}, {"row": 3, **error}]
+
+
+def test_explanations_are_a_table_with_a_column_for_each_input() -> None:
+    response = pb.ExplainResponse(version="models/iris/versions/2", digest="d", row_count=2, target="kind")
+    response.method = pb.EXPLANATION_METHOD_PERMUTATION
+    response.columns.extend(["x", "z"])
+    response.contributions.extend([1.0, 2.0, 3.0, 4.0])
+    response.outputs.extend([3.5, 7.5])
+    response.baseline_outputs.extend([0.5, 0.5])
+    response.class_labels.extend(["a", "b"])
+    frame = explanation_frame([response, response])
+    assert list(frame.columns) == ["x", "z"]
+    assert frame.to_numpy().tolist() == [[1.0, 2.0], [3.0, 4.0]] * 2
+    assert frame.attrs["outputs"] == [3.5, 7.5] * 2
+    assert frame.attrs["baseline_outputs"] == [0.5] * 4
+    assert frame.attrs["class_labels"] == ["a", "b"] * 2
+    assert (frame.attrs["target"], frame.attrs["method"]) == ("kind", "permutation")
 
 
 def test_predictions_are_a_table_with_a_probability_for_each_class() -> None:

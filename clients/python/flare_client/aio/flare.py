@@ -19,7 +19,7 @@ from flare_client.aio.jobs import Jobs
 from flare_client.aio.login import AuthIssuer, token_source
 from flare_client.aio.models import Models
 from flare_client.aio.monitoring import Monitoring
-from flare_client.aio.predictions import Predictions
+from flare_client.aio.predictions import EXPLAIN_SECONDS, Predictions
 from flare_client.aio.runtime import Source, Stream, open_channel
 from flare_client.aio.service import Service
 from flare_client.aio.sweeps import Sweeps
@@ -82,7 +82,7 @@ class Flare:
     """All of Flare for one caller.
 
     `datasets`, `credentials`, `views`, `models`, `monitoring`, `jobs`, `sweeps` and `batch_predictions`, and `train`,
-    `predict`, `batch_predict` and `compare`.
+    `predict`, `explain`, `batch_predict` and `compare`.
     """
 
     def __init__(self, settings: ConnectionSettings, store: ProfileStore) -> None:
@@ -155,30 +155,81 @@ class Flare:
         created = await self._ml.call(stub.CreateTrainingJob, request, safe=True, seconds=CREATE_SECONDS)
         return TrainingJobHandle(self._ml, created)
 
-    async def predict(self, model: Reference, rows: Rows, *, id: str = "") -> pd.DataFrame:  # noqa: A002
+    async def predict(
+        self,
+        model: Reference,
+        rows: Rows,
+        *,
+        top: int = 0,
+        partial: bool = False,
+        id: str = "",  # noqa: A002
+    ) -> pd.DataFrame:
         """A prediction for each row: a DataFrame, a dict of columns, or a list of dicts, raw values by column name.
 
         Each target has its column; a classification has `{target}_probability_{class}` for each class too. `model` is
         `iris` for the latest version, `iris@prod`, or `iris/versions/3`. None, NaN and NA are missing values.
         Equal ids get the same version of an alias that is shared out among several.
 
+        With `top` only so many of the most probable classes are told, as `{target}_top_1`, `{target}_top_1_probability`
+        and so on. With `partial` rows with a value that can't be taken have missing predictions, and
+        `frame.attrs["row_errors"]` says why: dicts of `row`, `column` and `message`.
+
         Raises:
             FlareError: Such as COLUMN_MISSING or VALUE_INVALID, naming column, row and value.
         """
-        return await self._predictions.predict(model, rows, id=id)
+        return await self._predictions.predict(model, rows, top=top, partial=partial, id=id)
 
     def predict_stream(
         self,
         model: Reference,
         tables: Source[Rows],
         *,
+        top: int = 0,
+        partial: bool = False,
         id: str = "",  # noqa: A002
     ) -> Stream[pd.DataFrame]:
         """A frame of predictions for each table of an iterable, in order; for many rows that come in pieces.
 
         Without an `id` each table is decided by itself if an alias is shared out among versions.
         """
-        return self._predictions.predict_stream(model, tables, id=id)
+        return self._predictions.predict_stream(model, tables, top=top, partial=partial, id=id)
+
+    async def explain(
+        self,
+        model: Reference,
+        rows: Rows,
+        *,
+        target: str = "",
+        class_label: str = "",
+        method: str = "",
+        steps: int = 0,
+        seed: int = 0,
+        id: str = "",  # noqa: A002
+        seconds: float = EXPLAIN_SECONDS,
+    ) -> pd.DataFrame:
+        """How much each column contributed to the prediction for each row, against an average row.
+
+        A frame with a column for each input column, in the target's own unit, or in logits of the class that is
+        predicted unless a `class_label` is given. `method` is `integrated_gradients` or `permutation`; the first unless
+        the network has no gradients. More `steps` than 50 are more exact, and `seed` decides the orders of permutation.
+        `frame.attrs` holds the `outputs` and `baseline_outputs` whose difference a row adds up to, and `class_labels`.
+        With the `id` of a prediction by a shared alias it is the version that made it which is explained.
+        A request takes `seconds` at most; many rows take several.
+
+        Raises:
+            FlareError: As `predict`; INVALID_FIELD, if the version has several targets and none is named.
+        """
+        return await self._predictions.explain(
+            model,
+            rows,
+            target=target,
+            class_label=class_label,
+            method=method,
+            steps=steps,
+            seed=seed,
+            id=id,
+            seconds=seconds,
+        )
 
     async def batch_predict(
         self,

@@ -1,4 +1,4 @@
-"""Predictions: raw values in by column name, labels or values out."""
+"""Predictions: raw values in by column name, labels or values out, and what they come of."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from flare.ml.v1 import prediction_service_pb2_grpc
 
 from flare_client.aio.runtime import Outbox, Source, Stream, closing, each
 from flare_client.aio.service import Service
+from flare_client.choices import choose
 from flare_client.errors import FlareError
 from flare_client.names import Reference, model_name
 from flare_client.tables.columns import Rows, column_tables
+from flare_client.tables.explanations import explanation_frame
 from flare_client.tables.predictions import prediction_frame
 
 if TYPE_CHECKING:
@@ -23,16 +25,28 @@ if TYPE_CHECKING:
 
 REQUESTS_IN_FLIGHT = 4
 PREDICT_SECONDS = 60.0
+EXPLAIN_SECONDS = 600.0
+# The service's own: a request whose cells x steps are no more than these runs is taken, whatever the method.
+RUNS_OF_AN_EXPLANATION = 1_000_000
+USUAL_STEPS = 50
 
 
 class Predictions:
-    """Predicts with trained versions."""
+    """Predicts with trained versions, and explains what they predict."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(service.channel)
 
-    async def predict(self, model: Reference, rows: Rows, *, id: str = "") -> pd.DataFrame:  # noqa: A002
+    async def predict(
+        self,
+        model: Reference,
+        rows: Rows,
+        *,
+        top: int = 0,
+        partial: bool = False,
+        id: str = "",  # noqa: A002
+    ) -> pd.DataFrame:
         """A prediction for each row, in their order, all by the same version.
 
         If an alias is shared out among versions, equal ids get the same one; without an id it is decided anew.
@@ -40,22 +54,62 @@ class Predictions:
         name = model_name(model)
         responses: list[pb.PredictResponse] = []
         for table in column_tables(rows):
-            request = pb.PredictRequest(name=name, columns=table, id=id)
+            request = pb.PredictRequest(name=name, columns=table, top=top, partial=partial, id=id)
             responses.append(await self._service.call(self._stub.Predict, request, safe=True, seconds=PREDICT_SECONDS))
             name = responses[0].version  # an alias that moves meanwhile must not mix two versions
         return prediction_frame(responses)
 
-    async def predict_stream(self, model: Reference, tables: Source[Rows], *, id: str = "") -> Stream[pd.DataFrame]:  # noqa: A002
+    async def explain(
+        self,
+        model: Reference,
+        rows: Rows,
+        *,
+        target: str = "",
+        class_label: str = "",
+        method: str = "",
+        steps: int = 0,
+        seed: int = 0,
+        id: str = "",  # noqa: A002
+        seconds: float = EXPLAIN_SECONDS,
+    ) -> pd.DataFrame:
+        """What each column contributed to the predictions for rows, all of the same version and by the same method."""
+        name = model_name(model)
+        asked = choose("method", method, pb.ExplanationMethod)
+        responses: list[pb.ExplainResponse] = []
+        for table in column_tables(rows, RUNS_OF_AN_EXPLANATION // max(1, steps or USUAL_STEPS)):
+            request = pb.ExplainRequest(
+                name=name,
+                columns=table,
+                target=target,
+                class_label=class_label,
+                method=asked,
+                steps=steps,
+                seed=seed,
+                id=id,
+            )
+            responses.append(await self._service.call(self._stub.Explain, request, safe=True, seconds=seconds))
+            name, asked = responses[0].version, responses[0].method
+        return explanation_frame(responses)
+
+    async def predict_stream(
+        self,
+        model: Reference,
+        tables: Source[Rows],
+        *,
+        top: int = 0,
+        partial: bool = False,
+        id: str = "",  # noqa: A002
+    ) -> Stream[pd.DataFrame]:
         """A frame of predictions for each table, in their order, over one stream with a few requests on their way.
 
         The next tables are taken while answers are awaited. When the connection breaks or the token ends, what was not
         answered is sent again. Each table is answered by one version, and all of them by the same one with an `id`.
         """
-        name = model_name(model)
+        asked = pb.PredictRequest(name=model_name(model), top=top, partial=partial, id=id)
         counts: deque[int] = deque()
         answered: list[pb.PredictResponse] = []
         async with (
-            closing(self._requests(name, tables, counts, id)) as requests,
+            closing(self._requests(tables, counts, asked)) as requests,
             closing(self._replies(requests)) as replies,
         ):
             async for reply in replies:
@@ -66,16 +120,19 @@ class Predictions:
                     answered = []
 
     async def _requests(
-        self, name: str, tables: Source[Rows], counts: deque[int], request_id: str
+        self, tables: Source[Rows], counts: deque[int], asked: pb.PredictRequest
     ) -> Stream[pb.PredictStreamRequest]:
-        """The requests of all tables; `counts` gets how many each table takes."""
+        """The requests of all tables, each as `asked`; `counts` gets how many each table takes."""
         async for table in each(tables):
+            parts = list(column_tables(table))
             # Without an id the parts of one table could be answered by different versions of a shared alias.
-            part_id = request_id or str(uuid4())
-            parts = [pb.PredictRequest(name=name, columns=part, id=part_id) for part in column_tables(table)]
+            part_id = asked.id or str(uuid4())
             counts.append(len(parts))
             for part in parts:
-                yield pb.PredictStreamRequest(request=part)
+                request = pb.PredictRequest(
+                    name=asked.name, columns=part, top=asked.top, partial=asked.partial, id=part_id
+                )
+                yield pb.PredictStreamRequest(request=request)
 
     async def _replies(self, requests: AsyncIterator[pb.PredictStreamRequest]) -> Stream[pb.PredictResponse]:
         window = _Window(requests)

@@ -11,6 +11,7 @@ from flare_client.cli import (
     batch_predict,
     credentials,
     datasets,
+    explain,
     jobs,
     login,
     models,
@@ -37,7 +38,15 @@ app = typer.Typer(
 )
 for group in (datasets.app, credentials.app, views.app, models.app, jobs.app, sweeps.app):
     app.add_typer(group)
-for command in (login.login, train.train, predict.predict, batch_predict.batch_predict, demo, up.up):
+for command in (
+    login.login,
+    train.train,
+    predict.predict,
+    explain.explain,
+    batch_predict.batch_predict,
+    demo,
+    up.up,
+):
     app.command()(command)
 
 

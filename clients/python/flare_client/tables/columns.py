@@ -25,8 +25,8 @@ CELLS_OF_A_REQUEST = 250_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def column_tables(rows: Rows) -> Iterator[pb.ColumnTable]:
-    """The rows as one table, or as several in row order when one would be too large for a message.
+def column_tables(rows: Rows, cells: int = CELLS_OF_A_REQUEST) -> Iterator[pb.ColumnTable]:
+    """The rows as one table, or as several in row order when one would have too many `cells` for a request.
 
     A DataFrame, columns by name, or rows by name. None, NaN and pandas' NA are missing values. Images are paths
     (`pathlib.Path`), encoded bytes, PIL images, or arrays of uint8.
@@ -43,11 +43,11 @@ def column_tables(rows: Rows) -> Iterator[pb.ColumnTable]:
             raise _invalid(name, f"column {name!r} has {length} values where {next(iter(lengths))!r} has {row_count}")
     if row_count == 0:
         raise _invalid("inputs", "there are no rows to predict")
-    for start, part in _parts(columns, row_count):
+    for start, part in _parts(columns, row_count, cells):
         yield pb.ColumnTable(columns=[_column(name, values, start) for name, values in part.items()])
 
 
-def _parts(columns: Mapping[str, Any], row_count: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parts(columns: Mapping[str, Any], row_count: int, cells: int) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Rows that go into one request each: the first of them, and their columns."""
     if any(images.holds_images(values) for values in columns.values()):
         try:
@@ -55,7 +55,7 @@ def _parts(columns: Mapping[str, Any], row_count: int) -> Iterator[tuple[int, Ma
         except ValueError as error:
             raise _invalid("inputs", str(error)) from error
         return
-    step = max(1, CELLS_OF_A_REQUEST // len(columns))
+    step = max(1, cells // len(columns))
     for start in range(0, row_count, step):
         yield start, {name: values[start : start + step] for name, values in columns.items()}
 

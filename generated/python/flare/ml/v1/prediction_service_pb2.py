@@ -28,7 +28,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$flare/ml/v1/prediction_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x92\x02\n\x0ePredictRequest\x12r\n\x04name\x18\x01 \x01(\tB^\xe2\x41\x01\x02\xbaHWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$R\x04name\x12\x34\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x18.flare.ml.v1.ColumnTableH\x00R\x07\x63olumns\x12+\n\x04rows\x18\x03 \x01(\x0b\x32\x15.flare.ml.v1.RowTableH\x00R\x04rows\x12\x18\n\x02id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x02idB\x0f\n\x06inputs\x12\x05\xbaH\x02\x08\x01\"P\n\x0b\x43olumnTable\x12\x41\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x19.flare.ml.v1.ColumnValuesB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xa0\x8d\x06R\x07\x63olumns\"\xf0\x02\n\x0c\x43olumnValues\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x04name\x12\x35\n\x07numbers\x18\x02 \x01(\x0b\x32\x19.flare.ml.v1.DoubleValuesH\x00R\x07numbers\x12\x36\n\x08integers\x18\x03 \x01(\x0b\x32\x18.flare.ml.v1.Int64ValuesH\x00R\x08integers\x12\x31\n\x05texts\x18\x04 \x01(\x0b\x32\x19.flare.ml.v1.StringValuesH\x00R\x05texts\x12\x35\n\x08\x62ooleans\x18\x05 \x01(\x0b\x32\x17.flare.ml.v1.BoolValuesH\x00R\x08\x62ooleans\x12\x32\n\x06images\x18\x07 \x01(\x0b\x32\x18.flare.ml.v1.ImageValuesH\x00R\x06images\x12!\n\x0cmissing_rows\x18\x06 \x03(\x03R\x0bmissingRowsB\x0f\n\x06values\x12\x05\xbaH\x02\x08\x01\"&\n\x0c\x44oubleValues\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"%\n\x0bInt64Values\x12\x16\n\x06values\x18\x01 \x03(\x03R\x06values\"&\n\x0cStringValues\x12\x16\n\x06values\x18\x01 \x03(\tR\x06values\"$\n\nBoolValues\x12\x16\n\x06values\x18\x01 \x03(\x08R\x06values\"%\n\x0bImageValues\x12\x16\n\x06values\x18\x01 \x03(\x0cR\x06values\"E\n\x08RowTable\x12\x39\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.StructB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xc0\x84=R\x04rows\"\x99\x01\n\x0fPredictResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12\x37\n\x07targets\x18\x04 \x03(\x0b\x32\x1d.flare.ml.v1.TargetPredictionR\x07targets\"\xce\x01\n\x10TargetPrediction\x12\x16\n\x06target\x18\x01 \x01(\tR\x06target\x12\x43\n\nregression\x18\x02 \x01(\x0b\x32!.flare.ml.v1.RegressionPredictionH\x00R\nregression\x12O\n\x0e\x63lassification\x18\x03 \x01(\x0b\x32%.flare.ml.v1.ClassificationPredictionH\x00R\x0e\x63lassificationB\x0c\n\nprediction\".\n\x14RegressionPrediction\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"r\n\x18\x43lassificationPrediction\x12\x16\n\x06labels\x18\x01 \x03(\tR\x06labels\x12\x18\n\x07\x63lasses\x18\x02 \x03(\tR\x07\x63lasses\x12$\n\rprobabilities\x18\x03 \x03(\x01R\rprobabilities\"Y\n\x14PredictStreamRequest\x12\x41\n\x07request\x18\x01 \x01(\x0b\x32\x1b.flare.ml.v1.PredictRequestB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x07request\"Q\n\x15PredictStreamResponse\x12\x38\n\x08response\x18\x01 \x01(\x0b\x32\x1c.flare.ml.v1.PredictResponseR\x08response2\xe1\x01\n\x11PredictionService\x12Z\n\x07Predict\x12\x1b.flare.ml.v1.PredictRequest\x1a\x1c.flare.ml.v1.PredictResponse\"\x14\xaa\xd4\x18\x10predictions.read\x12p\n\rPredictStream\x12!.flare.ml.v1.PredictStreamRequest\x1a\".flare.ml.v1.PredictStreamResponse\"\x14\xaa\xd4\x18\x10predictions.read(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$flare/ml/v1/prediction_service.proto\x12\x0b\x66lare.ml.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1b\x66lare/auth/v1/options.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xca\x02\n\x0ePredictRequest\x12r\n\x04name\x18\x01 \x01(\tB^\xe2\x41\x01\x02\xbaHWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$R\x04name\x12\x34\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x18.flare.ml.v1.ColumnTableH\x00R\x07\x63olumns\x12+\n\x04rows\x18\x03 \x01(\x0b\x32\x15.flare.ml.v1.RowTableH\x00R\x04rows\x12\x1c\n\x03top\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x03top\x12\x18\n\x07partial\x18\x05 \x01(\x08R\x07partial\x12\x18\n\x02id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x02idB\x0f\n\x06inputs\x12\x05\xbaH\x02\x08\x01\"P\n\x0b\x43olumnTable\x12\x41\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x19.flare.ml.v1.ColumnValuesB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xa0\x8d\x06R\x07\x63olumns\"\xf0\x02\n\x0c\x43olumnValues\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0b\xe2\x41\x01\x02\xbaH\x04r\x02\x10\x01R\x04name\x12\x35\n\x07numbers\x18\x02 \x01(\x0b\x32\x19.flare.ml.v1.DoubleValuesH\x00R\x07numbers\x12\x36\n\x08integers\x18\x03 \x01(\x0b\x32\x18.flare.ml.v1.Int64ValuesH\x00R\x08integers\x12\x31\n\x05texts\x18\x04 \x01(\x0b\x32\x19.flare.ml.v1.StringValuesH\x00R\x05texts\x12\x35\n\x08\x62ooleans\x18\x05 \x01(\x0b\x32\x17.flare.ml.v1.BoolValuesH\x00R\x08\x62ooleans\x12\x32\n\x06images\x18\x07 \x01(\x0b\x32\x18.flare.ml.v1.ImageValuesH\x00R\x06images\x12!\n\x0cmissing_rows\x18\x06 \x03(\x03R\x0bmissingRowsB\x0f\n\x06values\x12\x05\xbaH\x02\x08\x01\"&\n\x0c\x44oubleValues\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"%\n\x0bInt64Values\x12\x16\n\x06values\x18\x01 \x03(\x03R\x06values\"&\n\x0cStringValues\x12\x16\n\x06values\x18\x01 \x03(\tR\x06values\"$\n\nBoolValues\x12\x16\n\x06values\x18\x01 \x03(\x08R\x06values\"%\n\x0bImageValues\x12\x16\n\x06values\x18\x01 \x03(\x0cR\x06values\"E\n\x08RowTable\x12\x39\n\x04rows\x18\x01 \x03(\x0b\x32\x17.google.protobuf.StructB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\xc0\x84=R\x04rows\"\xcf\x01\n\x0fPredictResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12\x37\n\x07targets\x18\x04 \x03(\x0b\x32\x1d.flare.ml.v1.TargetPredictionR\x07targets\x12\x34\n\nrow_errors\x18\x05 \x03(\x0b\x32\x15.flare.ml.v1.RowErrorR\trowErrors\"N\n\x08RowError\x12\x10\n\x03row\x18\x01 \x01(\x03R\x03row\x12\x16\n\x06\x63olumn\x18\x02 \x01(\tR\x06\x63olumn\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\xce\x01\n\x10TargetPrediction\x12\x16\n\x06target\x18\x01 \x01(\tR\x06target\x12\x43\n\nregression\x18\x02 \x01(\x0b\x32!.flare.ml.v1.RegressionPredictionH\x00R\nregression\x12O\n\x0e\x63lassification\x18\x03 \x01(\x0b\x32%.flare.ml.v1.ClassificationPredictionH\x00R\x0e\x63lassificationB\x0c\n\nprediction\".\n\x14RegressionPrediction\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"\xbe\x01\n\x18\x43lassificationPrediction\x12\x16\n\x06labels\x18\x01 \x03(\tR\x06labels\x12\x18\n\x07\x63lasses\x18\x02 \x03(\tR\x07\x63lasses\x12$\n\rprobabilities\x18\x03 \x03(\x01R\rprobabilities\x12\x1d\n\ntop_labels\x18\x04 \x03(\tR\ttopLabels\x12+\n\x11top_probabilities\x18\x05 \x03(\x01R\x10topProbabilities\"Y\n\x14PredictStreamRequest\x12\x41\n\x07request\x18\x01 \x01(\x0b\x32\x1b.flare.ml.v1.PredictRequestB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01R\x07request\"Q\n\x15PredictStreamResponse\x12\x38\n\x08response\x18\x01 \x01(\x0b\x32\x1c.flare.ml.v1.PredictResponseR\x08response\"\xcc\x03\n\x0e\x45xplainRequest\x12r\n\x04name\x18\x01 \x01(\tB^\xe2\x41\x01\x02\xbaHWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$R\x04name\x12\x34\n\x07\x63olumns\x18\x02 \x01(\x0b\x32\x18.flare.ml.v1.ColumnTableH\x00R\x07\x63olumns\x12+\n\x04rows\x18\x03 \x01(\x0b\x32\x15.flare.ml.v1.RowTableH\x00R\x04rows\x12\x16\n\x06target\x18\x04 \x01(\tR\x06target\x12\x1f\n\x0b\x63lass_label\x18\x05 \x01(\tR\nclassLabel\x12@\n\x06method\x18\x06 \x01(\x0e\x32\x1e.flare.ml.v1.ExplanationMethodB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06method\x12 \n\x05steps\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00R\x05steps\x12\x1b\n\x04seed\x18\x08 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x04seed\x12\x18\n\x02id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x02idB\x0f\n\x06inputs\x12\x05\xbaH\x02\x08\x01\"\xd8\x02\n\x0f\x45xplainResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x16\n\x06\x64igest\x18\x02 \x01(\tR\x06\x64igest\x12\x1b\n\trow_count\x18\x03 \x01(\x03R\x08rowCount\x12\x16\n\x06target\x18\x04 \x01(\tR\x06target\x12!\n\x0c\x63lass_labels\x18\x05 \x03(\tR\x0b\x63lassLabels\x12\x36\n\x06method\x18\x06 \x01(\x0e\x32\x1e.flare.ml.v1.ExplanationMethodR\x06method\x12\x18\n\x07\x63olumns\x18\x07 \x03(\tR\x07\x63olumns\x12$\n\rcontributions\x18\x08 \x03(\x01R\rcontributions\x12\x18\n\x07outputs\x18\t \x03(\x01R\x07outputs\x12)\n\x10\x62\x61seline_outputs\x18\n \x03(\x01R\x0f\x62\x61selineOutputs*\x88\x01\n\x11\x45xplanationMethod\x12\"\n\x1e\x45XPLANATION_METHOD_UNSPECIFIED\x10\x00\x12+\n\'EXPLANATION_METHOD_INTEGRATED_GRADIENTS\x10\x01\x12\"\n\x1e\x45XPLANATION_METHOD_PERMUTATION\x10\x02\x32\xbd\x02\n\x11PredictionService\x12Z\n\x07Predict\x12\x1b.flare.ml.v1.PredictRequest\x1a\x1c.flare.ml.v1.PredictResponse\"\x14\xaa\xd4\x18\x10predictions.read\x12p\n\rPredictStream\x12!.flare.ml.v1.PredictStreamRequest\x1a\".flare.ml.v1.PredictStreamResponse\"\x14\xaa\xd4\x18\x10predictions.read(\x01\x30\x01\x12Z\n\x07\x45xplain\x12\x1b.flare.ml.v1.ExplainRequest\x1a\x1c.flare.ml.v1.ExplainResponse\"\x14\xaa\xd4\x18\x10predictions.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST'].oneofs_by_name['inputs']._serialized_options = b'\272H\002\010\001'
   _globals['_PREDICTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_PREDICTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$'
+  _globals['_PREDICTREQUEST'].fields_by_name['top']._loaded_options = None
+  _globals['_PREDICTREQUEST'].fields_by_name['top']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_PREDICTREQUEST'].fields_by_name['id']._loaded_options = None
   _globals['_PREDICTREQUEST'].fields_by_name['id']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_COLUMNTABLE'].fields_by_name['columns']._loaded_options = None
@@ -51,40 +53,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROWTABLE'].fields_by_name['rows']._serialized_options = b'\272H\t\222\001\006\010\001\020\300\204='
   _globals['_PREDICTSTREAMREQUEST'].fields_by_name['request']._loaded_options = None
   _globals['_PREDICTSTREAMREQUEST'].fields_by_name['request']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_EXPLAINREQUEST'].oneofs_by_name['inputs']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].oneofs_by_name['inputs']._serialized_options = b'\272H\002\010\001'
+  _globals['_EXPLAINREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\272HWrU2S^models/[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?$'
+  _globals['_EXPLAINREQUEST'].fields_by_name['method']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['method']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_EXPLAINREQUEST'].fields_by_name['steps']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['steps']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
+  _globals['_EXPLAINREQUEST'].fields_by_name['seed']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['seed']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_EXPLAINREQUEST'].fields_by_name['id']._loaded_options = None
+  _globals['_EXPLAINREQUEST'].fields_by_name['id']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\252\324\030\020predictions.read'
   _globals['_PREDICTIONSERVICE'].methods_by_name['PredictStream']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['PredictStream']._serialized_options = b'\252\324\030\020predictions.read'
+  _globals['_PREDICTIONSERVICE'].methods_by_name['Explain']._loaded_options = None
+  _globals['_PREDICTIONSERVICE'].methods_by_name['Explain']._serialized_options = b'\252\324\030\020predictions.read'
+  _globals['_EXPLANATIONMETHOD']._serialized_start=2952
+  _globals['_EXPLANATIONMETHOD']._serialized_end=3088
   _globals['_PREDICTREQUEST']._serialized_start=175
-  _globals['_PREDICTREQUEST']._serialized_end=449
-  _globals['_COLUMNTABLE']._serialized_start=451
-  _globals['_COLUMNTABLE']._serialized_end=531
-  _globals['_COLUMNVALUES']._serialized_start=534
-  _globals['_COLUMNVALUES']._serialized_end=902
-  _globals['_DOUBLEVALUES']._serialized_start=904
-  _globals['_DOUBLEVALUES']._serialized_end=942
-  _globals['_INT64VALUES']._serialized_start=944
-  _globals['_INT64VALUES']._serialized_end=981
-  _globals['_STRINGVALUES']._serialized_start=983
-  _globals['_STRINGVALUES']._serialized_end=1021
-  _globals['_BOOLVALUES']._serialized_start=1023
-  _globals['_BOOLVALUES']._serialized_end=1059
-  _globals['_IMAGEVALUES']._serialized_start=1061
-  _globals['_IMAGEVALUES']._serialized_end=1098
-  _globals['_ROWTABLE']._serialized_start=1100
-  _globals['_ROWTABLE']._serialized_end=1169
-  _globals['_PREDICTRESPONSE']._serialized_start=1172
-  _globals['_PREDICTRESPONSE']._serialized_end=1325
-  _globals['_TARGETPREDICTION']._serialized_start=1328
-  _globals['_TARGETPREDICTION']._serialized_end=1534
-  _globals['_REGRESSIONPREDICTION']._serialized_start=1536
-  _globals['_REGRESSIONPREDICTION']._serialized_end=1582
-  _globals['_CLASSIFICATIONPREDICTION']._serialized_start=1584
-  _globals['_CLASSIFICATIONPREDICTION']._serialized_end=1698
-  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1700
-  _globals['_PREDICTSTREAMREQUEST']._serialized_end=1789
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=1791
-  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=1872
-  _globals['_PREDICTIONSERVICE']._serialized_start=1875
-  _globals['_PREDICTIONSERVICE']._serialized_end=2100
+  _globals['_PREDICTREQUEST']._serialized_end=505
+  _globals['_COLUMNTABLE']._serialized_start=507
+  _globals['_COLUMNTABLE']._serialized_end=587
+  _globals['_COLUMNVALUES']._serialized_start=590
+  _globals['_COLUMNVALUES']._serialized_end=958
+  _globals['_DOUBLEVALUES']._serialized_start=960
+  _globals['_DOUBLEVALUES']._serialized_end=998
+  _globals['_INT64VALUES']._serialized_start=1000
+  _globals['_INT64VALUES']._serialized_end=1037
+  _globals['_STRINGVALUES']._serialized_start=1039
+  _globals['_STRINGVALUES']._serialized_end=1077
+  _globals['_BOOLVALUES']._serialized_start=1079
+  _globals['_BOOLVALUES']._serialized_end=1115
+  _globals['_IMAGEVALUES']._serialized_start=1117
+  _globals['_IMAGEVALUES']._serialized_end=1154
+  _globals['_ROWTABLE']._serialized_start=1156
+  _globals['_ROWTABLE']._serialized_end=1225
+  _globals['_PREDICTRESPONSE']._serialized_start=1228
+  _globals['_PREDICTRESPONSE']._serialized_end=1435
+  _globals['_ROWERROR']._serialized_start=1437
+  _globals['_ROWERROR']._serialized_end=1515
+  _globals['_TARGETPREDICTION']._serialized_start=1518
+  _globals['_TARGETPREDICTION']._serialized_end=1724
+  _globals['_REGRESSIONPREDICTION']._serialized_start=1726
+  _globals['_REGRESSIONPREDICTION']._serialized_end=1772
+  _globals['_CLASSIFICATIONPREDICTION']._serialized_start=1775
+  _globals['_CLASSIFICATIONPREDICTION']._serialized_end=1965
+  _globals['_PREDICTSTREAMREQUEST']._serialized_start=1967
+  _globals['_PREDICTSTREAMREQUEST']._serialized_end=2056
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=2058
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=2139
+  _globals['_EXPLAINREQUEST']._serialized_start=2142
+  _globals['_EXPLAINREQUEST']._serialized_end=2602
+  _globals['_EXPLAINRESPONSE']._serialized_start=2605
+  _globals['_EXPLAINRESPONSE']._serialized_end=2949
+  _globals['_PREDICTIONSERVICE']._serialized_start=3091
+  _globals['_PREDICTIONSERVICE']._serialized_end=3408
 # @@protoc_insertion_point(module_scope)

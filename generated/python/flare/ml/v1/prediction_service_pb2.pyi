@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,44 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ExplanationMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExplanationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplanationMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXPLANATION_METHOD_UNSPECIFIED: _ExplanationMethod.ValueType  # 0
+    """Integrated gradients, or permutation if the network has no gradients: if PyTorch can't differentiate it, or its
+    gradient is zero all the way although the output changes.
+    """
+    EXPLANATION_METHOD_INTEGRATED_GRADIENTS: _ExplanationMethod.ValueType  # 1
+    """The gradient along the straight way from the baseline to the row, taken in the middle of each of `steps` steps. The
+    sum is exact for linear networks, and more steps bring it closer for others.
+    """
+    EXPLANATION_METHOD_PERMUTATION: _ExplanationMethod.ValueType  # 2
+    """What the output gains when a column's value takes the place of the baseline's, on average over `steps` random orders
+    in which the columns come: sampled Shapley values. The sum is exact; more orders bring each one closer. It needs
+    that many runs of the network for each column.
+    """
+
+class ExplanationMethod(_ExplanationMethod, metaclass=_ExplanationMethodEnumTypeWrapper):
+    """How contributions are found. Either way those of a row add up to its output less that of the baseline."""
+
+EXPLANATION_METHOD_UNSPECIFIED: ExplanationMethod.ValueType  # 0
+"""Integrated gradients, or permutation if the network has no gradients: if PyTorch can't differentiate it, or its
+gradient is zero all the way although the output changes.
+"""
+EXPLANATION_METHOD_INTEGRATED_GRADIENTS: ExplanationMethod.ValueType  # 1
+"""The gradient along the straight way from the baseline to the row, taken in the middle of each of `steps` steps. The
+sum is exact for linear networks, and more steps bring it closer for others.
+"""
+EXPLANATION_METHOD_PERMUTATION: ExplanationMethod.ValueType  # 2
+"""What the output gains when a column's value takes the place of the baseline's, on average over `steps` random orders
+in which the columns come: sampled Shapley values. The sum is exact; more orders bring each one closer. It needs
+that many runs of the network for each column.
+"""
+Global___ExplanationMethod: _TypeAlias = ExplanationMethod  # noqa: Y015
+
 @_typing.final
 class PredictRequest(_message.Message):
     """Asks for predictions."""
@@ -28,9 +67,20 @@ class PredictRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The version: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for the latest."""
+    top: _builtins.int
+    """Above 0: of each target that is a class, only so many classes are told of each row, most probable first, those that
+    are equally probable in the order of the target's classes; all of them if there are fewer.
+    """
+    partial: _builtins.bool
+    """True: rows with a value that can't be taken, such as a word among numbers or a broken image, are told one by one in
+    `row_errors`, and the others are predicted. False: one such row refuses the request. Columns that are missing or
+    unexpected refuse it either way, and so do more than 10,000 such rows.
+    """
     id: _builtins.str
     """Decides which version answers if `name` is an alias that is shared out among several: equal ids get the same one.
     Empty: each request is decided anew.
@@ -49,11 +99,13 @@ class PredictRequest(_message.Message):
         name: _builtins.str = ...,
         columns: Global___ColumnTable | None = ...,
         rows: Global___RowTable | None = ...,
+        top: _builtins.int = ...,
+        partial: _builtins.bool = ...,
         id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "inputs", b"inputs", "rows", b"rows"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "id", b"id", "inputs", b"inputs", "name", b"name", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "id", b"id", "inputs", b"inputs", "name", b"name", "partial", b"partial", "rows", b"rows", "top", b"top"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_inputs: _TypeAlias = _typing.Literal["columns", "rows"]  # noqa: Y015
     _WhichOneofArgType_inputs: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
@@ -299,6 +351,7 @@ class PredictResponse(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    ROW_ERRORS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The version that predicted: `models/{model}/versions/{version}`."""
     digest: _builtins.str
@@ -309,6 +362,12 @@ class PredictResponse(_message.Message):
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetPrediction]:
         """A prediction for each target."""
 
+    @_builtins.property
+    def row_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowError]:
+        """The rows that could not be predicted, in order, if `partial` was asked for. The targets hold NaN and empty labels
+        for them.
+        """
+
     def __init__(
         self,
         *,
@@ -316,14 +375,45 @@ class PredictResponse(_message.Message):
         digest: _builtins.str = ...,
         row_count: _builtins.int = ...,
         targets: _abc.Iterable[Global___TargetPrediction] | None = ...,
+        row_errors: _abc.Iterable[Global___RowError] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "row_count", b"row_count", "targets", b"targets", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "row_count", b"row_count", "row_errors", b"row_errors", "targets", b"targets", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictResponse: _TypeAlias = PredictResponse  # noqa: Y015
+
+@_typing.final
+class RowError(_message.Message):
+    """Why a row could not be predicted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    COLUMN_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row, from 0."""
+    column: _builtins.str
+    """The column whose value can't be taken; the first in the version's order if there are several."""
+    message: _builtins.str
+    """What is wrong with it, and what would be right."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        column: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "message", b"message", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowError: _TypeAlias = RowError  # noqa: Y015
 
 @_typing.final
 class TargetPrediction(_message.Message):
@@ -394,6 +484,8 @@ class ClassificationPrediction(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
+    TOP_LABELS_FIELD_NUMBER: _builtins.int
+    TOP_PROBABILITIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The most probable class of each row."""
@@ -406,16 +498,28 @@ class ClassificationPrediction(_message.Message):
     def probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The probability of each class: that of class c for row r stands at r x (number of classes) + c."""
 
+    @_builtins.property
+    def top_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """If `top` was asked for, in place of `classes` and `probabilities`: the most probable classes of each row, those of
+        row r from r x (how many of each row) on.
+        """
+
+    @_builtins.property
+    def top_probabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The probability of each of them."""
+
     def __init__(
         self,
         *,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         classes: _abc.Iterable[_builtins.str] | None = ...,
         probabilities: _abc.Iterable[_builtins.float] | None = ...,
+        top_labels: _abc.Iterable[_builtins.str] | None = ...,
+        top_probabilities: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "labels", b"labels", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "labels", b"labels", "probabilities", b"probabilities", "top_labels", b"top_labels", "top_probabilities", b"top_probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,3 +572,134 @@ class PredictStreamResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PredictStreamResponse: _TypeAlias = PredictStreamResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Asks for contributions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    CLASS_LABEL_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, as in PredictRequest."""
+    target: _builtins.str
+    """The target to explain; may be empty if there is only one."""
+    class_label: _builtins.str
+    """The class whose output is explained, for every row. Empty: for each row the class that is predicted."""
+    method: Global___ExplanationMethod.ValueType
+    """How they are found."""
+    steps: _builtins.int
+    """Steps of the integral, or orders of the columns; 0 takes 50."""
+    seed: _builtins.int
+    """Decides the orders of the columns, which are the same for every row."""
+    id: _builtins.str
+    """As in PredictRequest: with an equal id the version that made the prediction is explained."""
+    @_builtins.property
+    def columns(self) -> Global___ColumnTable:
+        """Column by column."""
+
+    @_builtins.property
+    def rows(self) -> Global___RowTable:
+        """Row by row."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        columns: Global___ColumnTable | None = ...,
+        rows: Global___RowTable | None = ...,
+        target: _builtins.str = ...,
+        class_label: _builtins.str = ...,
+        method: Global___ExplanationMethod.ValueType = ...,
+        steps: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "inputs", b"inputs", "rows", b"rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_label", b"class_label", "columns", b"columns", "id", b"id", "inputs", b"inputs", "method", b"method", "name", b"name", "rows", b"rows", "seed", b"seed", "steps", b"steps", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_inputs: _TypeAlias = _typing.Literal["columns", "rows"]  # noqa: Y015
+    _WhichOneofArgType_inputs: _TypeAlias = _typing.Literal["inputs", b"inputs"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_inputs) -> _WhichOneofReturnType_inputs | None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Contributions, a row for each row asked for, in the same order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    CLASS_LABELS_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    BASELINE_OUTPUTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The version that was explained."""
+    digest: _builtins.str
+    """sha256 of its weights, hexadecimal."""
+    row_count: _builtins.int
+    """How many rows."""
+    target: _builtins.str
+    """The target."""
+    method: Global___ExplanationMethod.ValueType
+    """How they were found."""
+    @_builtins.property
+    def class_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The class whose output is explained, of each row; none if the target is a number."""
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The input columns, in the version's order."""
+
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What each column contributed: that of column c to row r stands at r x (number of columns) + c. It is in the target's
+        own unit or, for a class, in its logit: what the network says of it before probabilities are made of that. What
+        becomes of one column, such as the parts of a time or the pixels of an image, is added up.
+        """
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The output of each row, in the same unit."""
+
+    @_builtins.property
+    def baseline_outputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The output of the baseline, for each row's class."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        row_count: _builtins.int = ...,
+        target: _builtins.str = ...,
+        class_labels: _abc.Iterable[_builtins.str] | None = ...,
+        method: Global___ExplanationMethod.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        contributions: _abc.Iterable[_builtins.float] | None = ...,
+        outputs: _abc.Iterable[_builtins.float] | None = ...,
+        baseline_outputs: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_outputs", b"baseline_outputs", "class_labels", b"class_labels", "columns", b"columns", "contributions", b"contributions", "digest", b"digest", "method", b"method", "outputs", b"outputs", "row_count", b"row_count", "target", b"target", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class PredictionServiceStub(object):
                 request_serializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.SerializeToString,
                 response_deserializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/flare.ml.v1.PredictionService/Explain',
+                request_serializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class PredictionServiceServicer(object):
@@ -69,6 +74,22 @@ class PredictionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+        output away from that of the baseline.
+        The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+        its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+        mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+        mean colour, or a medium gray if it is not standardised.
+        Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+        and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+        would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+        for permutation), or have more than 1,000,000 contributions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PredictionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +102,11 @@ def add_PredictionServiceServicer_to_server(servicer, server):
                     servicer.PredictStream,
                     request_deserializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.FromString,
                     response_serializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainRequest.FromString,
+                    response_serializer=flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +164,33 @@ class PredictionService(object):
             '/flare.ml.v1.PredictionService/PredictStream',
             flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamRequest.SerializeToString,
             flare_dot_ml_dot_v1_dot_prediction__service__pb2.PredictStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flare.ml.v1.PredictionService/Explain',
+            flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainRequest.SerializeToString,
+            flare_dot_ml_dot_v1_dot_prediction__service__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

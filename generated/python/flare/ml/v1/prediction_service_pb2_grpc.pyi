@@ -43,6 +43,18 @@ class PredictionServiceStub:
     """Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
     status that Predict would return.
     """
+    Explain: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.ExplainRequest, _prediction_service_pb2.ExplainResponse]
+    """Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+    output away from that of the baseline.
+    The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+    its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+    mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+    mean colour, or a medium gray if it is not standardised.
+    Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+    and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+    would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+    for permutation), or have more than 1,000,000 contributions.
+    """
 
 @_typing.type_check_only
 class PredictionServiceAsyncStub(PredictionServiceStub):
@@ -58,6 +70,18 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     PredictStream: _aio.StreamStreamMultiCallable[_prediction_service_pb2.PredictStreamRequest, _prediction_service_pb2.PredictStreamResponse]  # type: ignore[assignment]
     """Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
     status that Predict would return.
+    """
+    Explain: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.ExplainRequest, _prediction_service_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+    output away from that of the baseline.
+    The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+    its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+    mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+    mean colour, or a medium gray if it is not standardised.
+    Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+    and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+    would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+    for permutation), or have more than 1,000,000 contributions.
     """
 
 class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -83,6 +107,24 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_prediction_service_pb2.PredictStreamResponse], _abc.AsyncIterator[_prediction_service_pb2.PredictStreamResponse]]:
         """Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
         status that Predict would return.
+        """
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _prediction_service_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_prediction_service_pb2.ExplainResponse, _abc.Awaitable[_prediction_service_pb2.ExplainResponse]]:
+        """Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+        output away from that of the baseline.
+        The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+        its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+        mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+        mean colour, or a medium gray if it is not standardised.
+        Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+        and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+        would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+        for permutation), or have more than 1,000,000 contributions.
         """
 
 def add_PredictionServiceServicer_to_server(servicer: PredictionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

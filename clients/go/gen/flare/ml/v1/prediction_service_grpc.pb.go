@@ -25,6 +25,17 @@ type PredictionServiceClient interface {
 	// Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
 	// status that Predict would return.
 	PredictStream(ctx context.Context, opts ...grpc.CallOption) (PredictionService_PredictStreamClient, error)
+	// Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+	// output away from that of the baseline.
+	// The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+	// its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+	// mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+	// mean colour, or a medium gray if it is not standardised.
+	// Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+	// and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+	// would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+	// for permutation), or have more than 1,000,000 contributions.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type predictionServiceClient struct {
@@ -75,6 +86,15 @@ func (x *predictionServicePredictStreamClient) Recv() (*PredictStreamResponse, e
 	return m, nil
 }
 
+func (c *predictionServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, "/flare.ml.v1.PredictionService/Explain", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PredictionServiceServer is the server API for PredictionService service.
 // All implementations must embed UnimplementedPredictionServiceServer
 // for forward compatibility
@@ -87,6 +107,17 @@ type PredictionServiceServer interface {
 	// Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
 	// status that Predict would return.
 	PredictStream(PredictionService_PredictStreamServer) error
+	// Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+	// output away from that of the baseline.
+	// The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+	// its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+	// mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+	// mean colour, or a medium gray if it is not standardised.
+	// Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+	// and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+	// would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+	// for permutation), or have more than 1,000,000 contributions.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	mustEmbedUnimplementedPredictionServiceServer()
 }
 
@@ -99,6 +130,9 @@ func (UnimplementedPredictionServiceServer) Predict(context.Context, *PredictReq
 }
 func (UnimplementedPredictionServiceServer) PredictStream(PredictionService_PredictStreamServer) error {
 	return status.Errorf(codes.Unimplemented, "method PredictStream not implemented")
+}
+func (UnimplementedPredictionServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedPredictionServiceServer) mustEmbedUnimplementedPredictionServiceServer() {}
 
@@ -157,6 +191,24 @@ func (x *predictionServicePredictStreamServer) Recv() (*PredictStreamRequest, er
 	return m, nil
 }
 
+func _PredictionService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PredictionServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/flare.ml.v1.PredictionService/Explain",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PredictionServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var _PredictionService_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "flare.ml.v1.PredictionService",
 	HandlerType: (*PredictionServiceServer)(nil),
@@ -164,6 +216,10 @@ var _PredictionService_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Predict",
 			Handler:    _PredictionService_Predict_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _PredictionService_Explain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -2,8 +2,8 @@
 // @generated from file flare/ml/v1/prediction_service.proto (package flare.ml.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_flare_auth_v1_options } from "../../auth/v1/options_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file flare/ml/v1/prediction_service.proto.
  */
 export const file_flare_ml_v1_prediction_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRmbGFyZS9tbC92MS9wcmVkaWN0aW9uX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxIvkBCg5QcmVkaWN0UmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kEisKB2NvbHVtbnMYAiABKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5UYWJsZUgAEiUKBHJvd3MYAyABKAsyFS5mbGFyZS5tbC52MS5Sb3dUYWJsZUgAEhQKAmlkGAYgASgJQgi6SAVyAxiAAkIPCgZpbnB1dHMSBbpIAggBIkcKC0NvbHVtblRhYmxlEjgKB2NvbHVtbnMYASADKAsyGS5mbGFyZS5tbC52MS5Db2x1bW5WYWx1ZXNCDLpICZIBBggBEKCNBiKxAgoMQ29sdW1uVmFsdWVzEhkKBG5hbWUYASABKAlCC+JBAQK6SARyAhABEiwKB251bWJlcnMYAiABKAsyGS5mbGFyZS5tbC52MS5Eb3VibGVWYWx1ZXNIABIsCghpbnRlZ2VycxgDIAEoCzIYLmZsYXJlLm1sLnYxLkludDY0VmFsdWVzSAASKgoFdGV4dHMYBCABKAsyGS5mbGFyZS5tbC52MS5TdHJpbmdWYWx1ZXNIABIrCghib29sZWFucxgFIAEoCzIXLmZsYXJlLm1sLnYxLkJvb2xWYWx1ZXNIABIqCgZpbWFnZXMYByABKAsyGC5mbGFyZS5tbC52MS5JbWFnZVZhbHVlc0gAEhQKDG1pc3Npbmdfcm93cxgGIAMoA0IPCgZ2YWx1ZXMSBbpIAggBIh4KDERvdWJsZVZhbHVlcxIOCgZ2YWx1ZXMYASADKAEiHQoLSW50NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygDIh4KDFN0cmluZ1ZhbHVlcxIOCgZ2YWx1ZXMYASADKAkiHAoKQm9vbFZhbHVlcxIOCgZ2YWx1ZXMYASADKAgiHQoLSW1hZ2VWYWx1ZXMSDgoGdmFsdWVzGAEgAygMIj8KCFJvd1RhYmxlEjMKBHJvd3MYASADKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Qgy6SAmSAQYIARDAhD0idQoPUHJlZGljdFJlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSDgoGZGlnZXN0GAIgASgJEhEKCXJvd19jb3VudBgDIAEoAxIuCgd0YXJnZXRzGAQgAygLMh0uZmxhcmUubWwudjEuVGFyZ2V0UHJlZGljdGlvbiKqAQoQVGFyZ2V0UHJlZGljdGlvbhIOCgZ0YXJnZXQYASABKAkSNwoKcmVncmVzc2lvbhgCIAEoCzIhLmZsYXJlLm1sLnYxLlJlZ3Jlc3Npb25QcmVkaWN0aW9uSAASPwoOY2xhc3NpZmljYXRpb24YAyABKAsyJS5mbGFyZS5tbC52MS5DbGFzc2lmaWNhdGlvblByZWRpY3Rpb25IAEIMCgpwcmVkaWN0aW9uIiYKFFJlZ3Jlc3Npb25QcmVkaWN0aW9uEg4KBnZhbHVlcxgBIAMoASJSChhDbGFzc2lmaWNhdGlvblByZWRpY3Rpb24SDgoGbGFiZWxzGAEgAygJEg8KB2NsYXNzZXMYAiADKAkSFQoNcHJvYmFiaWxpdGllcxgDIAMoASJQChRQcmVkaWN0U3RyZWFtUmVxdWVzdBI4CgdyZXF1ZXN0GAEgASgLMhsuZmxhcmUubWwudjEuUHJlZGljdFJlcXVlc3RCCuJBAQK6SAPIAQEiRwoVUHJlZGljdFN0cmVhbVJlc3BvbnNlEi4KCHJlc3BvbnNlGAEgASgLMhwuZmxhcmUubWwudjEuUHJlZGljdFJlc3BvbnNlMuEBChFQcmVkaWN0aW9uU2VydmljZRJaCgdQcmVkaWN0EhsuZmxhcmUubWwudjEuUHJlZGljdFJlcXVlc3QaHC5mbGFyZS5tbC52MS5QcmVkaWN0UmVzcG9uc2UiFKrUGBBwcmVkaWN0aW9ucy5yZWFkEnAKDVByZWRpY3RTdHJlYW0SIS5mbGFyZS5tbC52MS5QcmVkaWN0U3RyZWFtUmVxdWVzdBoiLmZsYXJlLm1sLnYxLlByZWRpY3RTdHJlYW1SZXNwb25zZSIUqtQYEHByZWRpY3Rpb25zLnJlYWQoATABYgZwcm90bzM", [file_buf_validate_validate, file_flare_auth_v1_options, file_google_api_field_behavior, file_google_protobuf_struct]);
+  fileDesc("CiRmbGFyZS9tbC92MS9wcmVkaWN0aW9uX3NlcnZpY2UucHJvdG8SC2ZsYXJlLm1sLnYxIqMCCg5QcmVkaWN0UmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kEisKB2NvbHVtbnMYAiABKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5UYWJsZUgAEiUKBHJvd3MYAyABKAsyFS5mbGFyZS5tbC52MS5Sb3dUYWJsZUgAEhcKA3RvcBgEIAEoBUIKukgHGgUY6AcoABIPCgdwYXJ0aWFsGAUgASgIEhQKAmlkGAYgASgJQgi6SAVyAxiAAkIPCgZpbnB1dHMSBbpIAggBIkcKC0NvbHVtblRhYmxlEjgKB2NvbHVtbnMYASADKAsyGS5mbGFyZS5tbC52MS5Db2x1bW5WYWx1ZXNCDLpICZIBBggBEKCNBiKxAgoMQ29sdW1uVmFsdWVzEhkKBG5hbWUYASABKAlCC+JBAQK6SARyAhABEiwKB251bWJlcnMYAiABKAsyGS5mbGFyZS5tbC52MS5Eb3VibGVWYWx1ZXNIABIsCghpbnRlZ2VycxgDIAEoCzIYLmZsYXJlLm1sLnYxLkludDY0VmFsdWVzSAASKgoFdGV4dHMYBCABKAsyGS5mbGFyZS5tbC52MS5TdHJpbmdWYWx1ZXNIABIrCghib29sZWFucxgFIAEoCzIXLmZsYXJlLm1sLnYxLkJvb2xWYWx1ZXNIABIqCgZpbWFnZXMYByABKAsyGC5mbGFyZS5tbC52MS5JbWFnZVZhbHVlc0gAEhQKDG1pc3Npbmdfcm93cxgGIAMoA0IPCgZ2YWx1ZXMSBbpIAggBIh4KDERvdWJsZVZhbHVlcxIOCgZ2YWx1ZXMYASADKAEiHQoLSW50NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygDIh4KDFN0cmluZ1ZhbHVlcxIOCgZ2YWx1ZXMYASADKAkiHAoKQm9vbFZhbHVlcxIOCgZ2YWx1ZXMYASADKAgiHQoLSW1hZ2VWYWx1ZXMSDgoGdmFsdWVzGAEgAygMIj8KCFJvd1RhYmxlEjMKBHJvd3MYASADKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Qgy6SAmSAQYIARDAhD0ioAEKD1ByZWRpY3RSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRIRCglyb3dfY291bnQYAyABKAMSLgoHdGFyZ2V0cxgEIAMoCzIdLmZsYXJlLm1sLnYxLlRhcmdldFByZWRpY3Rpb24SKQoKcm93X2Vycm9ycxgFIAMoCzIVLmZsYXJlLm1sLnYxLlJvd0Vycm9yIjgKCFJvd0Vycm9yEgsKA3JvdxgBIAEoAxIOCgZjb2x1bW4YAiABKAkSDwoHbWVzc2FnZRgDIAEoCSKqAQoQVGFyZ2V0UHJlZGljdGlvbhIOCgZ0YXJnZXQYASABKAkSNwoKcmVncmVzc2lvbhgCIAEoCzIhLmZsYXJlLm1sLnYxLlJlZ3Jlc3Npb25QcmVkaWN0aW9uSAASPwoOY2xhc3NpZmljYXRpb24YAyABKAsyJS5mbGFyZS5tbC52MS5DbGFzc2lmaWNhdGlvblByZWRpY3Rpb25IAEIMCgpwcmVkaWN0aW9uIiYKFFJlZ3Jlc3Npb25QcmVkaWN0aW9uEg4KBnZhbHVlcxgBIAMoASKBAQoYQ2xhc3NpZmljYXRpb25QcmVkaWN0aW9uEg4KBmxhYmVscxgBIAMoCRIPCgdjbGFzc2VzGAIgAygJEhUKDXByb2JhYmlsaXRpZXMYAyADKAESEgoKdG9wX2xhYmVscxgEIAMoCRIZChF0b3BfcHJvYmFiaWxpdGllcxgFIAMoASJQChRQcmVkaWN0U3RyZWFtUmVxdWVzdBI4CgdyZXF1ZXN0GAEgASgLMhsuZmxhcmUubWwudjEuUHJlZGljdFJlcXVlc3RCCuJBAQK6SAPIAQEiRwoVUHJlZGljdFN0cmVhbVJlc3BvbnNlEi4KCHJlc3BvbnNlGAEgASgLMhwuZmxhcmUubWwudjEuUHJlZGljdFJlc3BvbnNlIooDCg5FeHBsYWluUmVxdWVzdBJsCgRuYW1lGAEgASgJQl7iQQECukhXclUyU15tb2RlbHMvW2EtejAtOV1bYS16MC05LV17MCw2Mn0oL3ZlcnNpb25zL1sxLTldWzAtOV17MCwxN318QFthLXpdW2EtejAtOS1dezAsNjJ9KT8kEisKB2NvbHVtbnMYAiABKAsyGC5mbGFyZS5tbC52MS5Db2x1bW5UYWJsZUgAEiUKBHJvd3MYAyABKAsyFS5mbGFyZS5tbC52MS5Sb3dUYWJsZUgAEg4KBnRhcmdldBgEIAEoCRITCgtjbGFzc19sYWJlbBgFIAEoCRI4CgZtZXRob2QYBiABKA4yHi5mbGFyZS5tbC52MS5FeHBsYW5hdGlvbk1ldGhvZEIIukgFggECEAESGQoFc3RlcHMYByABKAVCCrpIBxoFGOgHKAASFQoEc2VlZBgIIAEoA0IHukgEIgIoABIUCgJpZBgJIAEoCUIIukgFcgMYgAJCDwoGaW5wdXRzEgW6SAIIASLuAQoPRXhwbGFpblJlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkSDgoGZGlnZXN0GAIgASgJEhEKCXJvd19jb3VudBgDIAEoAxIOCgZ0YXJnZXQYBCABKAkSFAoMY2xhc3NfbGFiZWxzGAUgAygJEi4KBm1ldGhvZBgGIAEoDjIeLmZsYXJlLm1sLnYxLkV4cGxhbmF0aW9uTWV0aG9kEg8KB2NvbHVtbnMYByADKAkSFQoNY29udHJpYnV0aW9ucxgIIAMoARIPCgdvdXRwdXRzGAkgAygBEhgKEGJhc2VsaW5lX291dHB1dHMYCiADKAEqiAEKEUV4cGxhbmF0aW9uTWV0aG9kEiIKHkVYUExBTkFUSU9OX01FVEhPRF9VTlNQRUNJRklFRBAAEisKJ0VYUExBTkFUSU9OX01FVEhPRF9JTlRFR1JBVEVEX0dSQURJRU5UUxABEiIKHkVYUExBTkFUSU9OX01FVEhPRF9QRVJNVVRBVElPThACMr0CChFQcmVkaWN0aW9uU2VydmljZRJaCgdQcmVkaWN0EhsuZmxhcmUubWwudjEuUHJlZGljdFJlcXVlc3QaHC5mbGFyZS5tbC52MS5QcmVkaWN0UmVzcG9uc2UiFKrUGBBwcmVkaWN0aW9ucy5yZWFkEnAKDVByZWRpY3RTdHJlYW0SIS5mbGFyZS5tbC52MS5QcmVkaWN0U3RyZWFtUmVxdWVzdBoiLmZsYXJlLm1sLnYxLlByZWRpY3RTdHJlYW1SZXNwb25zZSIUqtQYEHByZWRpY3Rpb25zLnJlYWQoATABEloKB0V4cGxhaW4SGy5mbGFyZS5tbC52MS5FeHBsYWluUmVxdWVzdBocLmZsYXJlLm1sLnYxLkV4cGxhaW5SZXNwb25zZSIUqtQYEHByZWRpY3Rpb25zLnJlYWRiBnByb3RvMw", [file_buf_validate_validate, file_flare_auth_v1_options, file_google_api_field_behavior, file_google_protobuf_struct]);
 
 /**
  * Asks for predictions.
@@ -51,6 +51,23 @@ export type PredictRequest = Message<"flare.ml.v1.PredictRequest"> & {
     value: RowTable;
     case: "rows";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Above 0: of each target that is a class, only so many classes are told of each row, most probable first, those that
+   * are equally probable in the order of the target's classes; all of them if there are fewer.
+   *
+   * @generated from field: int32 top = 4;
+   */
+  top: number;
+
+  /**
+   * True: rows with a value that can't be taken, such as a word among numbers or a broken image, are told one by one in
+   * `row_errors`, and the others are predicted. False: one such row refuses the request. Columns that are missing or
+   * unexpected refuse it either way, and so do more than 10,000 such rows.
+   *
+   * @generated from field: bool partial = 5;
+   */
+  partial: boolean;
 
   /**
    * Decides which version answers if `name` is an alias that is shared out among several: equal ids get the same one.
@@ -323,6 +340,14 @@ export type PredictResponse = Message<"flare.ml.v1.PredictResponse"> & {
    * @generated from field: repeated flare.ml.v1.TargetPrediction targets = 4;
    */
   targets: TargetPrediction[];
+
+  /**
+   * The rows that could not be predicted, in order, if `partial` was asked for. The targets hold NaN and empty labels
+   * for them.
+   *
+   * @generated from field: repeated flare.ml.v1.RowError row_errors = 5;
+   */
+  rowErrors: RowError[];
 };
 
 /**
@@ -331,6 +356,41 @@ export type PredictResponse = Message<"flare.ml.v1.PredictResponse"> & {
  */
 export const PredictResponseSchema: GenMessage<PredictResponse> = /*@__PURE__*/
   messageDesc(file_flare_ml_v1_prediction_service, 9);
+
+/**
+ * Why a row could not be predicted.
+ *
+ * @generated from message flare.ml.v1.RowError
+ */
+export type RowError = Message<"flare.ml.v1.RowError"> & {
+  /**
+   * The row, from 0.
+   *
+   * @generated from field: int64 row = 1;
+   */
+  row: bigint;
+
+  /**
+   * The column whose value can't be taken; the first in the version's order if there are several.
+   *
+   * @generated from field: string column = 2;
+   */
+  column: string;
+
+  /**
+   * What is wrong with it, and what would be right.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.RowError.
+ * Use `create(RowErrorSchema)` to create a new message.
+ */
+export const RowErrorSchema: GenMessage<RowError> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_prediction_service, 10);
 
 /**
  * The prediction of one target.
@@ -374,7 +434,7 @@ export type TargetPrediction = Message<"flare.ml.v1.TargetPrediction"> & {
  * Use `create(TargetPredictionSchema)` to create a new message.
  */
 export const TargetPredictionSchema: GenMessage<TargetPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 10);
+  messageDesc(file_flare_ml_v1_prediction_service, 11);
 
 /**
  * Predicted numbers.
@@ -395,7 +455,7 @@ export type RegressionPrediction = Message<"flare.ml.v1.RegressionPrediction"> &
  * Use `create(RegressionPredictionSchema)` to create a new message.
  */
 export const RegressionPredictionSchema: GenMessage<RegressionPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 11);
+  messageDesc(file_flare_ml_v1_prediction_service, 12);
 
 /**
  * Predicted classes.
@@ -423,6 +483,21 @@ export type ClassificationPrediction = Message<"flare.ml.v1.ClassificationPredic
    * @generated from field: repeated double probabilities = 3;
    */
   probabilities: number[];
+
+  /**
+   * If `top` was asked for, in place of `classes` and `probabilities`: the most probable classes of each row, those of
+   * row r from r x (how many of each row) on.
+   *
+   * @generated from field: repeated string top_labels = 4;
+   */
+  topLabels: string[];
+
+  /**
+   * The probability of each of them.
+   *
+   * @generated from field: repeated double top_probabilities = 5;
+   */
+  topProbabilities: number[];
 };
 
 /**
@@ -430,7 +505,7 @@ export type ClassificationPrediction = Message<"flare.ml.v1.ClassificationPredic
  * Use `create(ClassificationPredictionSchema)` to create a new message.
  */
 export const ClassificationPredictionSchema: GenMessage<ClassificationPrediction> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 12);
+  messageDesc(file_flare_ml_v1_prediction_service, 13);
 
 /**
  * A request of a prediction stream.
@@ -451,7 +526,7 @@ export type PredictStreamRequest = Message<"flare.ml.v1.PredictStreamRequest"> &
  * Use `create(PredictStreamRequestSchema)` to create a new message.
  */
 export const PredictStreamRequestSchema: GenMessage<PredictStreamRequest> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 13);
+  messageDesc(file_flare_ml_v1_prediction_service, 14);
 
 /**
  * A reply of a prediction stream.
@@ -472,7 +547,217 @@ export type PredictStreamResponse = Message<"flare.ml.v1.PredictStreamResponse">
  * Use `create(PredictStreamResponseSchema)` to create a new message.
  */
 export const PredictStreamResponseSchema: GenMessage<PredictStreamResponse> = /*@__PURE__*/
-  messageDesc(file_flare_ml_v1_prediction_service, 14);
+  messageDesc(file_flare_ml_v1_prediction_service, 15);
+
+/**
+ * Asks for contributions.
+ *
+ * @generated from message flare.ml.v1.ExplainRequest
+ */
+export type ExplainRequest = Message<"flare.ml.v1.ExplainRequest"> & {
+  /**
+   * The version, as in PredictRequest.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The rows, in either form.
+   *
+   * @generated from oneof flare.ml.v1.ExplainRequest.inputs
+   */
+  inputs: {
+    /**
+     * Column by column.
+     *
+     * @generated from field: flare.ml.v1.ColumnTable columns = 2;
+     */
+    value: ColumnTable;
+    case: "columns";
+  } | {
+    /**
+     * Row by row.
+     *
+     * @generated from field: flare.ml.v1.RowTable rows = 3;
+     */
+    value: RowTable;
+    case: "rows";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * The target to explain; may be empty if there is only one.
+   *
+   * @generated from field: string target = 4;
+   */
+  target: string;
+
+  /**
+   * The class whose output is explained, for every row. Empty: for each row the class that is predicted.
+   *
+   * @generated from field: string class_label = 5;
+   */
+  classLabel: string;
+
+  /**
+   * How they are found.
+   *
+   * @generated from field: flare.ml.v1.ExplanationMethod method = 6;
+   */
+  method: ExplanationMethod;
+
+  /**
+   * Steps of the integral, or orders of the columns; 0 takes 50.
+   *
+   * @generated from field: int32 steps = 7;
+   */
+  steps: number;
+
+  /**
+   * Decides the orders of the columns, which are the same for every row.
+   *
+   * @generated from field: int64 seed = 8;
+   */
+  seed: bigint;
+
+  /**
+   * As in PredictRequest: with an equal id the version that made the prediction is explained.
+   *
+   * @generated from field: string id = 9;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message flare.ml.v1.ExplainRequest.
+ * Use `create(ExplainRequestSchema)` to create a new message.
+ */
+export const ExplainRequestSchema: GenMessage<ExplainRequest> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_prediction_service, 16);
+
+/**
+ * Contributions, a row for each row asked for, in the same order.
+ *
+ * @generated from message flare.ml.v1.ExplainResponse
+ */
+export type ExplainResponse = Message<"flare.ml.v1.ExplainResponse"> & {
+  /**
+   * The version that was explained.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+
+  /**
+   * sha256 of its weights, hexadecimal.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * How many rows.
+   *
+   * @generated from field: int64 row_count = 3;
+   */
+  rowCount: bigint;
+
+  /**
+   * The target.
+   *
+   * @generated from field: string target = 4;
+   */
+  target: string;
+
+  /**
+   * The class whose output is explained, of each row; none if the target is a number.
+   *
+   * @generated from field: repeated string class_labels = 5;
+   */
+  classLabels: string[];
+
+  /**
+   * How they were found.
+   *
+   * @generated from field: flare.ml.v1.ExplanationMethod method = 6;
+   */
+  method: ExplanationMethod;
+
+  /**
+   * The input columns, in the version's order.
+   *
+   * @generated from field: repeated string columns = 7;
+   */
+  columns: string[];
+
+  /**
+   * What each column contributed: that of column c to row r stands at r x (number of columns) + c. It is in the target's
+   * own unit or, for a class, in its logit: what the network says of it before probabilities are made of that. What
+   * becomes of one column, such as the parts of a time or the pixels of an image, is added up.
+   *
+   * @generated from field: repeated double contributions = 8;
+   */
+  contributions: number[];
+
+  /**
+   * The output of each row, in the same unit.
+   *
+   * @generated from field: repeated double outputs = 9;
+   */
+  outputs: number[];
+
+  /**
+   * The output of the baseline, for each row's class.
+   *
+   * @generated from field: repeated double baseline_outputs = 10;
+   */
+  baselineOutputs: number[];
+};
+
+/**
+ * Describes the message flare.ml.v1.ExplainResponse.
+ * Use `create(ExplainResponseSchema)` to create a new message.
+ */
+export const ExplainResponseSchema: GenMessage<ExplainResponse> = /*@__PURE__*/
+  messageDesc(file_flare_ml_v1_prediction_service, 17);
+
+/**
+ * How contributions are found. Either way those of a row add up to its output less that of the baseline.
+ *
+ * @generated from enum flare.ml.v1.ExplanationMethod
+ */
+export enum ExplanationMethod {
+  /**
+   * Integrated gradients, or permutation if the network has no gradients: if PyTorch can't differentiate it, or its
+   * gradient is zero all the way although the output changes.
+   *
+   * @generated from enum value: EXPLANATION_METHOD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The gradient along the straight way from the baseline to the row, taken in the middle of each of `steps` steps. The
+   * sum is exact for linear networks, and more steps bring it closer for others.
+   *
+   * @generated from enum value: EXPLANATION_METHOD_INTEGRATED_GRADIENTS = 1;
+   */
+  INTEGRATED_GRADIENTS = 1,
+
+  /**
+   * What the output gains when a column's value takes the place of the baseline's, on average over `steps` random orders
+   * in which the columns come: sampled Shapley values. The sum is exact; more orders bring each one closer. It needs
+   * that many runs of the network for each column.
+   *
+   * @generated from enum value: EXPLANATION_METHOD_PERMUTATION = 2;
+   */
+  PERMUTATION = 2,
+}
+
+/**
+ * Describes the enum flare.ml.v1.ExplanationMethod.
+ */
+export const ExplanationMethodSchema: GenEnum<ExplanationMethod> = /*@__PURE__*/
+  enumDesc(file_flare_ml_v1_prediction_service, 0);
 
 /**
  * Predicts with trained versions: raw values in by column name, labels or values out.
@@ -503,6 +788,25 @@ export const PredictionService: GenService<{
     methodKind: "bidi_streaming";
     input: typeof PredictStreamRequestSchema;
     output: typeof PredictStreamResponseSchema;
+  },
+  /**
+   * Tells how much each column contributed to the predictions for the rows of one request: by how much it moved the
+   * output away from that of the baseline.
+   * The baseline is an average row. A standardised number is its mean; a number that was scaled to 0..1, the middle of
+   * its range; one that is passed through, 0; a boolean that is, halfway between false and true; a point in time, the
+   * mean one, at no time of day, week or year in particular; a category, all known ones in equal shares; an image, the
+   * mean colour, or a medium gray if it is not standardised.
+   * Returns what Predict does; INVALID_ARGUMENT (INVALID_FIELD) for a target or a class that the version does not know,
+   * and for integrated gradients of a network that has no gradients; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the rows
+   * would take more than 1,000,000 runs of the network (rows x steps for integrated gradients, rows x steps x columns
+   * for permutation), or have more than 1,000,000 contributions.
+   *
+   * @generated from rpc flare.ml.v1.PredictionService.Explain
+   */
+  explain: {
+    methodKind: "unary";
+    input: typeof ExplainRequestSchema;
+    output: typeof ExplainResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_flare_ml_v1_prediction_service, 0);
