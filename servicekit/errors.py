@@ -81,6 +81,7 @@ class Reason(StrEnum):
     VALUE_INVALID = "VALUE_INVALID"
     MODEL_TOO_LARGE = "MODEL_TOO_LARGE"
     TRIALS_FAILED = "TRIALS_FAILED"
+    STEP_FAILED = "STEP_FAILED"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ FIRST_FAILED = 3
 # So do so many in a row at any time, whatever the reason.
 FAILED_IN_A_ROW = 10
 # These depend on the values of a trial, and others may do without.
-FAULTS_OF_VALUES = frozenset({Reason.TRAINING_DIVERGED, Reason.OUT_OF_MEMORY})
+FAULTS_OF_VALUES = frozenset({Reason.TRAINING_DIVERGED, Reason.OUT_OF_MEMORY, Reason.STEP_FAILED})
 
 
 class RunningSearch:

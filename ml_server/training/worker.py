@@ -36,6 +36,7 @@ from ml_server.training.events import (
     draft_of,
     event_of,
 )
+from ml_server.training.faults import placed
 from ml_server.training.loop import train
 from ml_server.training.metrics import UNKNOWN
 from ml_server.training.objective import Objective
@@ -101,7 +102,7 @@ def run(
     warnings = [*problems, *([slow] if slow else []), *(augmentation.warnings if augmentation else ())]
     yield Told((started, *prepared.warnings, *map(TrainingWarning, warnings), *untold))
     told = 0.0
-    events = train(
+    loop = train(
         state,
         task.plan,
         objective,
@@ -112,7 +113,7 @@ def run(
         is_wanted=parallel.is_asked if parallel else stop.is_asked,
         parallel=parallel,
     )
-    for event in events:
+    for event in placed(loop, state.position):
         match event:
             case Progress():
                 if time.monotonic() - told >= TOLD_SECONDS:

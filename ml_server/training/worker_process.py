@@ -19,7 +19,7 @@ import torch
 
 from ml_server.training.stop import Stop, StopKind
 from ml_server.training.task import Broke, Failed, Lost, TrainingTask, WorkerMessage
-from servicekit.errors import FlareError, Reason, ResourceExhausted, Unavailable
+from servicekit.errors import FlareError, Reason, Unavailable
 
 if TYPE_CHECKING:
     from ml_server.training.data_parallel import DataParallel
@@ -62,6 +62,7 @@ def messages(task: TrainingTask, stop: Stop, join: Join | None = None) -> Iterat
         LostPeer: Another worker of the training ended before.
     """
     from ml_server.training.data_parallel import LostPeer
+    from ml_server.training.faults import out_of_memory
     from ml_server.training.worker import StopRequested, run
 
     torch.set_num_threads(task.threads)
@@ -75,9 +76,8 @@ def messages(task: TrainingTask, stop: Stop, join: Join | None = None) -> Iterat
         log.warning("worker_files_failed", job=task.provenance.training_job, exc_info=error)
         yield Lost(files_failed(error))
     except Exception as error:
-        # torch has no class of its own for the memory of the CPU
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
-            yield Failed(_out_of_memory(error))
+        if told := out_of_memory(error):
+            yield Failed(told)
         else:
             yield Broke(traceback.format_exc())
 
@@ -96,12 +96,4 @@ def files_failed(error: OSError) -> Unavailable:
         Reason.DEPENDENCY_UNAVAILABLE,
         f"the server could not write or read the training's files ({error.strerror or type(error).__name__}); its "
         "checkpoints are kept",
-    )
-
-
-def _out_of_memory(error: BaseException) -> ResourceExhausted:
-    return ResourceExhausted(
-        Reason.OUT_OF_MEMORY,
-        f"the model or its batches do not fit into memory: take a smaller batch_size or model ({error})",
-        field="training_job.plan.batch_size",
     )

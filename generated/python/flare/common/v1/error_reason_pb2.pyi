@@ -172,6 +172,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the model is larger than this server allows."""
     ERROR_REASON_TRIALS_FAILED: _ErrorReason.ValueType  # 320
     """No trial of a sweep came to a value, or too many failed in a row; the message has the last one's cause."""
+    ERROR_REASON_STEP_FAILED: _ErrorReason.ValueType  # 321
+    """INVALID_ARGUMENT: the network can't make a step with these rows and this plan; the message names epoch and step, and
+    says what PyTorch did.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. It stands, without the prefix `ERROR_REASON_`, as `reason` in the
@@ -329,4 +333,8 @@ ERROR_REASON_MODEL_TOO_LARGE: ErrorReason.ValueType  # 316
 """INVALID_ARGUMENT: the model is larger than this server allows."""
 ERROR_REASON_TRIALS_FAILED: ErrorReason.ValueType  # 320
 """No trial of a sweep came to a value, or too many failed in a row; the message has the last one's cause."""
+ERROR_REASON_STEP_FAILED: ErrorReason.ValueType  # 321
+"""INVALID_ARGUMENT: the network can't make a step with these rows and this plan; the message names epoch and step, and
+says what PyTorch did.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
