@@ -98,11 +98,13 @@ class DriftWatch:
         artifacts: ArtifactStore,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        max_versions: int = MAX_VERSIONS,
     ) -> None:
         self._artifacts = artifacts
         self._clock = clock
         self._started = clock()
         self._max_waiting_bytes = max_waiting_bytes
+        self._max_versions = max_versions
         self._waiting: dict[Key, _Waiting] = {}
         self._waiting_bytes = 0
         self._dropped: Counter[Key] = Counter()
@@ -212,8 +214,9 @@ class DriftWatch:
             except NoReference as error:
                 watched.problem = str(error)
             watched.clear(self._started)
-            if len(self._watched) > MAX_VERSIONS:
+            if len(self._watched) > self._max_versions:
                 self._watched.popitem(last=False)
+                self._started = self._clock()  # what comes back was forgotten until now at the latest
         self._watched.move_to_end(key)
         return watched
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.statistics import Statistics, VersionStatistics
@@ -82,15 +82,19 @@ class Repository:
         return sorted(entries, key=lambda entry: (entry.model, entry.number))
 
     async def load(self, owner: str, reference: VersionReference) -> None:
-        """Brings a version into memory, so that the next prediction need not.
+        """Brings a version into memory, or all that an alias needs, so that the next prediction need not.
 
         Raises:
             NotFound: There is no such model or version.
             FailedPrecondition: NO_VERSION.
         """
         version = await self._versions.find(owner, reference)
-        async with self._loaded.using(version):
-            pass
+        numbers = version.model.aliases[reference.alias].versions if reference.alias else (version.number,)
+        for number in numbers:
+            async with self._loaded.using(
+                await self._versions.find(owner, replace(reference, alias=None, number=number))
+            ):
+                pass
 
     async def unload(self, owner: str, model_id: str) -> None:
         """Lets a model's versions leave memory; the next prediction loads anew. Raises NotFound."""

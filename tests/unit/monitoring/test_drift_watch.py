@@ -1,6 +1,7 @@
 """Rows that versions predict for are counted off the way of those who ask, and compared with those of training."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,6 +128,16 @@ async def test_counting_anew_starts_at_that_moment(world: World) -> None:
     assert (await world.watch.drift(world.version, reset=True)).rows == 5
     after = await world.drift()
     assert (after.rows, after.since, after.inputs) == (0, NOW + timedelta(hours=1), ())
+
+
+async def test_a_version_that_was_forgotten_says_since_when_it_counts_again(world: World) -> None:
+    watch = DriftWatch(world.artifacts, world.clock, max_versions=1)
+    world.predict(world.rows(5), watch)
+    assert (await watch.drift(world.version)).rows == 5
+    world.clock.now = NOW + timedelta(hours=1)
+    await watch.drift(replace(world.version, number=2))
+    again = await watch.drift(world.version)
+    assert (again.rows, again.since) == (0, NOW + timedelta(hours=1))
 
 
 async def test_of_many_rows_of_one_request_evenly_spaced_ones_count(world: World) -> None:
