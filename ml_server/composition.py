@@ -99,7 +99,7 @@ class MlService:
         self._directory = directory
         self._database = Database(settings.database("ml"))
         self._verifier = verifier or TokenVerifier(settings.token_issuer, settings.token_audience, settings.jwks_url)
-        self._channel = _scraper_channel(settings)
+        self._channel = scraper_channel(settings)
         self._settings = settings
         self._registry = registry
 
@@ -304,7 +304,8 @@ def _prediction_threads(settings: Settings) -> int:
     return len(os.sched_getaffinity(0)) if settings.prediction_threads == "auto" else settings.prediction_threads
 
 
-def _scraper_channel(settings: Settings) -> grpc.aio.Channel:
+def scraper_channel(settings: Settings) -> grpc.aio.Channel:
+    """The way to the scraper service. One that says nothing any more is given up within a minute."""
     options = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
