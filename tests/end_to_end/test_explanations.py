@@ -1,8 +1,6 @@
 """Explanations, the most probable classes, and rows with faults, on the running services."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from flare_client import Flare, FlareError
+from flare_client.cli.app import run as run_command
 
 from tests.made_versions import CITIES, bundle_file, mixed_version
 from tests.services import FlareServices
@@ -29,16 +28,10 @@ SPECIES = ["setosa", "versicolor", "virginica"]
 
 @dataclass
 class World:
-    """A connection, an imported model of two targets, and a command line."""
+    """A connection, and an imported model of two targets."""
 
     flare: Flare
     model: str
-    services: FlareServices
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs `flare` with this caller's login."""
-        line = [sys.executable, "-m", "flare_client.cli.main", *arguments]
-        return subprocess.run(line, capture_output=True, text=True, check=True, env=self.services.environment())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +47,7 @@ def world(flare_services: FlareServices, tmp_path_factory: pytest.TempPathFactor
     ) as flare:
         name = f"explained-{uuid4().hex[:8]}"
         flare.models.import_(name, bundle_file(mixed_version(), tmp_path_factory.mktemp(name)))
-        yield World(flare, name, services)
+        yield World(flare, name)
 
 
 @pytest.mark.parametrize(("method", "steps"), [("integrated_gradients", 200), ("permutation", 20)])
@@ -86,6 +79,17 @@ def test_many_rows_take_several_requests(world: World) -> None:
     assert len(found) == len(found.attrs["outputs"]) == 1500
     few = world.flare.explain(world.model, ROWS, target="price", steps=200)
     np.testing.assert_allclose(found.tail(3), few, rtol=1e-4, atol=1e-4)
+
+
+def test_an_id_explains_the_version_that_predicted(world: World, tmp_path: Path) -> None:
+    name = f"shared-{uuid4().hex[:8]}"
+    for _ in range(2):
+        world.flare.models.import_(name, bundle_file(mixed_version(), tmp_path / uuid4().hex))
+    world.flare.models.set_alias(name, "prod", shares={1: 50, 2: 50})
+    for caller in map(str, range(12)):
+        predicted = world.flare.predict(f"{name}@prod", ROWS[:1], id=caller)
+        explained = world.flare.explain(f"{name}@prod", ROWS[:1], target="price", steps=1, id=caller)
+        assert explained.attrs["version"] == predicted.attrs["version"]
 
 
 def test_a_deadline_ends_an_explanation_and_the_next_one_has_its_turn(world: World) -> None:
@@ -135,20 +139,32 @@ def test_rows_with_faults_are_told_and_the_others_predicted(world: World) -> Non
     assert refused.value.reason == "COLUMN_MISSING"
 
 
-def test_the_command_explains_and_predicts_what_it_can(world: World, tmp_path: Path) -> None:
+def test_the_command_explains_and_predicts_what_it_can(
+    world: World,
+    flare_services: FlareServices,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in flare_services.environment().items():
+        monkeypatch.setenv(name, value)
     file = tmp_path / "rows.json"
+
+    def told(*arguments: str) -> str:
+        assert run_command(list(arguments)) == 0
+        return capsys.readouterr().out
+
     file.write_text(json.dumps([ROWS[0], {**ROWS[1], "count": "many"}]))
-    told = world.command("predict", world.model, str(file), "--top", "1", "--partial", "-o", "json")
-    answer = json.loads(told.stdout)
+    answer = json.loads(told("predict", world.model, str(file), "--top", "1", "--partial", "-o", "json"))
     assert answer["row_errors"][0]["row"] == 1
     assert answer["predictions"][1]["species_top_1"] is None
     assert answer["predictions"][0]["species_top_1"] == answer["predictions"][0]["species"]
     file.write_text(json.dumps(ROWS))
     asked = ("explain", world.model, str(file), "--target", "price")
-    explained = json.loads(world.command(*asked, "-o", "json").stdout)
+    explained = json.loads(told(*asked, "-o", "json"))
     assert explained["method"] == "integrated_gradients"
     row = explained["rows"][0]
     assert sum(row["contributions"].values()) == pytest.approx(row["output"] - row["baseline_output"], rel=0.05)
-    shown = world.command(*asked, "--columns", "2").stdout.splitlines()
+    shown = told(*asked, "--columns", "2").splitlines()
     assert shown[0].split()[:4] == ["ROW", "OUTPUT", "AVERAGE", "ROW"]
     assert (len(shown), len(shown[1].split())) == (4, 5)
