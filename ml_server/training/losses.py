@@ -101,6 +101,7 @@ def target_losses(
         InvalidArgument: INVALID_FIELD, naming the field of the plan that does not suit the targets.
     """
     _check_weights(plan.class_weights, targets)
+    only = _only_classes(targets)
     losses = []
     for target, truth in zip(targets, truths, strict=True):
         if isinstance(plan.classification_loss, plans.BinaryCrossEntropy) and target.task is (
@@ -111,7 +112,7 @@ def target_losses(
                 f"target '{target.name}' has {len(target.classes)} classes, and binary_cross_entropy is for two: take "
                 "cross_entropy or focal",
             )
-        by_class = _class_weights(plan.class_weights, target, truth, weights, is_only=len(targets) == 1)
+        by_class = _class_weights(plan.class_weights, target, truth, weights, is_only=target is only)
         mean = _mean_weight(by_class, truth, weights)
         losses.append(TargetLoss(target, plan.regression_loss, plan.classification_loss, by_class, mean))
     return losses
@@ -179,13 +180,19 @@ def _portions(truth: Tensor, weights: Tensor | None) -> Iterator[tuple[Tensor, T
         yield truth[part], None if weights is None else weights[part]
 
 
+def _only_classes(targets: tuple[FittedTarget, ...]) -> FittedTarget | None:
+    """The one target that is a class; None if none or several are."""
+    found = [target for target in targets if target.task is not Task.REGRESSION]
+    return found[0] if len(found) == 1 else None
+
+
 def _check_weights(wanted: ClassWeights, targets: tuple[FittedTarget, ...]) -> None:
     by_name = {target.name: target for target in targets}
     for position, each in enumerate(wanted.weights):
         field = f"class_weights.weights[{position}]"
-        if not each.target and len(targets) > 1:
+        target = by_name.get(each.target) if each.target else _only_classes(targets) or targets[0]
+        if not each.target and _only_classes(targets) is None and len(targets) > 1:
             raise _refusal(f"{field}.target", f"there are {len(targets)} targets, so name one of {_listed(by_name)}")
-        target = by_name.get(each.target) if each.target else targets[0]
         if target is None:
             raise _refusal(f"{field}.target", f"there is no target '{each.target}': it can be {_listed(by_name)}")
         if each.class_label not in target.classes:

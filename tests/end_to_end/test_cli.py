@@ -159,14 +159,19 @@ def test_a_file_of_ones_own_is_uploaded(flare: Command, tmp_path: Path) -> None:
 def test_a_training_in_json_is_a_line_for_each_message(flare: Command, view: str) -> None:
     name = unique("iris")
     flare("models", "create", name, "--mlp", "4")
-    done = flare("train", name, view, "--epochs", "3", "-o", "json")
+    asked = ("--loss", "focal", "--plan", "focal_gamma=1.5", "--plan", "deterministic=true", "--engine", "torch")
+    done = flare("train", name, view, "--epochs", "3", "-o", "json", *asked)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"]["sequence"] for event in lines if "event" in event] == list(
         range(1, len([event for event in lines if "event" in event]) + 1)
     )
     assert lines[0]["snapshot"]["model"] == f"models/{name}"
+    assert lines[0]["snapshot"]["plan"]["focal"] == {"gamma": 1.5}
+    assert lines[0]["snapshot"]["plan"]["deterministic"]
     assert lines[-1]["snapshot"]["state"] == "JOB_STATE_SUCCEEDED"
+    twice = flare("train", name, view, "--epochs", "3", "--plan", "epochs=4")
+    assert (twice.returncode, "epochs is given twice" in twice.stderr) == (1, True)
 
 
 def test_rows_are_predicted_from_a_file_or_from_the_command_line(

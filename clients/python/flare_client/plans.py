@@ -29,13 +29,14 @@ class PlanOptions(TypedDict, total=False):
     """How to train; what is left out takes the default of the contract.
 
     `patience` and `min_delta` ask for early stopping. `momentum` is for sgd and rmsprop, `nesterov` for sgd alone,
-    `step_epochs` and `step_factor` for the schedule `step`, `final_fraction` for `cosine`, `rise_fraction` for
-    `one_cycle`, and those that begin with `plateau_` for `reduce_on_plateau`. `loss` is one loss or several, for
-    targets that are numbers (`mse`, `mae`, `huber` with `huber_delta`) and for those that are classes (`cross_entropy`
-    with `label_smoothing`, `binary_cross_entropy`, `focal` with `focal_gamma`). `class_weights` is `balanced`, or
-    weights by class, or these by target. `frozen_blocks` are beginnings of parameters' names, up to a dot.
-    `augmentation` says how training images change: `{"horizontal_flip": 0.5, "crop_padding": 2, "rotation_degrees": 10,
-    "brightness": 0.2}`, also `vertical_flip`, `contrast` and `saturation`. Durations are in seconds.
+    `step_epochs` and `step_factor` for the schedule `step`, `final_fraction` for `cosine`, `rise_fraction`,
+    `start_divisor` and `end_divisor` for `one_cycle`, and those that begin with `plateau_` for `reduce_on_plateau`.
+    `loss` is one loss or several, for targets that are numbers (`mse`, `mae`, `huber` with `huber_delta`) and for those
+    that are classes (`cross_entropy` with `label_smoothing`, `binary_cross_entropy`, `focal` with `focal_gamma`).
+    `class_weights` is `balanced`, or weights by class, or these by target. `frozen_blocks` are beginnings of
+    parameters' names, up to a dot. `augmentation` says how training images change: `{"horizontal_flip": 0.5,
+    "crop_padding": 2, "rotation_degrees": 10, "brightness": 0.2}`, also `vertical_flip`, `contrast` and `saturation`.
+    Durations are in seconds.
     """
 
     epochs: int
@@ -50,6 +51,8 @@ class PlanOptions(TypedDict, total=False):
     step_factor: float
     final_fraction: float
     rise_fraction: float
+    start_divisor: float
+    end_divisor: float
     plateau_patience: int
     plateau_factor: float
     plateau_min_delta: float
@@ -106,7 +109,7 @@ _SCHEDULE_OPTIONS = {
     "constant": dict[str, str](),
     "step": {"step_epochs": "epochs", "step_factor": "factor"},
     "cosine": {"final_fraction": "final_fraction"},
-    "one_cycle": {"rise_fraction": "rise_fraction"},
+    "one_cycle": {name: name for name in ("rise_fraction", "start_divisor", "end_divisor")},
     "reduce_on_plateau": {
         "plateau_patience": "patience",
         "plateau_factor": "factor",

@@ -12,7 +12,7 @@ from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification
 from flare_client.messages import as_json
 from flare_client.names import model_name, short, view_name
-from flare_client.plans import PlanOptions, training_plan
+from flare_client.plans import LOSSES, OPTIMIZERS, SCHEDULES, PlanOptions, training_plan
 from flare_client.view_requests import dataset_view, view_split
 
 ROOT = Path(__file__).parents[3]
@@ -123,6 +123,20 @@ def test_a_plan_has_its_options_where_the_contract_wants_them() -> None:
     )
     assert (plan.epochs, plan.seed, plan.sgd.momentum, plan.sgd.nesterov) == (5, 1, 0.9, True)
     assert (plan.step.epochs, plan.early_stopping.patience) == (2, 3)
+
+
+@pytest.mark.parametrize("kind", [*OPTIMIZERS, *SCHEDULES, *LOSSES])
+def test_every_number_of_the_contract_has_its_option(kind: str) -> None:
+    fields = getattr(training_job_pb2.TrainingPlan(), kind).DESCRIPTOR.fields_by_name
+    chosen = "optimizer" if kind in OPTIMIZERS else "schedule" if kind in SCHEDULES else "loss"
+    reached = set()
+    for option in PlanOptions.__annotations__.keys() - {"patience", "min_delta"}:  # which are early stopping's
+        try:
+            plan = training_plan({chosen: kind, option: 1})  # type: ignore[misc]
+        except (FlareError, TypeError, ValueError, AttributeError):
+            continue  # of another optimizer, schedule or loss, or no number
+        reached |= {field.name for field, _ in getattr(plan, kind).ListFields()}
+    assert reached == set(fields)
 
 
 @pytest.mark.parametrize(

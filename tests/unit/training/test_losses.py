@@ -27,6 +27,9 @@ KIND = FittedTarget(
 )
 FLAG = FittedTarget(name="flag", type=ColumnType.BOOLEAN, task=Task.BINARY_CLASSIFICATION, classes=("false", "true"))
 PRICE = FittedTarget(name="price", type=ColumnType.FLOAT, task=Task.REGRESSION)
+OTHER = FittedTarget(
+    name="other", type=ColumnType.CATEGORICAL, task=Task.MULTICLASS_CLASSIFICATION, classes=("a", "b", "c")
+)
 
 OUTPUTS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
 TRUTH = torch.randint(0, 3, (40,), generator=torch.Generator().manual_seed(2))
@@ -115,6 +118,14 @@ def test_equal_row_weights_change_nothing_and_a_row_of_weight_0_is_not_there() -
         assert loss(OUTPUTS, TRUTH, weights).item() == pytest.approx(loss(OUTPUTS[:30], TRUTH[:30]).item())
 
 
+def test_weights_of_classes_need_no_name_if_just_one_target_is_a_class() -> None:
+    plan = TrainingPlan(class_weights=ClassWeights(weights=(ClassWeight(target="", class_label="b", weight=2),)))
+    price, kind = target_losses(plan, (PRICE, KIND), (OUTPUTS[:, 0], TRUTH))
+    assert price.class_weights is None
+    assert kind.class_weights is not None
+    assert kind.class_weights.tolist() == [1, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("plan", "field", "said"),
     [
@@ -122,7 +133,7 @@ def test_equal_row_weights_change_nothing_and_a_row_of_weight_0_is_not_there() -
         (
             TrainingPlan(class_weights=ClassWeights(weights=(ClassWeight(target="x", class_label="a", weight=2),))),
             "class_weights.weights[0].target",
-            "there is no target 'x': it can be 'kind', 'price'",
+            "there is no target 'x': it can be 'kind', 'price', 'other'",
         ),
         (
             TrainingPlan(class_weights=ClassWeights(weights=(ClassWeight(target="kind", class_label="z", weight=2),))),
@@ -137,13 +148,13 @@ def test_equal_row_weights_change_nothing_and_a_row_of_weight_0_is_not_there() -
         (
             TrainingPlan(class_weights=ClassWeights(weights=(ClassWeight(target="", class_label="a", weight=2),))),
             "class_weights.weights[0].target",
-            "there are 2 targets",
+            "there are 3 targets, so name one of 'kind', 'price', 'other'",
         ),
     ],
 )
 def test_what_does_not_suit_the_targets_is_refused_with_its_place(plan: TrainingPlan, field: str, said: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        target_losses(plan, (KIND, PRICE), (TRUTH, OUTPUTS[:, 0]))
+        target_losses(plan, (KIND, PRICE, OTHER), (TRUTH, OUTPUTS[:, 0], TRUTH))
     assert refused.value.reason is Reason.INVALID_FIELD
     assert refused.value.violations[0].field == f"training_job.plan.{field}"
     assert said in refused.value.message

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 import flare_client
-from flare_client.cli.arguments import numbers_by_name
+from flare_client.cli.arguments import cell, numbers_by_name, pairs
+from flare_client.cli.failures import CommandError
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, stderr
 from flare_client.cli.training_watch import follow_training, print_training
 from flare_client.plans import PlanOptions
@@ -65,6 +66,15 @@ def train(
             "rotation_degrees=10, brightness=0.2, contrast, saturation",
         ),
     ] = None,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=VALUE",
+            help="any other option of a plan: huber_delta, focal_gamma, rise_fraction, start_divisor, end_divisor, "
+            "plateau_patience, plateau_factor, plateau_min_delta, plateau_min_learning_rate, checkpoint_interval=30, "
+            "deterministic=true",
+        ),
+    ] = None,
     priority: Annotated[int, typer.Option(min=-100, max=100, help="higher ones leave the queue first")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="start it and return at once")] = False,
     output: Output = OutputFormat.TEXT,
@@ -102,9 +112,13 @@ def train(
         "frozen_blocks": freeze or None,
         "augmentation": numbers_by_name("--augment", augment or []) or None,
     }
-    plan: PlanOptions = {key: value for key, value in given.items() if value is not None}  # type: ignore[assignment]
+    others = {name: cell(value) for name, value in pairs("--plan", plan or []).items()}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    if twice := others.keys() & chosen.keys():
+        raise CommandError(f"{min(twice)} is given twice: by --plan, and by an option of its own")
+    options: PlanOptions = chosen | others  # type: ignore[assignment]
     with flare_client.connect() as flare:
-        job = flare.train(model, view, base_version=base_version, priority=priority, **plan)
+        job = flare.train(model, view, base_version=base_version, priority=priority, **options)
         if detach:
             if output is OutputFormat.JSON:
                 print_json(job.job)

@@ -667,7 +667,7 @@ class ClassWeight(_message.Message):
     CLASS_LABEL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     target: _builtins.str
-    """The target; may be empty if there is just one."""
+    """The target; may be empty if just one is a class."""
     class_label: _builtins.str
     """The class."""
     weight: _builtins.float

@@ -747,7 +747,7 @@ export const ClassWeightsSchema: GenMessage<ClassWeights> = /*@__PURE__*/
  */
 export type ClassWeight = Message<"flare.ml.v1.ClassWeight"> & {
   /**
-   * The target; may be empty if there is just one.
+   * The target; may be empty if just one is a class.
    *
    * @generated from field: string target = 1;
    */
