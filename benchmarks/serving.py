@@ -13,6 +13,12 @@ from benchmarks.serving_speed import (
     infer_c64,
     many_models,
 )
+from benchmarks.serving_tables import (
+    batch_predict_vs_engine,
+    predict_stream_rows,
+    preprocessing_1,
+    preprocessing_256,
+)
 
 FIGURES: Figures = {
     "infer_c1": infer_c1,
@@ -25,6 +31,10 @@ FIGURES: Figures = {
     "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
     "cnn32_vs_mlserver": cnn32_vs_mlserver,
     "cnn32_vs_torchserve": cnn32_vs_torchserve,
+    "batch_predict_vs_engine": batch_predict_vs_engine,
+    "predict_stream_rows": predict_stream_rows,
+    "preprocessing_1": preprocessing_1,
+    "preprocessing_256": preprocessing_256,
 }
 
 

@@ -49,3 +49,7 @@ class Sizes:
     """calls of each run of cnn32_vs_mlserver and cnn32_vs_torchserve, with 32 images each"""
     models: int = 100
     """models of many_models"""
+    batch_rows: int = 300_000
+    """rows of the view of batch_predict_vs_engine"""
+    stream_pieces: int = 1_000
+    """requests of each run of predict_stream_rows, with 1,024 rows each"""

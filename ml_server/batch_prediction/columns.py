@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class OutputColumns:
     kept: Mapping[str, ColumnType]
     targets: FittedTargets
 
-    @property
+    @cached_property
     def schema(self) -> "pa.Schema":
         """The columns as the file has them."""
         fields = [pa.field(name, ARROW_TYPE[kind]) for name, kind in self.kept.items()]
@@ -93,9 +94,9 @@ def kept_columns(view: View, targets: FittedTargets, wanted: Sequence[str] | Non
 def _arrow(column: Column, kind: "pa.DataType") -> "pa.Array[Any]":
     assert not isinstance(column, ImageColumn)
     if isinstance(column, NumberColumn):
-        missing = np.isnan(column.values)
         if kind == pa.float64():
-            return pa.array(column.values, mask=missing)
+            return pa.array(column.values, from_pandas=True)
+        missing = np.isnan(column.values)
         whole = np.where(missing, 0.0, column.values).astype(np.int64)
         return pa.array(whole, mask=missing).cast(kind)
     codes: Any = pa.array(column.codes, mask=column.codes == MISSING)  # the stubs take it for booleans

@@ -1,6 +1,7 @@
 """Predicts for the rows of a view's parts and writes them to a Parquet file, some thousands of rows at a time."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from ml_server.batch_prediction.columns import OutputColumns
 from ml_server.engines.engine import Outputs
 from ml_server.features.columns import Columns, NumberColumn
 from ml_server.prediction.answers import answers_of
 from ml_server.prediction.served_version import ServedVersion
-from ml_server.views.part_files import PartFile
+from ml_server.views.part_files import PartFile, ahead
 from servicekit.disk import full_disk_told
 from servicekit.errors import InvalidArgument, Reason
 
 ROW_GROUP_ROWS = 131_072
-# Batches that wait to be written, beside the one that is.
-WAITING = 1
+# Chunks of rows that wait to be written, beside the one that is.
+WAITING = 4
 
 Told = Callable[[int], None]
 
@@ -39,47 +41,58 @@ def write_predictions(
     with full_disk_told(remedy="make room on the disk of the ML service"):
         repeating: Any = _texts(columns)  # the stubs know all or none
         with pq.ParquetWriter(staging, columns.schema, compression="snappy", use_dictionary=repeating) as writer:
-            _write(parts, served, version, columns, writer, told)
+            _write(parts, served, version, _Groups(served, columns, writer), told)
         staging.rename(file)
 
 
-def _write(
-    parts: Sequence[PartFile],
-    served: ServedVersion,
-    version: str,
-    columns: OutputColumns,
-    writer: pq.ParquetWriter,
-    told: Told,
-) -> None:
+def _write(parts: Sequence[PartFile], served: ServedVersion, version: str, groups: "_Groups", told: Told) -> None:
+    """Predicts here, while one thread reads, one makes features of what comes next, and one writes what is done."""
     rows = 0
-    group: list[pa.RecordBatch] = []
-    grouped = 0
-    # While one thread writes, this one predicts, and a third one reads.
+    writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, "parquet") as thread:
-        writing: list[Future[None]] = []
-
-        def flush() -> None:
-            nonlocal group, grouped
-            writing.append(thread.submit(writer.write_table, pa.Table.from_batches(group), ROW_GROUP_ROWS))
-            group, grouped = [], 0
+        for chunk, features in ahead(_prepared(parts, served), "features"):
+            outputs = served.run(features)
+            if not np.isfinite(outputs).all():
+                raise _not_finite(served, version, chunk, outputs, rows)
+            writing.append(thread.submit(groups.take, chunk, outputs))
             while len(writing) > WAITING:
-                writing.pop(0).result()
-
-        for part in parts:
-            for chunk in part.chunks():
-                outputs = served.run(served.features.transform(chunk))
-                if not np.isfinite(outputs).all():
-                    raise _not_finite(served, version, chunk, outputs, rows)
-                group.append(columns.batch(chunk, answers_of(served.targets, outputs)))
-                rows += len(outputs)
-                grouped += len(outputs)
-                if grouped >= ROW_GROUP_ROWS:
-                    flush()
-                told(rows)
-        if group:
-            flush()
+                writing.popleft().result()
+            rows += len(outputs)
+            told(rows)
         for each in writing:
             each.result()
+    groups.end()
+
+
+def _prepared(parts: Sequence[PartFile], served: ServedVersion) -> Iterator[tuple[Columns, NDArray[np.float32]]]:
+    """The rows of the parts, some at a time, and their features."""
+    for part in parts:
+        for chunk in part.chunks():
+            yield chunk, served.features.transform(chunk)
+
+
+class _Groups:
+    """Gathers rows until there are enough for a row group."""
+
+    def __init__(self, served: ServedVersion, columns: OutputColumns, writer: pq.ParquetWriter) -> None:
+        self._served = served
+        self._columns = columns
+        self._writer = writer
+        self._batches: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def take(self, chunk: Columns, outputs: Outputs) -> None:
+        """Takes some rows with what the network says of them."""
+        self._batches.append(self._columns.batch(chunk, answers_of(self._served.targets, outputs)))
+        self._rows += len(outputs)
+        if self._rows >= ROW_GROUP_ROWS:
+            self.end()
+
+    def end(self) -> None:
+        """Writes what there is."""
+        if self._batches:
+            self._writer.write_table(pa.Table.from_batches(self._batches), ROW_GROUP_ROWS)
+            self._batches, self._rows = [], 0
 
 
 def _texts(columns: OutputColumns) -> list[str]:

@@ -1,12 +1,16 @@
 """The quick way of tables whose columns are one number each: all columns in a few calls, none by itself."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_server.features.features import FittedFeatures
 from ml_server.prediction.raw import RawColumn
+
+ARRAYS = {np.ndarray}
+ABSENT = RawColumn(())
 
 
 def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDArray[np.float32] | None:
@@ -18,24 +22,18 @@ def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDA
     names = fitted.number_names
     if not names or len(raw) != len(names):
         return None
-    try:
-        values = [_array(raw[name]) for name in names]
-    except (KeyError, TypeError):
+    columns = [raw.get(name, ABSENT) for name in names]
+    values: list[Any] = [column.values for column in columns]
+    if set(map(type, values)) != ARRAYS or any(column.missing for column in columns):
         return None
-    rows = len(values[0])
-    if not rows or any(len(each) != rows for each in values):
+    lengths = set(map(len, values))
+    if len(lengths) != 1 or 0 in lengths:
         return None
-    matrix = np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), rows)
+    matrix = np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), -1)
+    # Not by a product of BLAS, which starts its threads for this.
     if not np.isfinite(matrix).all() or not _are_booleans(matrix, fitted.boolean_rows):
         return None
     return fitted.transform_numbers(matrix)
-
-
-def _array(column: RawColumn) -> NDArray[np.generic]:
-    """Raises TypeError for what is not an array of numbers without missing ones."""
-    if column.missing or type(column.values) is not np.ndarray:
-        raise TypeError
-    return column.values
 
 
 def _are_booleans(matrix: NDArray[np.float64], rows: NDArray[np.int64]) -> bool:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,8 @@ from pyarrow import ipc
 from ml_server.features.columns import Column, Columns, ColumnType, NumberColumn, arrow_column
 from ml_server.views.values import VALUE_BYTES, PartHeader
 from servicekit.errors import Internal, Reason
+
+T = TypeVar("T")
 
 # Where the Arrow file says which columns the matrix has.
 FEATURES_KEY = b"flare.features"
@@ -86,12 +88,7 @@ class PartFile:
 
     def chunks(self) -> Iterator[Columns]:
         """All rows, some megabytes at a time, of which the next ones are read while the caller works on some."""
-        chunks = self._chunks()
-        with ThreadPoolExecutor(1, "chunks") as reader:
-            following = reader.submit(next, chunks, None)
-            while (chunk := following.result()) is not None:
-                following = reader.submit(next, chunks, None)
-                yield chunk
+        return ahead(self._chunks(), "chunks")
 
     def _chunks(self) -> Iterator[Columns]:
         with pa.memory_map(str(self.path)) as source, ExitStack() as opened:
@@ -113,6 +110,15 @@ class PartFile:
         images: list[int] = [each.type.byte_width for each in others if self.types.get(each.name) is ColumnType.IMAGE]
         row_bytes = VALUE_BYTES * max(matrix_columns, 1) + sum(images)
         return max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
+
+
+def ahead(items: Iterator[T], thread: str) -> Iterator[T]:
+    """The items, of which a thread of this name makes the next one while the caller works on one."""
+    with ThreadPoolExecutor(1, thread) as maker:
+        following = maker.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = maker.submit(next, items, None)
+            yield item
 
 
 class _MatrixReader(AbstractContextManager["_MatrixReader"]):

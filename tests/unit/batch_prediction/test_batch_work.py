@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml_server.batch_prediction import table
 from ml_server.batch_prediction.values import BatchPredictionSpec, Phase
 from ml_server.batch_prediction.work import FILE, BatchPredictionWork
 from ml_server.features.columns import ColumnType, NumberColumn
@@ -240,21 +239,21 @@ async def test_a_job_that_is_cancelled_leaves_nothing(fixture: Fixture, method: 
 
 async def test_predicting_ends_within_a_batch_of_the_cancel(fixture: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, batches = asyncio.get_running_loop(), 0
-    read = answers_of
+    run = ServedVersion.run
 
     async def turns() -> None:
         for _ in range(100):
             await asyncio.sleep(0)
 
-    def cancelling(*arguments: Any) -> Any:
+    def cancelling(served: ServedVersion, features: Any) -> Any:
         nonlocal batches
         batches += 1
         if batches == 1:
             asyncio.run_coroutine_threadsafe(fixture.store.request_cancel(ANN, "a"), loop).result()
             asyncio.run_coroutine_threadsafe(turns(), loop).result()  # in which the runner hears of it
-        return read(*arguments)
+        return run(served, features)
 
-    monkeypatch.setattr(table, "answers_of", cancelling)
+    monkeypatch.setattr(ServedVersion, "run", cancelling)
     job, _ = await fixture.ended()
     assert job.state is JobState.CANCELLED
     assert batches == 1
