@@ -133,7 +133,9 @@ class MlService:
         fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
         threads = Threads(settings.worker_threads, cores)
         memory = Memory(settings.worker_memory_bytes, settings.concurrent_jobs)
-        work: Work = TrainingWork(store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory)
+        work: Work = TrainingWork(
+            store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory, job_store
+        )
         trackings = self._trackings(job_store, wakeups)
         for tracking in trackings:
             work = tracking.of(work)

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -50,6 +51,14 @@ from servicekit.jobs.values import Job, LostAttempt
 log = structlog.get_logger()
 
 FETCH_EVENT_SECONDS = 0.25
+
+
+class EndedJobs(Protocol):
+    """Tells which jobs have ended."""
+
+    async def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of some jobs that have."""
+        ...
 
 
 class ViewReader(Protocol):
@@ -121,8 +130,9 @@ class TrainingWork:
         directory: Path,
         threads: Threads,
         memory: Memory,
+        jobs: EndedJobs,
     ) -> None:
-        """`directory` is where jobs keep what they need to go on after a loss.
+        """`directory` is where jobs keep what they need to go on after a loss, `jobs` knows who needs it no more.
 
         `threads` and `memory` say what each of them may use.
         """
@@ -134,6 +144,7 @@ class TrainingWork:
         self._directory = directory
         self._threads = threads
         self._memory = memory
+        self._jobs = jobs
 
     async def __call__(self, run: JobRun) -> dict[str, Any] | None:
         """Trains to the end and returns the job's result: what it was made with, and the version's name.
@@ -167,6 +178,7 @@ class TrainingWork:
                 self._forget(run)
             raise
         self._forget(run)
+        await self._forget_ended()
         if made is None:
             return None
         return {"version": made.version, "record": TrainingRecord.of(made.details).model_dump(mode="json")}
@@ -183,6 +195,13 @@ class TrainingWork:
     def _forget(self, run: JobRun) -> None:
         """Removes what only another attempt would have needed."""
         shutil.rmtree(self._directory / run.job.id, ignore_errors=True)
+
+    async def _forget_ended(self) -> None:
+        """Removes what jobs left that ended while they waited, or with the last of their attempts."""
+        if not self._directory.is_dir():
+            return
+        for job_id in await self._jobs.ended([folder.name for folder in self._directory.iterdir()]):
+            await asyncio.to_thread(shutil.rmtree, self._directory / job_id, ignore_errors=True)
 
     async def _train(self, run: JobRun, spec: TrainingSpec, model: Model) -> _Made | None:
         if run.finish_requested.is_set() and not _finished_epochs(run.job):

@@ -98,6 +98,10 @@ class MemoryJobStore:
         jobs = [self._shown(record) for record in self._records.values() if record.job.owner == owner]
         return [job for job in jobs if not job.state.is_final]
 
+    async def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """As JobStore says."""
+        return {each for each in job_ids if each in self._records and self._records[each].job.state.is_final}
+
     async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
         """As JobStore says."""
         return [event for event in self._records[job_id].events if event.sequence > after][:limit]

@@ -121,6 +121,13 @@ class SqlJobStore:
             rows = await connection.execute(query.order_by(jobs.create_time))
             return [await self._with_attempts(connection, row) for row in rows]
 
+    async def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """As JobStore says."""
+        jobs = self._tables.jobs.c
+        query = select(jobs.id).where(jobs.id.in_(job_ids), jobs.state.in_(FINAL_STATES))
+        async with self._database.read() as connection:
+            return set((await connection.execute(query)).scalars())
+
     async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
         """As JobStore says."""
         events = self._tables.events.c

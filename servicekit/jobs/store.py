@@ -60,6 +60,10 @@ class JobStore(Protocol):
         """An owner's jobs that have not ended, oldest first."""
         ...
 
+    async def ended(self, job_ids: Sequence[str]) -> set[str]:
+        """Those of some jobs, whosever they are, that have ended."""
+        ...
+
     async def events(self, job_id: str, after: int, limit: int) -> list[Event]:
         """A job's events above a sequence, in order."""
         ...

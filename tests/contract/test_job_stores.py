@@ -369,6 +369,15 @@ async def test_a_job_whose_runner_died_while_pausing_pauses(store: JobStore, clo
     assert (await store.get(ANN, "a")).state is JobState.PAUSED
 
 
+async def test_jobs_that_have_ended_are_told_whosever_they_are(store: JobStore) -> None:
+    for job_id, owner in (("a", ANN), ("b", "accounts/bob"), ("c", ANN)):
+        await store.create(job_id, owner, {}, 1)
+    await store.request_cancel(ANN, "a")
+    await store.request_cancel("accounts/bob", "b")
+    assert await store.ended(["a", "b", "c", "none"]) == {"a", "b"}
+    assert await store.ended([]) == set()
+
+
 async def test_a_paused_job_can_be_cancelled_and_a_cancelled_one_not_paused(store: JobStore) -> None:
     await store.create("a", ANN, {}, 1)
     await store.request_pause(ANN, "a")

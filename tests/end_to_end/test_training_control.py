@@ -35,7 +35,7 @@ def started(flare: Flare, view: str, epochs: int = 300, priority: int = 0) -> Tr
     """A training with dropout, whose random numbers a pause must not disturb."""
     model = f"m-{uuid4().hex[:8]}"
     flare.models.create(model, flare_client.mlp([32, 16], dropout=0.2), view=view)
-    return flare.train(model, view, epochs=epochs, batch_size=32, seed=5, priority=priority)
+    return flare.train(model, view, epochs=epochs, batch_size=32, seed=5, priority=priority, engine="torch")
 
 
 def states(job: TrainingJobHandle) -> Iterator[str]:
@@ -73,6 +73,26 @@ def test_a_cancelled_training_keeps_its_best_epoch_if_asked(flare: Flare, view: 
     assert version.best_epoch >= 1
     rows = flare.datasets.to_dataframe(view, "test").drop(columns="diagnosis")
     assert len(flare.predict(version, rows)) == len(rows)
+
+
+def test_a_paused_training_that_is_cancelled_keeps_its_best_epoch_if_asked_and_else_nothing(
+    flare: Flare, flare_services: FlareServices, view: str
+) -> None:
+    folders, made = flare_services.data_dir / "ml" / "ml-jobs", list[str]()
+    for keep_best in (False, True):
+        job = started(flare, view, epochs=100_000)
+        next(iter(job.epochs()))
+        job.pause()
+        for state in states(job):
+            if state == "paused":
+                break
+        made.append(job.name.split("/")[1])
+        assert (folders / made[-1]).is_dir()
+        job.cancel(keep_best=keep_best)
+        assert list(states(job))[-1] == "cancelled"
+        assert bool(job.refresh().version) == keep_best
+    assert flare.models.version(job.job.version).best_epoch >= 1
+    assert not [each for each in made if (folders / each).exists()], "what they had saved is needed no more"
 
 
 def test_jobs_that_wait_tell_their_place_and_leave_by_priority(flare: Flare, view: str) -> None:

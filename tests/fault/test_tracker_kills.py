@@ -1,15 +1,14 @@
-"""Kills the server of trainings that are shown in TensorBoard and MLflow: each epoch is there once."""
+"""Kills or ends the server of trainings that are shown in TensorBoard and MLflow: each epoch is there once."""
 
 import signal
 from pathlib import Path
 
 import flare_client
-import psutil
 import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.services import FlareServices, start_services, stop_services
+from tests.services import FlareServices, service_process, start_services, stop_services
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
@@ -27,11 +26,13 @@ def connected(services: FlareServices) -> flare_client.Flare:
     )
 
 
-def test_a_server_that_was_killed_goes_on_in_the_same_run(
-    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", ["killed", "drained"])
+def test_the_next_server_goes_on_in_the_same_run(
+    tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setenv("FLARE_ML_TENSORBOARD_DIRECTORY", str(tmp_path / "runs"))
     monkeypatch.setenv("FLARE_ML_MLFLOW_TRACKING_URI", mlflow_uri)
+    monkeypatch.setenv("FLARE_ML_MLFLOW_EXPERIMENT", how)
     services = start_services(tmp_path / "data")
     with connected(services) as flare:
         flare.datasets.import_("breast-cancer", dataset_id="clinic").wait()
@@ -41,11 +42,11 @@ def test_a_server_that_was_killed_goes_on_in_the_same_run(
         for epoch in job.epochs():
             if epoch.epoch == 30:
                 break
-    (server,) = (
-        child for child in psutil.Process(services.process.pid).children() if "ml_server" in " ".join(child.cmdline())
-    )
-    server.send_signal(signal.SIGKILL)
-    services.process.wait(60)
+    if how == "killed":
+        service_process(services, "ml_server").send_signal(signal.SIGKILL)
+        services.process.wait(60)
+    else:
+        assert stop_services(services) == 0
 
     services = start_services(tmp_path / "data")
     with connected(services) as flare:
@@ -60,7 +61,7 @@ def test_a_server_that_was_killed_goes_on_in_the_same_run(
     assert [event.step for event in shown.Scalars("loss/train")] == list(range(1, EPOCHS + 1))
     assert [event.tensor_proto.string_val for event in shown.Tensors("ended")] == [[b"succeeded"]]
     client = MlflowClient(tracking_uri=mlflow_uri)
-    experiment = client.get_experiment_by_name("flare")
+    experiment = client.get_experiment_by_name(how)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     steps = [each.step for each in client.get_metric_history(run.info.run_id, "loss/train")]
