@@ -261,6 +261,25 @@ def test_versions_are_compared_on_the_same_rows(flare: Command, trained: str, vi
     assert "two versions or more" in complaint(flare("models", "compare", trained))
 
 
+def test_a_view_is_predicted_into_a_data_set_and_the_job_is_among_the_others(
+    flare: Command, trained: str, view: str
+) -> None:
+    name = unique("predicted")
+    done = flare("batch-predict", trained, view, "--id", name, "--part", "test", "--only-predictions")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["data", "set", f"datasets/{name}"]
+    jobs = document(flare("jobs", "list", "-o", "json"))
+    (job,) = [each["name"] for each in jobs if each["name"].startswith("batchPredictions/")]
+    assert f"datasets/{name}" in flare("jobs", "watch", job).stdout
+    lines = [json.loads(line) for line in flare("jobs", "watch", job, "-o", "json").stdout.splitlines()]
+    assert next(line["event"]["sequence"] for line in lines if "event" in line) == 1
+    assert "already succeeded" in complaint(flare("jobs", "cancel", job))
+    assert "there is a data set" in complaint(flare("batch-predict", trained, view, "--id", name))
+    assert "--only-predictions" in complaint(
+        flare("batch-predict", trained, view, "--id", unique("no"), "--column", "x", "--only-predictions")
+    )
+
+
 def test_a_sweep_is_started_watched_and_looked_at(flare: Command, view: str) -> None:
     model = unique("swept")
     assert flare("models", "create", model, "--mlp", "8", "--view", view).returncode == 0
