@@ -85,6 +85,12 @@ class Rows:
         """Features of a row."""
         return self.features.shape[1]
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all of it."""
+        tensors = [self.features, *self.targets, *([] if self.weights is None else [self.weights])]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def to(self, device: torch.device) -> "Rows":
         """The same rows on a device."""
         return Rows(

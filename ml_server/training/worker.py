@@ -39,6 +39,7 @@ from ml_server.training.events import (
 from ml_server.training.faults import placed
 from ml_server.training.loop import train
 from ml_server.training.metrics import UNKNOWN
+from ml_server.training.moved_rows import on_device
 from ml_server.training.objective import Objective
 from ml_server.training.preparation import Prepared, prepare
 from ml_server.training.state import LoopState, steps_per_epoch
@@ -75,7 +76,7 @@ def run(
     torch.manual_seed(task.plan.seed)
     model = _fresh_model(task, prepared).to(device)
     objective = Objective.of(task.plan, prepared.targets, prepared.train).to(device)
-    train_rows, validation_rows = prepared.train.to(device), prepared.validation.to(device)
+    train_rows, validation_rows = on_device(prepared.train, device), on_device(prepared.validation, device)
     state = LoopState.start(model, task.plan, len(train_rows))
     parallel = join(device) if join else None
     leads = parallel is None or parallel.leads
@@ -238,7 +239,7 @@ def _finish(
     model = state.model
     assert isinstance(model, ManageableModel)
     model.load_state_dict(state.best.weights)
-    test = prepared.test.to(device)
+    test = on_device(prepared.test, device)
     quality = objective.evaluate(model, test).quality if len(test) else UNKNOWN
     yield Told((TestFinished(quality.metrics, state.best.epoch, quality.reports),))
     reference = drift_reference(model, prepared, device)
