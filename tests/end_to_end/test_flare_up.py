@@ -11,26 +11,23 @@ import pytest
 from tests.services import FlareServices, start_services
 
 
-def test_a_service_that_dies_ends_all_with_the_name_of_its_log(tmp_path: Path) -> None:
-    services = start_services(tmp_path / "data")
+def assert_that_a_service_that_dies_ends_all_with_the_name_of_its_log(services: FlareServices) -> None:
     supervisor = psutil.Process(services.process.pid)
     children = supervisor.children()
     assert len(children) == 3
     data = services.data_dir
-    assert (data / "admin-password").stat().st_mode & 0o777 == 0o600
-    assert (data / "ml-service-secret").stat().st_mode & 0o777 == 0o600
-    assert (data / "credentials-keys").stat().st_mode & 0o777 == 0o600
-
     (scraper,) = [child for child in children if "scraper_server" in child.cmdline()]
     scraper.send_signal(signal.SIGKILL)
     assert services.process.wait(30) == 1
-    complaint = (tmp_path / "data-up.log").read_text().splitlines()[-1]
+    complaint = data.with_name("data-up.log").read_text().splitlines()[-1]
     assert complaint == f"flare: the scraper service was ended by SIGKILL (log: {data / 'logs' / 'scraper.log'})"
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert (len(gone), alive) == (3, [])
 
 
-def test_a_stored_login_outlives_a_restart_on_the_same_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_login_outlives_a_restart_on_the_same_folder_until_a_service_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLARE_CONFIG_DIR", str(tmp_path / "config"))
     first = start_services(tmp_path / "data")
     flare_client.login(
@@ -51,5 +48,6 @@ def test_a_stored_login_outlives_a_restart_on_the_same_folder(tmp_path: Path, mo
     with flare_client.connect() as flare:
         assert flare.datasets.get("iris").digest == dataset.digest
     assert second.password == first.password
-    second.process.send_signal(signal.SIGTERM)
-    assert second.process.wait(30) == 0
+    for secret in ("admin-password", "ml-service-secret", "credentials-keys"):
+        assert (tmp_path / "data" / secret).stat().st_mode & 0o777 == 0o600
+    assert_that_a_service_that_dies_ends_all_with_the_name_of_its_log(second)
