@@ -30,6 +30,8 @@ type Client struct {
 	Evaluation  mlv1.EvaluationServiceClient
 	Monitoring  mlv1.MonitoringServiceClient
 
+	BatchPredictions mlv1.BatchPredictionServiceClient
+
 	connections map[string]*grpc.ClientConn
 	watching    watching
 }
@@ -79,6 +81,7 @@ func Connect(ctx context.Context, addresses Addresses, credentials Credentials, 
 	client.Sweeps, client.Predictions = mlv1.NewSweepServiceClient(ml), mlv1.NewPredictionServiceClient(ml)
 	client.Evaluation = mlv1.NewEvaluationServiceClient(ml)
 	client.Monitoring = mlv1.NewMonitoringServiceClient(ml)
+	client.BatchPredictions = mlv1.NewBatchPredictionServiceClient(ml)
 
 	through.source = credentials(client.Auth)
 	if _, err := through.token(ctx); err != nil {

@@ -29,6 +29,7 @@ type fakeServices struct {
 	authv1.UnimplementedAuthServiceServer
 	mlv1.UnimplementedTrainingServiceServer
 	mlv1.UnimplementedSweepServiceServer
+	mlv1.UnimplementedBatchPredictionServiceServer
 	mlv1.UnimplementedPredictionServiceServer
 	scraperv1.UnimplementedScraperServiceServer
 
@@ -49,6 +50,7 @@ type fakeServices struct {
 	getTrainingJob   func(ctx context.Context) (*mlv1.TrainingJob, error)
 	watchTrainingJob func(after int64, stream mlv1.TrainingService_WatchTrainingJobServer) error
 	watchSweep       func(after int64, stream mlv1.SweepService_WatchSweepServer) error
+	watchBatch       func(after int64, stream mlv1.BatchPredictionService_WatchBatchPredictionServer) error
 	watchImportJob   func(after int64, stream scraperv1.ScraperService_WatchImportJobServer) error
 }
 
@@ -88,6 +90,7 @@ func startServices(t *testing.T) *fakeServices {
 	authv1.RegisterAuthServiceServer(server, services)
 	mlv1.RegisterTrainingServiceServer(server, services)
 	mlv1.RegisterSweepServiceServer(server, services)
+	mlv1.RegisterBatchPredictionServiceServer(server, services)
 	mlv1.RegisterPredictionServiceServer(server, services)
 	scraperv1.RegisterScraperServiceServer(server, services)
 	go func() { _ = server.Serve(services.listener) }()
@@ -180,6 +183,12 @@ func (f *fakeServices) WatchTrainingJob(
 	request *mlv1.WatchTrainingJobRequest, stream mlv1.TrainingService_WatchTrainingJobServer,
 ) error {
 	return f.watchTrainingJob(request.AfterSequence, stream)
+}
+
+func (f *fakeServices) WatchBatchPrediction(
+	request *mlv1.WatchBatchPredictionRequest, stream mlv1.BatchPredictionService_WatchBatchPredictionServer,
+) error {
+	return f.watchBatch(request.AfterSequence, stream)
 }
 
 func (f *fakeServices) WatchSweep(

@@ -35,6 +35,9 @@ type TrainingWatch = Watch[*mlv1.TrainingJob, *mlv1.TrainingEvent]
 // SweepWatch follows a sweep.
 type SweepWatch = Watch[*mlv1.Sweep, *mlv1.SweepEvent]
 
+// BatchPredictionWatch follows a batch prediction.
+type BatchPredictionWatch = Watch[*mlv1.BatchPrediction, *mlv1.BatchPredictionEvent]
+
 // ImportWatch follows an import job.
 type ImportWatch = Watch[*scraperv1.ImportJob, *scraperv1.ImportEvent]
 
@@ -58,6 +61,20 @@ func (c *Client) WatchSweep(ctx context.Context, name string, afterSequence int6
 	open := func(ctx context.Context, after int64) (receiver[*mlv1.Sweep, *mlv1.SweepEvent], error) {
 		stream, err := c.Sweeps.WatchSweep(ctx, &mlv1.WatchSweepRequest{Name: name, AfterSequence: after})
 		return func() (*mlv1.Sweep, *mlv1.SweepEvent, error) {
+			reply, err := stream.Recv()
+			return reply.GetSnapshot(), reply.GetEvent(), err
+		}, err
+	}
+	return newWatch(ctx, name, afterSequence, c.watching, open)
+}
+
+// WatchBatchPrediction follows the events of `batchPredictions/{batch_prediction}` after a sequence; 0 for all of them. The
+// watch ends with its context; the job goes on.
+func (c *Client) WatchBatchPrediction(ctx context.Context, name string, afterSequence int64) *BatchPredictionWatch {
+	open := func(ctx context.Context, after int64) (receiver[*mlv1.BatchPrediction, *mlv1.BatchPredictionEvent], error) {
+		request := &mlv1.WatchBatchPredictionRequest{Name: name, AfterSequence: after}
+		stream, err := c.BatchPredictions.WatchBatchPrediction(ctx, request)
+		return func() (*mlv1.BatchPrediction, *mlv1.BatchPredictionEvent, error) {
 			reply, err := stream.Recv()
 			return reply.GetSnapshot(), reply.GetEvent(), err
 		}, err

@@ -322,3 +322,36 @@ func TestSweepWatchReattachesToo(t *testing.T) {
 		t.Fatalf("ended as %v", watch.Job())
 	}
 }
+
+func TestBatchPredictionWatchReattachesToo(t *testing.T) {
+	services := startServices(t)
+	services.watchBatch = func(after int64, stream mlv1.BatchPredictionService_WatchBatchPredictionServer) error {
+		if after == 2 {
+			job := &mlv1.BatchPrediction{
+				Name: "batchPredictions/b", State: commonv1.JobState_JOB_STATE_SUCCEEDED, LastSequence: 2, Dataset: "datasets/d",
+			}
+			snapshot := &mlv1.WatchBatchPredictionResponse_Snapshot{Snapshot: job}
+			return stream.Send(&mlv1.WatchBatchPredictionResponse{Message: snapshot})
+		}
+		progress := &mlv1.BatchPredictionEvent_Progress{
+			Progress: &mlv1.BatchPredictionProgress{PredictedRows: 10 * (after + 1)},
+		}
+		event := &mlv1.BatchPredictionEvent{Sequence: after + 1, Event: progress}
+		message := &mlv1.WatchBatchPredictionResponse_Event{Event: event}
+		if err := stream.Send(&mlv1.WatchBatchPredictionResponse{Message: message}); err != nil {
+			return err
+		}
+		return failure(codes.Unavailable, "SHUTTING_DOWN", "draining")
+	}
+	watch := services.login(t).WatchBatchPrediction(context.Background(), "batchPredictions/b", 0)
+	var rows []int64
+	for watch.Next() {
+		rows = append(rows, watch.Event().GetProgress().PredictedRows)
+	}
+	if !reflect.DeepEqual(rows, []int64{10, 20}) || watch.Err() != nil {
+		t.Fatalf("saw %v, then %v", rows, watch.Err())
+	}
+	if watch.Job().Dataset != "datasets/d" {
+		t.Fatalf("ended as %v", watch.Job())
+	}
+}

@@ -4,6 +4,8 @@ import { Calls } from "./calls.js";
 import type { Credentials } from "./credentials.js";
 import { AccountService } from "./gen/flare/auth/v1/account_service_pb.js";
 import { AuthService } from "./gen/flare/auth/v1/auth_service_pb.js";
+import type { BatchPrediction, BatchPredictionEvent } from "./gen/flare/ml/v1/batch_prediction_pb.js";
+import { BatchPredictionService } from "./gen/flare/ml/v1/batch_prediction_service_pb.js";
 import { EvaluationService } from "./gen/flare/ml/v1/evaluation_service_pb.js";
 import { ModelService } from "./gen/flare/ml/v1/model_service_pb.js";
 import { MonitoringService } from "./gen/flare/ml/v1/monitoring_service_pb.js";
@@ -43,6 +45,7 @@ export class FlareClient {
   readonly predictions: Client<typeof PredictionService>;
   readonly evaluation: Client<typeof EvaluationService>;
   readonly monitoring: Client<typeof MonitoringService>;
+  readonly batchPredictions: Client<typeof BatchPredictionService>;
 
   private readonly watching: Watching;
 
@@ -61,6 +64,7 @@ export class FlareClient {
     this.predictions = calls.client(PredictionService, transports.ml);
     this.evaluation = calls.client(EvaluationService, transports.ml);
     this.monitoring = calls.client(MonitoringService, transports.ml);
+    this.batchPredictions = calls.client(BatchPredictionService, transports.ml);
     this.watching = { ...DEFAULT_WATCHING, ...options.watching };
   }
 
@@ -97,6 +101,16 @@ export class FlareClient {
     return new Watch<Sweep, SweepEvent>(
       name,
       (afterSequence, signal) => this.sweeps.watchSweep({ name, afterSequence }, { signal }),
+      this.watching,
+      options,
+    );
+  }
+
+  /** Follows the events of `batchPredictions/{batch_prediction}`. */
+  watchBatchPrediction(name: string, options?: WatchOptions): Watch<BatchPrediction, BatchPredictionEvent> {
+    return new Watch<BatchPrediction, BatchPredictionEvent>(
+      name,
+      (afterSequence, signal) => this.batchPredictions.watchBatchPrediction({ name, afterSequence }, { signal }),
       this.watching,
       options,
     );

@@ -10,6 +10,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 
 import { AuthService } from "../src/gen/flare/auth/v1/auth_service_pb.js";
 import { PredictionService } from "../src/gen/flare/ml/v1/prediction_service_pb.js";
+import { BatchPredictionService } from "../src/gen/flare/ml/v1/batch_prediction_service_pb.js";
 import { SweepService } from "../src/gen/flare/ml/v1/sweep_service_pb.js";
 import { TrainingService } from "../src/gen/flare/ml/v1/training_service_pb.js";
 import { ScraperService } from "../src/gen/flare/scraper/v1/scraper_service_pb.js";
@@ -30,6 +31,7 @@ export class FakeServices {
 
   training: Partial<ServiceImpl<typeof TrainingService>> = {};
   sweeps: Partial<ServiceImpl<typeof SweepService>> = {};
+  batchPredictions: Partial<ServiceImpl<typeof BatchPredictionService>> = {};
   scraper: Partial<ServiceImpl<typeof ScraperService>> = {};
   predictions: Partial<ServiceImpl<typeof PredictionService>> = {};
 
@@ -112,6 +114,12 @@ export class FakeServices {
       watchSweep: (request, context) => {
         this.authorize(context);
         return this.sweeps.watchSweep!(request, context);
+      },
+    });
+    router.service(BatchPredictionService, {
+      watchBatchPrediction: (request, context) => {
+        this.authorize(context);
+        return this.batchPredictions.watchBatchPrediction!(request, context);
       },
     });
     router.service(ScraperService, {

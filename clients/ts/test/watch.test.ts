@@ -321,3 +321,26 @@ test("a sweep watch re-attaches too, and ends with the best trial", async () => 
   expect(ended).toEqual([1, 2]);
   expect(watch.finalJob.bestTrial?.value).toBe(0.25);
 });
+
+test("a watch of a batch prediction re-attaches too, and ends with the data set", async () => {
+  const services = await startServices();
+  services.batchPredictions.watchBatchPrediction = async function* ({ afterSequence }) {
+    if (afterSequence === 2n) {
+      const job = { name: "batchPredictions/b", state: JobState.SUCCEEDED, lastSequence: 2n, dataset: "datasets/d" };
+      yield { message: { case: "snapshot", value: job } };
+      return;
+    }
+    const event = { case: "progress", value: { predictedRows: 10n * (afterSequence + 1n) } } as const;
+    yield { message: { case: "event", value: { sequence: afterSequence + 1n, event } } };
+    throw failure(Code.Unavailable, "SHUTTING_DOWN", "draining");
+  };
+  const watch = (await connectTo(services)).watchBatchPrediction("batchPredictions/b");
+  const rows: bigint[] = [];
+  for await (const { event } of watch) {
+    if (event.case === "progress") {
+      rows.push(event.value.predictedRows);
+    }
+  }
+  expect(rows).toEqual([10n, 20n]);
+  expect(watch.finalJob.dataset).toBe("datasets/d");
+});
