@@ -51,7 +51,8 @@ def test_the_next_server_goes_on_in_the_same_run(
     services = start_services(tmp_path / "data")
     with connected(services) as flare:
         job = flare.jobs.get_training(job.name)
-        job.wait()
+        version = job.wait()
+        losses = [epoch.validation_loss for epoch in job.epochs()]
         assert len(job.refresh().attempts) == 2
     assert stop_services(services) == 0
 
@@ -66,4 +67,11 @@ def test_the_next_server_goes_on_in_the_same_run(
     (run,) = client.search_runs([experiment.experiment_id])
     steps = [each.step for each in client.get_metric_history(run.info.run_id, "loss/train")]
     assert steps == list(range(1, EPOCHS + 1))
-    assert run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "loss/validation")
+    assert [each.value for each in history] == pytest.approx(losses)
+    assert (run.info.status, run.data.tags["flare.job"]) == ("FINISHED", job.name)
+    assert (run.data.tags["flare.version"], run.data.tags["flare.attempts"]) == (version.name, "2")
+    assert run.data.tags["flare.view_digest"] == view.digest
+    assert run.data.params["epochs"] == str(EPOCHS)
+    measured = {metric.name: metric.value for metric in version.test_metrics}
+    assert run.data.metrics["test/diagnosis/accuracy"] == pytest.approx(measured["accuracy"])
