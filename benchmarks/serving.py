@@ -5,6 +5,8 @@ from benchmarks.monitoring_speed import watched_row
 from benchmarks.serving_speed import (
     cnn32_vs_mlserver,
     cnn32_vs_torchserve,
+    infer_2p_c32_vs_torchserve,
+    infer_2p_c64_vs_torchserve,
     infer_c1,
     infer_c32,
     infer_c32_p99,
@@ -29,6 +31,8 @@ FIGURES: Figures = {
     "watched_row": watched_row,
     "infer_c32_vs_mlserver": infer_c32_vs_mlserver,
     "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
+    "infer_2p_c32_vs_torchserve": infer_2p_c32_vs_torchserve,
+    "infer_2p_c64_vs_torchserve": infer_2p_c64_vs_torchserve,
     "cnn32_vs_mlserver": cnn32_vs_mlserver,
     "cnn32_vs_torchserve": cnn32_vs_torchserve,
     "batch_predict_vs_engine": batch_predict_vs_engine,

@@ -1,6 +1,7 @@
 """Flare's services with imported networks to predict with, the echo beside them, and a load for both."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import flare_client
 import grpc
@@ -19,6 +21,7 @@ from flare_client.sync.flare import Flare
 
 from benchmarks.http2_load import Load, load
 from tests.made_versions import bundle_file, numbers_version, pixels_version
+from tests.ml_processes import ml_connections
 from tests.services import FlareServices, start_services, stop_services
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -70,11 +73,15 @@ class ServingService:
             return calls / (time.perf_counter() - began)
 
     def _answered(self, model: str) -> int:
-        with grpc.insecure_channel(self.services.ml_address) as channel:
-            stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            request = pb.ModelStatisticsRequest(name=model)
-            (found,) = stub.ModelStatistics(request, metadata=self.services.metadata()).model_stats
-            return found.inference_stats.success.count
+        """Predictions of a model so far, by all processes."""
+        request, metadata = pb.ModelStatisticsRequest(name=model), self.services.metadata()
+        answered = 0
+        for channel in ml_connections(self.services).values():
+            with channel:
+                stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+                (found,) = stub.ModelStatistics(request, metadata=metadata).model_stats
+                answered += found.inference_stats.success.count
+        return answered
 
 
 def features_request(model: str, rows: int) -> pb.ModelInferRequest:
@@ -85,9 +92,10 @@ def features_request(model: str, rows: int) -> pb.ModelInferRequest:
 
 
 @contextmanager
-def serving_service() -> Iterator[ServingService]:
-    """The services with the model."""
-    with tempfile.TemporaryDirectory() as name:
+def serving_service(**settings: object) -> Iterator[ServingService]:
+    """The services with the model. `settings` are FLARE_ML_*, in lower case."""
+    variables = {f"FLARE_ML_{name.upper()}": str(value) for name, value in settings.items()}
+    with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ, variables):
         services = start_services(Path(name) / "services")
         try:
             with flare_client.connect(

@@ -62,6 +62,16 @@ def infer_c32_vs_torchserve(sizes: Sizes) -> Figure:
     return _beside("infer_c32_vs_torchserve", name, torchserve(32), "mlp", 1, 32, sizes.calls, sizes)
 
 
+def infer_2p_c32_vs_torchserve(sizes: Sizes) -> Figure:
+    """The same of a service with two processes."""
+    return _two_processes("infer_2p_c32_vs_torchserve", 32, sizes)
+
+
+def infer_2p_c64_vs_torchserve(sizes: Sizes) -> Figure:
+    """64 clients, beside TorchServe that makes batches of up to 64."""
+    return _two_processes("infer_2p_c64_vs_torchserve", 64, sizes)
+
+
 def many_models(sizes: Sizes) -> Figure:
     """A client that asks 100 models of 1 MB in turn, beside one that asks a single one of them."""
     bundle = numbers_version(COLUMNS, LARGER_UNITS)
@@ -87,15 +97,21 @@ def _beside(
     clients: int,
     calls: int,
     sizes: Sizes,
+    processes: int = 1,
 ) -> Figure:
     request = features_request(model, rows)
-    with serving_service() as service, peer as other:
+    with serving_service(processes=processes) as service, peer as other:
         ours, theirs = [], []
         for run in range(sizes.runs + 1):
             count = max(clients, calls if run else calls // 4)  # the first one warms up
             theirs.append(other.load(request, clients, count).rate)
             ours.append(service.load(clients, count, model, rows).rate)
     return Figure.of_rate(figure, statistics.median(ours[1:]), "calls/s", name, statistics.median(theirs[1:]))
+
+
+def _two_processes(figure: str, clients: int, sizes: Sizes) -> Figure:
+    name = "TorchServe with batches"
+    return _beside(figure, name, torchserve(clients), "mlp", 1, clients, sizes.calls, sizes, processes=2)
 
 
 def _beside_echo(figure: str, clients: int, sizes: Sizes) -> Figure:

@@ -25,13 +25,11 @@ from flare.ml.v1 import (
 from flare.open_inference import grpc_service_pb2, grpc_service_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from ml_server.batch_prediction import jobs as batch_jobs
 from ml_server.batch_prediction.jobs import BatchPredictions
 from ml_server.batch_prediction.scraper import DatasetUploads
-from ml_server.batch_prediction.values import METRICS as BATCH_METRICS
-from ml_server.batch_prediction.work import BatchPredictionWork
 from ml_server.evaluation.comparer import Comparer
 from ml_server.explanation.explainer import Explainer
+from ml_server.job_composition import Jobs, Workplace, job_runners
 from ml_server.monitoring.drift_metrics import DriftCollector
 from ml_server.monitoring.drift_watch import DriftWatch
 from ml_server.monitoring.shadow import Shadows
@@ -43,7 +41,7 @@ from ml_server.prediction.repository import Repository
 from ml_server.prediction.statistics import Statistics
 from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.models import Models
-from ml_server.registry.sql import SqlModelStore
+from ml_server.registry.shared_store import shared_store
 from ml_server.registry.transfer import Transfer
 from ml_server.rpc.batch_prediction_servicer import BatchPredictionServicer
 from ml_server.rpc.evaluation_servicer import EvaluationServicer
@@ -55,46 +53,38 @@ from ml_server.rpc.prediction_servicer import PredictionServicer
 from ml_server.rpc.sweep_servicer import SweepServicer
 from ml_server.rpc.training_servicer import TrainingServicer
 from ml_server.settings import Settings
-from ml_server.sweeps import jobs as sweep_jobs
 from ml_server.sweeps.jobs import SweepJobs
-from ml_server.sweeps.trials import Trials
-from ml_server.sweeps.work import SweepWork
-from ml_server.tables import batch_predictions, jobs, sweeps
-from ml_server.tracking.opening import open_trackers
-from ml_server.tracking.tracking import Tracking
-from ml_server.training import jobs as training_jobs
-from ml_server.training.events import METRICS
-from ml_server.training.executors.executor import Executor
-from ml_server.training.executors.local import LocalExecutor
-from ml_server.training.executors.ray_cluster import RayCluster
-from ml_server.training.executors.ray_executor import RayExecutor
 from ml_server.training.jobs import TrainingJobs
-from ml_server.training.memory import Memory
-from ml_server.training.threads import Threads
-from ml_server.training.work import TrainingWork
 from ml_server.views.fetched import FetchedViews
 from ml_server.views.folder_cache import FolderCache, half_of_disk
 from ml_server.views.scraper import MESSAGE_BYTES, ScraperClient
 from servicekit.artifacts import open_artifacts
 from servicekit.database import Database
 from servicekit.images.decoding import ImageDecoder
-from servicekit.jobs.follow import JobFollower
-from servicekit.jobs.runner import JobRunner, Work
-from servicekit.jobs.sql import SqlJobStore
-from servicekit.jobs.store import JobStore
-from servicekit.jobs.wakeups import Wakeups
+from servicekit.processes.children import Children
+from servicekit.processes.first_process import FirstProcess
+from servicekit.processes.news import News
+from servicekit.processes.shared_port import SharedPortServer
+from servicekit.processes.shared_wakeups import shared_wakeups
 from servicekit.readiness import Readiness
-from servicekit.server import Registration, RpcServer
+from servicekit.server import Component, Registration, RpcServer, Server
 from servicekit.tokens import ServiceTokenSource, TokenVerifier
 
 
 class MlService:
-    """The ML service: `prepare`, then start and drain `rpc`, then `close`."""
+    """The ML service, or a process of it: `prepare`, then start and drain `rpc`, then `close`."""
 
     def __init__(
-        self, settings: Settings, verifier: TokenVerifier | None = None, registry: CollectorRegistry = REGISTRY
+        self,
+        settings: Settings,
+        verifier: TokenVerifier | None = None,
+        registry: CollectorRegistry = REGISTRY,
+        number: int = 0,
     ) -> None:
-        """Connects to nothing yet. Without a `verifier`, tokens are checked with the keys of the settings' issuer."""
+        """Connects to nothing yet. Without a `verifier`, tokens are checked with the keys of the settings' issuer.
+
+        `number` 0 is the first process, which runs the jobs and starts the others; those with another one answer calls.
+        """
         directory = settings.data_directory.absolute()
         self._directory = directory
         self._database = Database(settings.database("ml"))
@@ -102,73 +92,41 @@ class MlService:
         self._channel = scraper_channel(settings)
         self._settings = settings
         self._registry = registry
+        self._number = number
+        self._news = News()
 
     async def prepare(self) -> None:
         """Brings the database up to date and builds the server. Calls of others may already fail or wait after that."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        await self._database.migrate("ml_server:migrations")
-        self.rpc = self._build()
+        if self._number == 0:
+            await self._database.migrate("ml_server:migrations")
+        self.rpc: Server = self._on_its_port(self._build())
 
     async def close(self) -> None:
         """Lets go of everything; called when the server has stopped."""
         await self._channel.close()
         await self._database.close()
 
+    def _on_its_port(self, server: RpcServer) -> Server:
+        settings = self._settings
+        if self._number or settings.processes == 1:
+            return server
+        children = Children("ml_server", settings.processes - 1, settings, self._news)
+        return SharedPortServer(server, settings.listen_address, children)
+
     def _build(self) -> RpcServer:
-        settings, directory = self._settings, self._directory
+        settings = self._settings
         artifacts = open_artifacts(settings.artifacts("ml"))
         service_token = ServiceTokenSource(settings.token_url, settings.service_identity, settings.secret())
         scraper = ScraperClient(self._channel, service_token.token)
-        store = SqlModelStore(self._database)
-        wakeups = Wakeups()
-        job_store = SqlJobStore(self._database, jobs, training_jobs.KIND, wakeups)
-        sweep_store = SqlJobStore(self._database, sweeps, sweep_jobs.KIND, wakeups, graceful_cancel=True)
-        batch_store = SqlJobStore(self._database, batch_predictions, batch_jobs.KIND, wakeups, graceful_cancel=True)
-        follower = JobFollower(job_store, wakeups, metrics=METRICS)
-        needed_by = partial(_needed_by, job_store, sweep_store, batch_store)
-        models = Models(store, artifacts, scraper, settings.max_model_parameters, needed_by)
-        executor, shared, cores = _executor(settings)
-        trainings = TrainingJobs(job_store, store, models, scraper, executor)
-        transfer = Transfer(store, models, artifacts, directory / "ml-transfers", settings.max_upload_bytes)
-        fetched = FetchedViews(_view_cache(settings, shared / "ml-views"), scraper)
-        threads = Threads(settings.worker_threads, cores)
-        memory = Memory(settings.worker_memory_bytes, settings.concurrent_jobs)
-        work: Work = TrainingWork(
-            store, artifacts, scraper, fetched, executor, shared / "ml-jobs", threads, memory, job_store
-        )
-        trackings = self._trackings(job_store, wakeups)
-        for tracking in trackings:
-            work = tracking.of(work)
-        runner = JobRunner(
-            job_store,
-            wakeups,
-            work,
-            name=settings.runner_name,
-            concurrency=settings.concurrent_jobs,
-            lease_seconds=settings.job_lease_seconds,
-            owner_limit=settings.concurrent_jobs_per_person,
-            resources=executor.resources,
-        )
-        sweep_runner = JobRunner(
-            sweep_store,
-            wakeups,
-            SweepWork(sweep_store, Trials(job_store, follower, artifacts, executor.check), store, artifacts),
-            name=settings.runner_name,
-            concurrency=settings.concurrent_sweeps,
-            lease_seconds=settings.job_lease_seconds,
-            graceful_cancel=True,
-        )
+        store = shared_store(self._database, self._news)
+        jobs = Jobs(self._database, shared_wakeups(self._news))
+        models = Models(store, artifacts, scraper, settings.max_model_parameters, jobs.needed_by)
+        workplace = Workplace.of(settings)
+        trainings = TrainingJobs(jobs.trainings, store, models, scraper, workplace.executor)
+        transfer = Transfer(store, models, artifacts, self._transfers(), settings.max_upload_bytes)
+        fetched = FetchedViews(_view_cache(settings, workplace.shared / "ml-views"), scraper)
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
-        uploads = DatasetUploads(self._channel, scraper.acting_for)
-        batch_runner = JobRunner(
-            batch_store,
-            wakeups,
-            BatchPredictionWork(store, loaded, scraper, fetched, uploads, directory / "ml-batch-predictions"),
-            name=settings.runner_name,
-            concurrency=settings.concurrent_batch_predictions,
-            lease_seconds=settings.job_lease_seconds,
-            graceful_cancel=True,
-        )
         versions, statistics = KnownVersions(store), Statistics()
         batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
         images = ImageDecoder(settings.max_image_pixels)
@@ -178,67 +136,42 @@ class MlService:
         predictor = Predictor(versions, loaded, batcher, images, statistics, [shadows, drift])
         repository = Repository(store, versions, artifacts, loaded, statistics)
         readiness = Readiness(self._database)
+        if self._number:
+            working: list[Component] = [FirstProcess(self._news), jobs.training_follower]
+        else:
+            uploads = DatasetUploads(self._channel, scraper.acting_for)
+            working = job_runners(settings, jobs, workplace, store, artifacts, scraper, fetched, loaded, uploads)
         return RpcServer(
             settings,
             _registrations(
                 ModelServicer(store, models, transfer),
-                TrainingServicer(job_store, trainings, follower),
+                TrainingServicer(jobs.trainings, trainings, jobs.training_follower),
                 SweepServicer(
-                    sweep_store,
-                    SweepJobs(sweep_store, trainings, job_store, scraper, check_plan),
-                    JobFollower(sweep_store, wakeups),
+                    jobs.sweeps,
+                    SweepJobs(jobs.sweeps, trainings, jobs.trainings, scraper, check_plan),
+                    jobs.sweep_follower,
                 ),
                 PredictionServicer(predictor, Explainer(versions, loaded, images)),
                 InferenceServicer(predictor, repository, readiness, version("flare")),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
                 MonitoringServicer(store, shadows, versions, drift),
                 BatchPredictionServicer(
-                    batch_store,
-                    BatchPredictions(batch_store, store, artifacts, scraper, scraper),
-                    JobFollower(batch_store, wakeups, metrics=BATCH_METRICS),
+                    jobs.batch_predictions,
+                    BatchPredictions(jobs.batch_predictions, store, artifacts, scraper, scraper),
+                    jobs.batch_follower,
                 ),
             ),
             self._verifier,
-            # Drained in reverse: a sweep leaves before the follower of its trials does, and trackings see what the
-            # runner writes at its end.
-            [
-                self._verifier,
-                transfer,
-                *trackings,
-                executor,
-                runner,
-                follower,
-                sweep_runner,
-                batch_runner,
-                batcher,
-                shadows,
-                drift,
-            ],
+            [self._verifier, transfer, *working, batcher, shadows, drift],
             self._registry,
             readiness,
+            shares_port=settings.processes > 1,
         )
 
-    def _trackings(self, store: JobStore, wakeups: Wakeups) -> list[Tracking]:
-        settings, places = self._settings, self._directory / "ml-tracking"
-        trackers = open_trackers(
-            settings.tensorboard_directory, settings.mlflow_tracking_uri, settings.mlflow_experiment
-        )
-        return [Tracking(tracker, store, wakeups, places / tracker.name) for tracker in trackers]
-
-
-async def _needed_by(
-    job_store: JobStore,
-    sweep_store: JobStore,
-    batch_store: JobStore,
-    owner: str,
-    model_id: str,
-    version: int | None,
-) -> str:
-    return (
-        await sweep_jobs.needed_by(sweep_store, owner, model_id, version)
-        or await training_jobs.needed_by(job_store, owner, model_id, version)
-        or await batch_jobs.needed_by(batch_store, owner, model_id, version)
-    )
+    def _transfers(self) -> Path:
+        """The scratch folder of this process; the first one removes those of all before it starts others."""
+        folder = self._directory / "ml-transfers"
+        return folder / f"process-{self._number}" if self._number else folder
 
 
 def _registrations(
@@ -293,17 +226,10 @@ def _view_cache(settings: Settings, root: Path) -> FolderCache:
     return FolderCache(root, half_of_disk(root) if size == "auto" else size)
 
 
-def _executor(settings: Settings) -> tuple[Executor, Path, int]:
-    """What runs trainings, the folder that both it and this server see, and the cores that each training has."""
-    if settings.ray_storage is not None and settings.executor == "ray":
-        cluster = RayCluster(settings.ray_address, settings.ray_cpus_per_worker, settings.ray_gpus_per_worker)
-        return RayExecutor(cluster, settings.warm_workers), settings.ray_storage.absolute(), cluster.cpus
-    cores = len(os.sched_getaffinity(0)) // settings.concurrent_jobs
-    return LocalExecutor(settings.warm_workers), settings.data_directory.absolute(), cores
-
-
 def _prediction_threads(settings: Settings) -> int:
-    return len(os.sched_getaffinity(0)) if settings.prediction_threads == "auto" else settings.prediction_threads
+    if settings.prediction_threads != "auto":
+        return settings.prediction_threads
+    return max(1, len(os.sched_getaffinity(0)) // settings.processes)
 
 
 def scraper_channel(settings: Settings) -> grpc.aio.Channel:

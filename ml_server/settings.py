@@ -15,6 +15,10 @@ class Settings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="FLARE_ML_", frozen=True)
 
     listen_address: str = "127.0.0.1:50051"
+    processes: PositiveInt = 1
+    """How many processes answer calls on the port; each connection goes to one of them. The first one alone runs jobs,
+    and starts the others again when they end. Each has its own versions in memory and its own counts, and serves its
+    metrics on the next port. Several need Linux."""
     scraper_address: str = "127.0.0.1:50052"
     """Where the scraper service listens."""
     scraper_ca_file: Path | None = None
@@ -67,10 +71,10 @@ class Settings(ServerSettings):
     max_image_pixels: PositiveInt = 64_000_000
     """The most pixels that an image to predict may have before it is resized."""
     loaded_versions_bytes: PositiveInt = 1024**3
-    """Bytes of versions that are kept in memory for predictions."""
+    """Bytes of versions that a process keeps in memory for predictions."""
     prediction_threads: PositiveInt | Literal["auto"] = "auto"
-    """Threads that compute predictions of networks that take long; `auto` for as many as there are cores. One network
-    leaves others at least one of them."""
+    """Threads of a process that compute predictions of networks that take long; `auto` shares the cores out among the
+    processes. One network leaves others at least one of them."""
     waiting_predictions_bytes: PositiveInt = 64 << 20
     """Bytes of features that may wait for one version before more are refused."""
 

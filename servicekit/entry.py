@@ -10,14 +10,17 @@ from pydantic import ValidationError
 
 from servicekit.errors import FlareError
 from servicekit.logs import configure_logs
-from servicekit.server import RpcServer, serve_until_signal
+from servicekit.server import Server, serve_until_signal
 from servicekit.settings import ServerSettings
 
 
 class Service(Protocol):
     """What `python -m SERVICE` runs."""
 
-    rpc: RpcServer
+    @property
+    def rpc(self) -> Server:
+        """What serves."""
+        ...
 
     async def prepare(self) -> None:
         """Builds `rpc` and whatever must be there before it starts."""

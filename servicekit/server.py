@@ -65,8 +65,12 @@ class RpcServer:
         components: Sequence[Component] = (),
         registry: CollectorRegistry = REGISTRY,
         readiness: Readiness | None = None,
+        *,
+        shares_port: bool = False,
     ) -> None:
         """Opens nothing yet. With `readiness` health says NOT_SERVING as long as the server can't do its work.
+
+        With `shares_port` other processes may listen on the same port: each connection goes to one of them.
 
         Raises:
             UnmarkedMethodError: A method's contract does not say who may call it.
@@ -75,6 +79,7 @@ class RpcServer:
         self._registrations = registrations
         self._components = [*components, *([readiness] if readiness else [])]
         self._readiness = readiness
+        self._shares_port = shares_port
         self._services = [registration.service for registration in registrations]
         foreign = {each.service.full_name: each.scopes for each in registrations if each.scopes is not None}
         self._validation = ValidationInterceptor(self._services)
@@ -162,8 +167,8 @@ class RpcServer:
         return [
             ("grpc.max_receive_message_length", self._settings.max_message_bytes),
             ("grpc.max_send_message_length", self._settings.max_message_bytes),
-            # Without this two servers would share a port silently.
-            ("grpc.so_reuseport", 0),
+            # At 1 two servers that know nothing of each other would share a port silently.
+            ("grpc.so_reuseport", int(self._shares_port)),
             ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
             # Clients may ping idle streams this often; the default of 5 minutes ends their connections.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", MIN_PING_INTERVAL_MILLISECONDS),
@@ -171,7 +176,19 @@ class RpcServer:
         ]
 
 
-async def serve_until_signal(server: RpcServer, settings: ServerSettings) -> None:
+class Server(Protocol):
+    """What serves on a port: an RpcServer, or several processes with one each."""
+
+    async def start(self) -> int:
+        """Begins to take calls, and returns the port."""
+        ...
+
+    async def drain(self) -> None:
+        """Lets calls under way end, and stops."""
+        ...
+
+
+async def serve_until_signal(server: Server, settings: ServerSettings) -> None:
     """Starts a server, waits for SIGTERM or Ctrl-C, and drains it. A second signal ends the wait for the drain."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()

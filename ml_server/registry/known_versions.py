@@ -9,7 +9,8 @@ from ml_server.registry.store import ModelStore
 from ml_server.registry.values import ModelVersion, VersionReference
 from servicekit.errors import NotFound
 
-# What this server writes counts at once. What another server on the same database writes counts after so long.
+# What this process writes counts at once, and what others of this server write as soon as they have told. What another
+# server on the same database writes counts after so long.
 KEPT_SECONDS = 1.0
 MAX_KEPT = 10_000
 

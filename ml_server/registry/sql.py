@@ -1,7 +1,7 @@
 """The model store on SQL. Each method is one transaction."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,14 +30,20 @@ from servicekit.jobs.sql import utc_now
 class SqlModelStore:
     """Keeps the rules that ModelStore states."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, tell_others: Callable[[], None] | None = None) -> None:
+        """`tell_others` has other processes of the service call `written_elsewhere`."""
         self._database = database
+        self._tell_others = tell_others
         self._write_count = 0
 
     @property
     def write_count(self) -> int:
         """As ModelStore says."""
         return self._write_count
+
+    def written_elsewhere(self) -> None:
+        """Counts a write of another process."""
+        self._write_count += 1
 
     async def create(
         self,
@@ -212,6 +218,8 @@ class SqlModelStore:
         finally:
             # Counted when it is over, and however it ended: a commit goes through although its caller is cancelled.
             self._write_count += 1
+            if self._tell_others is not None:
+                self._tell_others()
 
 
 async def _model(connection: AsyncConnection, owner: str, model_id: str) -> Model:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 QUEUE = ""  # the topic of "a job waits"; job ids are never empty
@@ -33,9 +33,11 @@ class Wakeup:
 
 
 class Wakeups:
-    """Bells by topic, within one process; other processes' changes are seen by looking at intervals."""
+    """Bells by topic, within one process. Changes of processes that do not tell are seen by looking at intervals."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell_others: Callable[[str], None] | None = None) -> None:
+        """`tell_others` has the topic rung in the other processes of the service, by `ring`."""
+        self._tell_others = tell_others
         self._waiting: defaultdict[str, set[Wakeup]] = defaultdict(set)
         self.closed = False
 
@@ -52,7 +54,13 @@ class Wakeups:
                 del self._waiting[topic]
 
     def notify(self, topic: str) -> None:
-        """Rings every bell of a topic."""
+        """Rings every bell of a topic, in the other processes too."""
+        self.ring(topic)
+        if self._tell_others is not None:
+            self._tell_others(topic)
+
+    def ring(self, topic: str) -> None:
+        """Rings every bell of a topic in this process."""
         for wakeup in self._waiting.get(topic, ()):
             wakeup.ring()
 

@@ -1,6 +1,7 @@
 """Versions that names mean are remembered for a moment, and never past a write of this server."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
 from ml_server.registry.aliases import Alias, Share
 from ml_server.registry.known_versions import KEPT_SECONDS, KnownVersions
+from ml_server.registry.shared_store import shared_store
 from ml_server.registry.sql import SqlModelStore
 from ml_server.registry.values import Model, ModelVersion, VersionDetails, VersionReference
 from servicekit.database import Database
 from servicekit.errors import FailedPrecondition, NotFound
+from servicekit.processes.news import News
 
 ANN = "accounts/ann"
 IRIS = VersionReference("iris")
@@ -141,6 +144,25 @@ async def test_writes_of_others_count_after_a_moment(store: CountingStore, model
     await SqlModelStore(database).set_alias(model, "prod", Alias(2), "")
     clock.now = KEPT_SECONDS
     assert (await versions.find(ANN, PROD)).number == 2
+
+
+async def test_writes_of_another_process_count_when_it_has_told(model: Model, database: Database) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here, there = News(), News()
+    here.join(ours)
+    there.join(theirs)
+    store, other = shared_store(database, here), shared_store(database, there)
+    versions = KnownVersions(store, Clock())
+    assert (await versions.find(ANN, PROD)).number == 1
+    heard = asyncio.Event()
+    here.hear("all", lambda _: heard.set())
+    await other.set_alias(model, "prod", Alias(2), "")
+    there.tell("all")
+    async with asyncio.timeout(30):
+        await heard.wait()
+    assert (await versions.find(ANN, PROD)).number == 2
+    here.leave(ours)
+    there.leave(theirs)
 
 
 async def test_errors_are_not_kept(store: CountingStore, model: Model, database: Database) -> None:
