@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -63,6 +64,9 @@ def nodes() -> Iterator[RayNodes]:
     )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     directory = tempfile.mkdtemp(prefix="ray-")
+    # Where Ray notes its last cluster, in a folder that it expects to be there.
+    os.environ["RAY_TMPDIR"] = directory
+    (Path(directory) / "ray").mkdir()
     nodes = RayNodes(directory)
     nodes.add(2)
     yield nodes

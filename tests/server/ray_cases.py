@@ -28,6 +28,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Messages enough that some would overtake others, if they could.
 EPOCHS = 150
+# How Ray names the process of a task; one that has ended has no name.
+WORK = "ray::work"
 STORE_BYTES = 80 * 1024**2
 
 
@@ -47,6 +49,9 @@ def cluster() -> Iterator[Cluster]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Not pytest's: paths of sockets are short.
     directory = tempfile.mkdtemp(prefix="ray-")
+    # Where Ray notes its last cluster, in a folder that it expects to be there.
+    os.environ["RAY_TMPDIR"] = directory
+    (Path(directory) / "ray").mkdir()
     head = {
         "num_cpus": 0,
         "include_dashboard": False,
@@ -117,7 +122,7 @@ async def test_a_paused_training_goes_on_elsewhere_and_a_cancelled_one_leaves_no
                 control.is_abandoned = True
                 break
     # The driver is gone, and the worker goes with it.
-    left = [each for each in psutil.process_iter() if " ".join(each.cmdline()).startswith("ray::work")]
+    left = [each for each in psutil.process_iter(["cmdline"]) if " ".join(each.info["cmdline"] or ()).startswith(WORK)]
     _, alive = psutil.wait_procs(left, timeout=60)
     assert not alive
     assert not task.output.exists()

@@ -10,6 +10,7 @@ from tests.namespaces import run_isolated
 CASES = Path(__file__).parent / "ray_cases.py"
 
 
+@pytest.mark.fault
 @pytest.mark.timeout(450)
 def test_trainings_on_a_ray_cluster() -> None:
     done = run_isolated(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES), seconds=440)

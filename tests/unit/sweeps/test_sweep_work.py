@@ -69,6 +69,12 @@ class KilledError(Exception):
     """Nothing of a killed process goes on."""
 
 
+def _without_the_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Says nothing of tasks that nobody waits for any more, since their process was killed."""
+    if not isinstance(context.get("exception"), KilledError):
+        loop.default_exception_handler(context)
+
+
 class Process:
     """Everything that a sweep does by way of these guards ends after so many calls, as when its server is killed."""
 
@@ -192,6 +198,7 @@ class Machine:
         trials = Trials(trainings, JobFollower(self.trainings, self.wakeups), artifacts, no_resource)
         work = SweepWork(sweeps, trials, guarded(self.models), artifacts)
         runner = JobRunner(sweeps, self.wakeups, work, name="sweeper", concurrency=1, graceful_cancel=True)
+        asyncio.get_running_loop().set_exception_handler(_without_the_killed)
         await runner.start()
         yield
         await runner.drain()

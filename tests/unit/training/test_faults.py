@@ -18,6 +18,8 @@ from servicekit.errors import FlareError, Reason
 from tests.unit.training.test_worker import breast_cancer, task  # noqa: F401  # fixtures
 
 WIDE = ModelSpecification(architecture=MlpSpecification(hidden_units=(4000, 4000)))  # weights of 64 MB
+# Weights of 576 MB: more than a training before it has left to be used again.
+WIDER = ModelSpecification(architecture=MlpSpecification(hidden_units=(12_000, 12_000)))
 LEFT_BYTES = 48 * 1024**2
 
 
@@ -58,7 +60,7 @@ def _short_of_memory_for_the_network(connection: Connection) -> None:
     task: TrainingTask = connection.recv()  # noqa: F811
     list(messages(replace(task, plan=task.plan.model_copy(update={"epochs": 1})), Stop()))  # all is imported then
     _limit_memory()
-    for message in messages(replace(task, specification=WIDE), Stop()):
+    for message in messages(replace(task, specification=WIDER), Stop()):
         connection.send(message)
 
 
