@@ -269,7 +269,8 @@ def test_a_view_is_predicted_into_a_data_set_and_the_job_is_among_the_others(
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["data", "set", f"datasets/{name}"]
     jobs = document(flare("jobs", "list", "-o", "json"))
-    (job,) = [each["name"] for each in jobs if each["name"].startswith("batchPredictions/")]
+    predictions = [each for each in jobs if each["name"].startswith("batchPredictions/")]
+    (job,) = [each["name"] for each in predictions if f"datasets/{name}" in json.dumps(each)]
     assert f"datasets/{name}" in flare("jobs", "watch", job).stdout
     lines = [json.loads(line) for line in flare("jobs", "watch", job, "-o", "json").stdout.splitlines()]
     assert next(line["event"]["sequence"] for line in lines if "event" in line) == 1
