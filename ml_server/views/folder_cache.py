@@ -25,6 +25,7 @@ GIGABYTE = 10**9
 LOCKS = ".locks"
 # In a folder whose bytes may not have reached the disk yet: names the boot in which it was made.
 UNSYNCED = ".unsynced"
+SYNC_THREAD = "folder-sync"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 WAIT_SECONDS = 0.02
 
@@ -62,7 +63,7 @@ class Claim(AbstractContextManager["Claim"]):
             _sync(os.dup(opened))
         shutil.rmtree(self._directory, ignore_errors=True)  # one that is not whole
         self.staging.rename(self._directory)
-        threading.Thread(target=_sync, args=(opened,), daemon=True).start()
+        threading.Thread(target=_sync, args=(opened,), name=SYNC_THREAD, daemon=True).start()
 
     def close(self) -> None:
         """Ends the making."""

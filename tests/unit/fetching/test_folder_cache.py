@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import signal
+import threading
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 
-from ml_server.views.folder_cache import UNSYNCED, FolderCache, half_of_disk
+from ml_server.views.folder_cache import SYNC_THREAD, UNSYNCED, FolderCache, half_of_disk
 
 KEYS = ["a", "b", "c"]
 
@@ -135,7 +136,11 @@ def test_a_failed_making_leaves_nothing(cache: FolderCache) -> None:
 
 def test_a_folder_that_a_machine_lost_on_its_way_to_the_disk_is_made_anew(cache: FolderCache) -> None:
     made(cache, "a")
-    (cache.root / "a" / UNSYNCED).write_text("an earlier boot")
+    mark = cache.root / "a" / UNSYNCED
+    for thread in [each for each in threading.enumerate() if each.name == SYNC_THREAD]:
+        thread.join()
+    assert not mark.exists()  # all is on the disk
+    mark.write_text("an earlier boot")
     assert cache.lease("a") is None
     filling = fill(20)
     with cache.get("a", filling) as lease:

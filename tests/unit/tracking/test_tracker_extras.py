@@ -12,7 +12,8 @@ from ml_server.tracking.opening import open_trackers
 def test_the_service_needs_no_package_of_a_tracker_that_nobody_asks_for() -> None:
     code = (
         "import sys; sys.modules['mlflow'] = None; sys.modules['tensorboard'] = None\n"
-        "from ml_server.composition import MlService, open_trackers\n"
+        "from ml_server.composition import MlService\n"
+        "from ml_server.tracking.opening import open_trackers\n"
         "print(open_trackers(None, '', 'flare'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
