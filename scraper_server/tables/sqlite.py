@@ -100,6 +100,8 @@ def sqlite_table(
                     done(size * row_number // last_row_id)
     except sqlite3.Error as error:
         raise _refusal(error, name, limits, row_number) from error
+    except UnicodeDecodeError as error:  # the library reads names of columns so, whatever is said of texts
+        raise not_a_table(name, "a column of its database has a name that is not UTF-8") from error
     spool.finish()
     kept = [at for at in range(len(columns)) if spool.is_filled(at) or not blobs[at]]
     warnings = [_blob_warning(columns[at], blobs[at], is_kept=at in kept) for at in range(len(columns)) if blobs[at]]

@@ -174,7 +174,9 @@ async def test_many_streams_at_once_leave_one_whole_file(ann: Caller) -> None:
     outcomes = await asyncio.gather(
         *(written(ann, session.name, 0, content, 10_000) for _ in range(6)), return_exceptions=True
     )
-    refused = [refusal_of(each).reason for each in outcomes if isinstance(each, grpc.aio.AioRpcError)]
+    errors = [each for each in outcomes if isinstance(each, grpc.aio.AioRpcError)]
+    # gRPC's client itself says INTERNAL if it was just writing when the server ended its stream.
+    refused = [refusal_of(each).reason for each in errors if each.code() is not grpc.StatusCode.INTERNAL]
     assert set(refused) <= {"UPLOAD_TAKEN_OVER", "UPLOAD_OFFSET_MISMATCH"}
     at = await received(ann, session.name)
     assert (await written(ann, session.name, at, content[at:])).received_bytes == len(content)

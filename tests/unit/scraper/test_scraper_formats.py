@@ -254,6 +254,15 @@ def database(tmp_path: Path) -> Callable[..., bytes]:
     return make
 
 
+def test_a_database_whose_column_has_no_readable_name_is_refused(
+    converted: Convert, database: Callable[..., bytes]
+) -> None:
+    content = database("CREATE TABLE t (abcdef INTEGER)", rows={"t": [[1]]}).replace(b"abcdef", b"\x80bcdef")
+    error = refused(lambda: converted(content, "t.sqlite"))
+    assert error.reason is Reason.FILE_NOT_A_TABLE
+    assert "name that is not UTF-8" in error.message
+
+
 def test_the_only_table_of_a_database_is_taken(converted: Convert, database: Callable[..., bytes]) -> None:
     content = database(
         "PRAGMA journal_mode = WAL",
