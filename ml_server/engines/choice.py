@@ -1,5 +1,6 @@
 """Which engine serves a version: the fastest of those whose answers are PyTorch's."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ TOLERANCE = 1e-4
 TRIED_ROWS = (1, 2, BATCH_ROWS)
 MEASURED_SECONDS = 0.02
 MEASURED_CALLS = 200
+# The number of threads is the process's: of two choices at a time, one would keep the other's single thread for good.
+_ONE_THREAD = threading.Lock()
 
 
 def choose_engine(model: ManageableModel, rows: Features, file: Path, wanted: EngineName | None = None) -> EngineChoice:
@@ -108,9 +111,10 @@ def _microseconds(engine: Engine, features: Features) -> float:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """As a server computes that has more than one call to answer."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with _ONE_THREAD:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

@@ -13,14 +13,14 @@ _ERRORS_ONLY = 3
 class OnnxEngine:
     """Computes with a file that `export_onnx` wrote."""
 
-    def __init__(self, file: Path, threads: int = 1) -> None:
-        """`threads` work on one call; calls of several threads run at the same time all the same.
+    def __init__(self, file: Path) -> None:
+        """One thread works on a call; calls of several threads run at the same time all the same.
 
         Raises:
             RuntimeError: The runtime does not know one of the operations.
         """
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         # Memory that a large batch took would stay with the session otherwise, for each of many versions.
