@@ -11,13 +11,13 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 
 from servicekit.readiness import Readiness
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
 from servicekit.rpc.codecs import Codec, CodecInterceptor
-from servicekit.rpc.composition import ComposedInterceptor
+from servicekit.rpc.composition import InterceptedServices
 from servicekit.rpc.methods import Scopes, method_table
 from servicekit.rpc.observation import ObservationInterceptor
 from servicekit.rpc.validation import ValidationInterceptor
@@ -35,7 +35,7 @@ class Registration:
     """A servicer and how it gets into a server."""
 
     service: ServiceDescriptor
-    add: Callable[[grpc.aio.Server], None]
+    add: Callable[[Any], None]
     codecs: Mapping[str, Codec] = field(default_factory=dict)
     """By the method's name; the generated code does the others."""
     scopes: Scopes | None = None
@@ -90,14 +90,12 @@ class RpcServer:
         }
         # The order is part of the design: errors of everything inside become statuses, and nothing of a request is
         # looked at before its caller is known.
-        self._interceptor = ComposedInterceptor(
-            [
-                ObservationInterceptor(registry),
-                AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
-                self._validation,
-                CodecInterceptor(codecs),
-            ]
-        )
+        self._interceptors = [
+            ObservationInterceptor(registry),
+            AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
+            self._validation,
+            CodecInterceptor(codecs),
+        ]
         self._health = HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -107,14 +105,17 @@ class RpcServer:
         self._validation.warm_up()
         for component in self._components:
             await component.start()
-        server = grpc.aio.server(interceptors=[self._interceptor], options=self._options())
+        server = grpc.aio.server(options=self._options())
+        services: Any = InterceptedServices()
         for registration in self._registrations:
-            registration.add(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            registration.add(services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         names = [service.full_name for service in self._services]
-        reflection.enable_server_reflection(
-            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], server
-        )
+        names += [health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+        reflected = reflection.aio.ReflectionServicer(names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, services)  # type: ignore[no-untyped-call]
+        await services.intercept(self._interceptors)
+        server.add_generic_rpc_handlers([services])
         port = self._listen(server)
         await server.start()
         self._server = server

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +55,8 @@ class TokenVerifier:
         self._leeway_seconds = leeway_seconds
         self._remembered_tokens = remembered_tokens
         self._now = now
-        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()  # by hash, so that no live token lies in memory
+        self._verified: OrderedDict[str, _Verified] = OrderedDict()
+        """By token, which a caller holds anyhow."""
 
     async def start(self) -> None:
         """Begins to fetch the keys, without waiting for them."""
@@ -66,6 +66,16 @@ class TokenVerifier:
         """Stops fetching."""
         await self._keys.close()
 
+    def known(self, token: str) -> Caller | None:
+        """The caller of a token that was verified before, if it and its key are still good."""
+        known = self._verified.get(token)
+        if known is None or self._now() >= known.last_moment:
+            return None
+        if self._keys.find(known.key.kid) is not known.key:  # a withdrawn key takes its tokens along
+            return None
+        self._verified.move_to_end(token)
+        return known.caller
+
     async def verify(self, token: str) -> Caller:
         """Returns the token's caller.
 
@@ -73,22 +83,17 @@ class TokenVerifier:
             Unauthenticated: TOKEN_INVALID or TOKEN_EXPIRED.
             Unavailable: DEPENDENCY_UNAVAILABLE, the key is not known and the issuer does not answer.
         """
+        if caller := self.known(token):
+            return caller
+        self._verified.pop(token, None)
         if len(token) > TOKEN_LIMIT_CHARACTERS:
             raise _invalid(f"it is longer than {TOKEN_LIMIT_CHARACTERS} characters")
         if not token.isascii():
             raise _invalid("it is not a signed JWT")
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._verified.get(digest)
-        if known is not None and self._keys.find(known.key.kid) is known.key:  # a withdrawn key takes its tokens along
-            if self._now() >= known.last_moment:
-                del self._verified[digest]
-                raise _expired(known.caller.expire_time)
-            self._verified.move_to_end(digest)
-            return known.caller
         key = await self._key_of(token)
         claims = self._claims(token, key)
         caller = _caller(claims, token)
-        self._verified[digest] = _Verified(caller, key, claims["exp"] + self._leeway_seconds)
+        self._verified[token] = _Verified(caller, key, claims["exp"] + self._leeway_seconds)
         if len(self._verified) > self._remembered_tokens:
             self._verified.popitem(last=False)
         return caller

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from servicekit.errors import PermissionDenied, Reason, Unauthenticated
 from servicekit.identity import DELEGATE_SCOPE, SUBJECT_METADATA, Caller, bind_caller, current_caller
-from servicekit.rpc.expiry import Expired, Expiry
+from servicekit.rpc.expiry import Expired, Expiries, Expiry
 from servicekit.rpc.interceptor import CallInterceptor, Context
+from servicekit.rpc.interceptor import Method as Unary
 from servicekit.rpc.methods import Method
 
 # Methods of gRPC itself that are no part of our contracts: health for probes, reflection for grpcurl.
@@ -20,6 +21,10 @@ OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerRefl
 
 class Verifier(Protocol):
     """Tells who presents a token."""
+
+    def known(self, token: str) -> Caller | None:
+        """The caller of a token that was verified before and is still good: without a wait, for most calls."""
+        ...
 
     async def verify(self, token: str) -> Caller:
         """Raises Unauthenticated (TOKEN_INVALID, TOKEN_EXPIRED) if the token is not acceptable."""
@@ -32,6 +37,22 @@ class AuthorizationInterceptor(CallInterceptor):
     def __init__(self, verifier: Verifier, methods: Mapping[str, Method]) -> None:
         self._verifier = verifier
         self._methods = methods
+        self._expiries = Expiries()
+
+    def unary(self, method: Unary, name: str) -> Unary:
+        """As CallInterceptor says."""
+        scope = self._required_scope(name)
+        if scope is None:
+            return method
+
+        async def call(request: Any, context: Context) -> Any:
+            caller = await self._admitted(context, scope, name)
+            try:
+                return await self._expiries.wait(caller.expire_time, method(request, context))
+            except Expired:
+                raise _expired(caller) from None
+
+        return call
 
     async def admit(self, context: Context, method_name: str) -> None:
         """Verifies the token, checks the scope, and binds the caller.
@@ -41,15 +62,18 @@ class AuthorizationInterceptor(CallInterceptor):
             PermissionDenied: SCOPE_MISSING.
         """
         scope = self._required_scope(method_name)
-        if scope is None:
-            return
+        if scope is not None:
+            await self._admitted(context, scope, method_name)
+
+    async def _admitted(self, context: Context, scope: str, method_name: str) -> Caller:
         header = subject = ""
         for key, value in context.invocation_metadata() or ():
             if key == "authorization" and isinstance(value, str):
                 header = value
             elif key == SUBJECT_METADATA and isinstance(value, str):
                 subject = value
-        caller = await self._verifier.verify(_bearer_token(header))
+        token = _bearer_token(header)
+        caller = self._verifier.known(token) or await self._verifier.verify(token)
         if scope not in caller.scopes:
             raise _lacks(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
         if subject:
@@ -57,18 +81,17 @@ class AuthorizationInterceptor(CallInterceptor):
                 raise _lacks(caller, DELEGATE_SCOPE, f"act for '{subject}'")
             caller = replace(caller, subject=subject)
         bind_caller(caller)
+        return caller
 
     async def answered(self, response: Awaitable[Any], context: Context, method_name: str) -> Any:
         """Waits for the answer as long as the token lasts."""
         if self._required_scope(method_name) is None:
             return await response
+        caller = current_caller()
         try:
-            async with asyncio.timeout_at(_deadline(current_caller())) as timeout:
-                return await response
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            raise _expired(current_caller()) from None
+            return await self._expiries.wait(caller.expire_time, response)
+        except Expired:
+            raise _expired(caller) from None
 
     async def streamed(self, responses: AsyncIterator[Any], context: Context, method_name: str) -> AsyncIterator[Any]:
         """Passes the answers on as long as the token lasts."""
@@ -104,6 +127,8 @@ def require_scope(scope: str, action: str) -> None:
 
 
 def _bearer_token(header: str) -> str:
+    if header.startswith("Bearer ey"):  # as nearly all clients write it
+        return header[7:].strip()
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated(

@@ -10,6 +10,8 @@ from grpc.aio import ServicerContext
 from grpc_interceptor.server import AsyncServerInterceptor
 
 Context = ServicerContext[Any, Any]
+Method = Callable[[Any, Context], Awaitable[Any]]
+"""What answers a request without streams."""
 
 
 class CallInterceptor(AsyncServerInterceptor):
@@ -20,18 +22,19 @@ class CallInterceptor(AsyncServerInterceptor):
     """
 
     async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Called by gRPC. Methods without streams, which have to be quick, get by without the looks of `intercept`."""
+        """Called once for each method. Those without streams, which have to be quick, get their own way."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return await super().intercept_service(partial(given, handler), handler_call_details)  # type: ignore[no-untyped-call]
-        method, name = handler.unary_unary, handler_call_details.method
+        return grpc.unary_unary_rpc_method_handler(
+            self.unary(handler.unary_unary, handler_call_details.method),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
 
-        async def call(request: Any, context: Context) -> Any:
-            await self.admit(context, name)
-            self.check(request)
-            return await self.answered(method(request, context), context, name)
-
-        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+    def unary(self, method: Method, name: str) -> Method:
+        """`method` with this interceptor around it."""
+        raise NotImplementedError
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Context, method_name: str

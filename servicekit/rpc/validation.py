@@ -1,6 +1,6 @@
 """Holds every request against the rules of its contract before a servicer sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import grpc
@@ -12,7 +12,7 @@ from protovalidate import Validator, Violation
 
 from servicekit import errors
 from servicekit.errors import InvalidArgument, Reason
-from servicekit.rpc.interceptor import CallInterceptor
+from servicekit.rpc.interceptor import CallInterceptor, Context, Method
 
 SHOWN_VIOLATIONS = 20
 
@@ -39,6 +39,15 @@ class ValidationInterceptor(CallInterceptor):
         if handler_call_details.method not in self._ruled:
             return await continuation(handler_call_details)
         return await super().intercept_service(continuation, handler_call_details)
+
+    def unary(self, method: Method, name: str) -> Method:
+        """As CallInterceptor says."""
+
+        def call(request: Any, context: Context) -> Awaitable[Any]:
+            self.check(request)
+            return method(request, context)
+
+        return call
 
     def check(self, request: Any) -> None:
         """Raises InvalidArgument (INVALID_FIELD) if a rule is broken."""

@@ -1,10 +1,12 @@
 """A deadline over many waits of a task: it ends the wait under way and every later one, and nothing else."""
 
 import asyncio
+import time
+from datetime import UTC, datetime
 
 import pytest
 
-from servicekit.rpc.expiry import Expired, Expiry
+from servicekit.rpc.expiry import Expired, Expiries, Expiry
 
 
 def _now() -> float:
@@ -53,3 +55,39 @@ async def test_a_cancelled_task_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def _later(seconds: float) -> datetime:
+    return datetime.fromtimestamp(time.time() + seconds, UTC)
+
+
+async def test_all_waits_with_a_deadline_end_at_it() -> None:
+    expiries, deadline = Expiries(), _later(0.05)
+    assert await expiries.wait(deadline, asyncio.sleep(0, "first")) == "first"
+
+    async def waits() -> None:
+        with pytest.raises(Expired):
+            await expiries.wait(deadline, asyncio.Event().wait())
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
+
+    other = asyncio.create_task(expiries.wait(_later(60), asyncio.Event().wait()))
+    async with asyncio.timeout(30):
+        await asyncio.gather(waits(), waits())
+    assert not other.done()
+    other.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await other
+
+
+async def test_a_wait_that_begins_after_the_deadline_ends_unless_it_is_done_at_once() -> None:
+    expiries, deadline = Expiries(), _later(-1)
+
+    async def answers() -> str:
+        return "at once"
+
+    assert await expiries.wait(deadline, answers()) == "at once"
+    for _ in range(2):
+        with pytest.raises(Expired):
+            await expiries.wait(deadline, asyncio.Event().wait())
