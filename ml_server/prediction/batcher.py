@@ -31,12 +31,17 @@ class Network(Protocol):
         """Outputs (N, outputs) for features (N, columns); may be called in several threads at a time."""
         ...
 
+    @property
+    def inline_rows(self) -> int:
+        """As the function of this name says, kept."""
+        ...
+
     def expected_microseconds(self, rows: int) -> float:
         """About what `run` takes with this many rows, at least 1."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each call makes one
 class Computed:
     """Outputs (N, outputs) of a call, with the nanoseconds that it waited and that the network took."""
 
@@ -64,15 +69,12 @@ class Batcher:
         Raises:
             ResourceExhausted: LIMIT_EXCEEDED with a time to wait, if too much waits for this network already.
         """
+        if len(features) <= network.inline_rows:
+            return run_inline(network, features)
         lane = self._lanes.get(network)
         if lane is None:
-            lane = _Lane(self._pool, self._at_a_time, self._max_waiting_bytes, _inline_rows(network))
-            self._lanes[network] = lane
-        if len(features) > lane.inline_rows:
-            return await lane.run(network, features)
-        began = time.perf_counter_ns()
-        outputs = network.run(features)
-        return Computed(outputs, 0, time.perf_counter_ns() - began)
+            lane = self._lanes[network] = _Lane(self._pool, self._at_a_time, self._max_waiting_bytes)
+        return await lane.run(network, features)
 
     async def start(self) -> None:
         """Nothing to do: threads start when they are needed."""
@@ -82,7 +84,14 @@ class Batcher:
         self._pool.shutdown(wait=False)
 
 
-def _inline_rows(network: Network) -> int:
+def run_inline(network: Network, features: Features) -> Computed:
+    """Computes where it is asked for, for calls of up to `network.inline_rows`."""
+    began = time.perf_counter_ns()
+    outputs = network.run(features)
+    return Computed(outputs, 0, time.perf_counter_ns() - began)
+
+
+def inline_rows(network: Network) -> int:
     """With how many rows a call still runs where it is asked for, to a power of two; 0 if even a single one does not.
 
     It has to be quick, and to save little by being computed with others.
@@ -113,8 +122,7 @@ class _Call:
 class _Lane:
     """The calls of one network, first come first served."""
 
-    def __init__(self, pool: ThreadPoolExecutor, at_a_time: int, max_waiting_bytes: int, inline_rows: int) -> None:
-        self.inline_rows = inline_rows
+    def __init__(self, pool: ThreadPoolExecutor, at_a_time: int, max_waiting_bytes: int) -> None:
         self._pool = pool
         self._at_a_time = at_a_time
         self._max_waiting_bytes = max_waiting_bytes

@@ -22,6 +22,11 @@ class _Loaded:
     size_bytes: int
     users: int = 0
 
+    @property
+    def is_there(self) -> bool:
+        """True once it is loaded."""
+        return self.served.done() and not self.served.cancelled() and self.served.exception() is None
+
 
 class LoadedVersions:
     """The versions that were used last. One in use never leaves, even past the budget."""
@@ -35,6 +40,14 @@ class LoadedVersions:
     def using(self, version: ModelVersion) -> "Use":
         """The version's network and preprocessing, for as long as an `async with` block runs. Raises NotFound."""
         return Use(self, version)
+
+    def at_hand(self, version: ModelVersion) -> ServedVersion | None:
+        """The version if it is in memory, for whoever is done with it before anything else may run."""
+        loaded = self._loaded.get((version.model.uid, version.number))
+        if loaded is None or not loaded.is_there:
+            return None
+        self._loaded.move_to_end(loaded.key)
+        return loaded.served.result()
 
     def forget(self, model: Model) -> None:
         """Lets the versions of a model leave memory; those who use one at the moment keep it to their end."""
@@ -90,7 +103,7 @@ class Use:
 
     async def __aenter__(self) -> ServedVersion:
         self._loaded = loaded = self._versions._take(self._version)
-        if loaded.served.done() and not loaded.served.cancelled() and loaded.served.exception() is None:
+        if loaded.is_there:
             return loaded.served.result()
         try:
             return await asyncio.shield(loaded.served)

@@ -67,13 +67,15 @@ def _labels(answer: Classification, top: int) -> NamedTensor:
 def _probabilities(name: str, answer: Classification, top: int) -> NamedTensor:
     probabilities = answer.probabilities
     if not top:
-        return NamedTensor(name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32).ravel())
+        return NamedTensor(
+            name, Datatype.FP32, probabilities.shape, probabilities.astype(np.float32, order="C").reshape(-1)
+        )
     # As Triton writes it: value, index and label of each of the greatest, greatest first.
     best = answer.best(top)
-    values = np.take_along_axis(probabilities, best, axis=1)
+    shares = np.take_along_axis(probabilities, best, axis=1)
     texts = [
         f"{value:f}:{index}:{answer.classes[index]}".encode()
-        for value, index in zip(values.ravel().tolist(), best.ravel().tolist(), strict=True)
+        for value, index in zip(shares.ravel().tolist(), best.ravel().tolist(), strict=True)
     ]
     return NamedTensor(name, Datatype.BYTES, best.shape, texts)
 

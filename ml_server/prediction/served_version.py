@@ -12,6 +12,7 @@ from ml_server.engines.torch_engine import TorchEngine
 from ml_server.features.features import FittedFeatures
 from ml_server.features.targets import FittedTargets
 from ml_server.networks.manageable_model import ManageableModel
+from ml_server.prediction.batcher import inline_rows
 from ml_server.registry.bundle import ENGINE_FILE, read_details, read_network, read_preprocessing
 from ml_server.registry.values import VersionDetails
 
@@ -63,6 +64,16 @@ class ServedVersion:
         if self.details.engine is None:
             return MICROSECONDS_PER_CALL + rows * self.details.parameter_count / MULTIPLICATIONS_PER_MICROSECOND
         return self.details.engine.measurement().microseconds(rows)
+
+    @cached_property
+    def inline_rows(self) -> int:
+        """With how many rows a call is computed where it is asked for."""
+        return inline_rows(self)
+
+    @cached_property
+    def most_cells(self) -> int:
+        """Numbers of a row, in the features or in the outputs."""
+        return max(self.features.layout.columns, self.targets.outputs)
 
     @cached_property
     def model(self) -> ManageableModel:

@@ -11,7 +11,7 @@ from ml_server.registry.values import ModelVersion
 MAX_VERSIONS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each call makes one
 class Timings:
     """Where the time of one execution went, in nanoseconds: to the features, through the network, to the answers.
 

@@ -49,7 +49,7 @@ class TensorSpecification:
         return f"{self.datatype} {shape_text(self.shape)}"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each call makes several
 class NamedTensor:
     """A tensor with its elements in row-major order, flat: an array of numbers or booleans, or BYTES one by one.
 

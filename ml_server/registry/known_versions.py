@@ -12,17 +12,21 @@ from servicekit.errors import NotFound
 # What this process writes counts at once, and what others of this server write as soon as they have told. What another
 # server on the same database writes counts after so long.
 KEPT_SECONDS = 1.0
+# An answer that is still in use after so long is asked for again, so that nobody waits when its time is over.
+RENEWED_SECONDS = 0.5
 MAX_KEPT = 10_000
 
 Key = tuple[str, VersionReference]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Known:
     version: asyncio.Future[ModelVersion]
     write_count: int
     """That of the store before it was asked: after a write the answer may be another one."""
-    until: float
+    asked: float
+    renewed: "_Known | None" = None
+    """What takes its place as soon as it is there."""
 
 
 class KnownVersions:
@@ -35,15 +39,25 @@ class KnownVersions:
 
     async def find(self, owner: str, reference: VersionReference) -> ModelVersion:
         """The version that an owner means. Raises NotFound, FailedPrecondition (NO_VERSION)."""
+        version = self._at_hand(owner, reference)
+        if version is not None:
+            return version
         key = (owner, reference)
         known = self._known.get(key)
-        if known is None or known.write_count != self._store.write_count or known.until <= self._clock():
-            known = self._ask(key)
+        if known is None or not self._is_good(known):
+            known = self._known[key] = self._ask(key)
         if not known.version.done():
             await asyncio.wait([known.version])  # unlike awaiting it, this leaves it alone when the caller leaves
         if known.version.cancelled() or known.version.exception() is not None:
             self._known.pop(key, None)  # the next one asks anew
         return known.version.result()
+
+    def at_hand(self, owner: str, reference: VersionReference, request_id: str) -> ModelVersion | None:
+        """As `answering`, where that needs no wait: for most requests."""
+        version = self._at_hand(owner, reference)
+        if version is None or reference.alias is None or _answering(version, reference, request_id) == version.number:
+            return version
+        return None
 
     async def answering(self, owner: str, reference: VersionReference, request_id: str) -> ModelVersion:
         """The version that answers a request with an id, which decides if an alias is shared out among several.
@@ -65,13 +79,27 @@ class KnownVersions:
             number = _answering(version, reference, request_id)
             return await self.find(owner, VersionReference(reference.model, number=number))
 
+    def _at_hand(self, owner: str, reference: VersionReference) -> ModelVersion | None:
+        key = (owner, reference)
+        known = self._known.get(key)
+        if known is None or not self._is_good(known) or not _is_there(known):
+            return None
+        if self._clock() - known.asked >= RENEWED_SECONDS:
+            if known.renewed is None:
+                known.renewed = self._ask(key)
+            elif known.renewed.version.done():
+                self._known[key] = known.renewed
+        return known.version.result()
+
+    def _is_good(self, known: _Known) -> bool:
+        return known.write_count == self._store.write_count and self._clock() - known.asked < KEPT_SECONDS
+
     def _ask(self, key: Key) -> _Known:
         if len(self._known) >= MAX_KEPT:
             self._known.clear()
         version = asyncio.ensure_future(self._store.version(*key))
         version.add_done_callback(_look_at)
-        known = self._known[key] = _Known(version, self._store.write_count, self._clock() + KEPT_SECONDS)
-        return known
+        return _Known(version, self._store.write_count, self._clock())
 
 
 def _answering(version: ModelVersion, reference: VersionReference, request_id: str) -> int:
@@ -79,6 +107,10 @@ def _answering(version: ModelVersion, reference: VersionReference, request_id: s
         return version.number
     alias = version.model.aliases[reference.alias]
     return alias.answering(f"{version.model.name}@{reference.alias}", request_id)
+
+
+def _is_there(known: _Known) -> bool:
+    return known.version.done() and not known.version.cancelled() and known.version.exception() is None
 
 
 def _look_at(version: asyncio.Future[ModelVersion]) -> None:

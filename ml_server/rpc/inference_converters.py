@@ -13,7 +13,7 @@ from ml_server.prediction.repository import Description, IndexEntry
 from ml_server.prediction.signature import column_inputs, features_inputs, outputs
 from ml_server.prediction.statistics import Duration, VersionStatistics
 from ml_server.prediction.tensor_inputs import MAX_ROWS
-from ml_server.prediction.tensors import Datatype, TensorSpecification
+from ml_server.prediction.tensors import Datatype, NamedTensor, TensorSpecification
 from ml_server.registry.values import VersionReference
 from ml_server.rpc.inference_tensors import raw_contents, typed_contents
 from servicekit.errors import InvalidArgument, Reason
@@ -28,7 +28,6 @@ FINAL_RESPONSE = "triton_final_response"
 
 
 @lru_cache(maxsize=4096)
-@lru_cache(4096)
 def version_reference(name: str, version: str, field: str = "name") -> VersionReference:
     """The version that a model's name and a version's mean; `field` is where the request has the former.
 
@@ -62,8 +61,7 @@ def infer_response(request: pb.ModelInferRequest, prediction: Prediction) -> pb.
     Raises:
         InvalidArgument: INVALID_FIELD, for an output that there is not.
     """
-    requested = [_requested(each, index) for index, each in enumerate(request.outputs)]
-    tensors = output_tensors(prediction.answers, requested)
+    tensors = output_tensors(prediction.answers, requested_outputs(request))
     is_raw = bool(request.raw_input_contents)
     response = pb.ModelInferResponse(
         model_name=prediction.version.model.id,
@@ -71,11 +69,24 @@ def infer_response(request: pb.ModelInferRequest, prediction: Prediction) -> pb.
         id=request.id,
         raw_output_contents=map(raw_contents, tensors) if is_raw else (),
     )
-    for tensor in tensors:
-        output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        if not is_raw:
+    response.MergeFrom(outputs_message(tensors))
+    if not is_raw:
+        for tensor, output in zip(tensors, response.outputs, strict=True):
             output.contents.CopyFrom(typed_contents(tensor))
     return response
+
+
+def outputs_message(tensors: Iterable[NamedTensor]) -> pb.ModelInferResponse:
+    """An answer that names its tensors, without contents."""
+    response = pb.ModelInferResponse()
+    for tensor in tensors:
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+    return response
+
+
+def requested_outputs(request: pb.ModelInferRequest) -> list[RequestedOutput]:
+    """The outputs that a request names. Raises InvalidArgument (INVALID_FIELD)."""
+    return [_requested(each, index) for index, each in enumerate(request.outputs)]
 
 
 def _requested(message: pb.ModelInferRequest.InferRequestedOutputTensor, index: int) -> RequestedOutput:

@@ -19,10 +19,12 @@ from ml_server.rpc.inference_converters import (
     stream_response,
     version_reference,
 )
+from ml_server.rpc.inference_forms import FormedRequest, RequestReader, formed_answer, written_answer
 from ml_server.rpc.inference_tensors import input_tensors
 from servicekit.errors import FlareError, InvalidArgument, Reason, Unimplemented
 from servicekit.identity import current_caller
 from servicekit.readiness import Readiness
+from servicekit.rpc.codecs import Codec
 from servicekit.rpc.interceptor import Context
 
 PREDICT = "predictions.read"
@@ -49,6 +51,7 @@ SCOPES = {
     "TraceSetting": PREDICT,
     "LogSettings": PREDICT,
 }
+CODECS = {"ModelInfer": Codec(RequestReader(), written_answer)}
 SERVER_NAME = "flare"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
 # What is converted in less than a millisecond is converted where it came.
@@ -86,8 +89,16 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         reference = version_reference(request.name, request.version)
         return config_message(await self._repository.describe(_owner(), reference))
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        return await self._infer(request)
+    async def ModelInfer(  # type: ignore[override]  # as CODECS reads and writes them
+        self, request: FormedRequest | pb.ModelInferRequest, context: Context
+    ) -> bytes | pb.ModelInferResponse:
+        if not isinstance(request, FormedRequest):
+            return await self._infer(request)
+        form, inputs = request.form, TensorInputs(request.tensors)
+        prediction = await self._predictor.predict(_owner(), form.reference, inputs, request.id.decode())
+        if prediction.rows <= INLINE_ROWS:
+            return formed_answer(request, prediction)
+        return await asyncio.to_thread(formed_answer, request, prediction)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context

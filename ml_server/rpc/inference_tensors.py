@@ -156,7 +156,9 @@ def _invalid(message: pb.ModelInferRequest.InferInputTensor, problem: str, field
 def raw_contents(tensor: NamedTensor) -> bytes:
     """The elements as raw bytes."""
     if isinstance(tensor.values, np.ndarray):
-        return tensor.values.astype(DTYPE_OF[tensor.datatype], copy=False).tobytes()
+        dtype = DTYPE_OF[tensor.datatype]
+        values = tensor.values if tensor.values.dtype == dtype else tensor.values.astype(dtype)
+        return values.tobytes()
     return b"".join([part for element in tensor.values for part in (LENGTH.pack(len(element)), element)])
 
 

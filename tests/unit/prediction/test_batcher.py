@@ -43,6 +43,11 @@ class Doubler:
         """As it was told."""
         return self._call + rows * self._row
 
+    @property
+    def inline_rows(self) -> int:
+        """As the batcher decides."""
+        return batching.inline_rows(self)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nothing is computed while the block runs."""
