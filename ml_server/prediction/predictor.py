@@ -53,9 +53,16 @@ class Predictor:
         self._observers = observers
 
     async def predict(
-        self, owner: str, reference: VersionReference, inputs: Inputs | PartialInputs, request_id: str = ""
+        self,
+        owner: str,
+        reference: VersionReference,
+        inputs: Inputs | PartialInputs,
+        request_id: str = "",
+        requests: int = 1,
     ) -> Prediction:
         """Predicts with the version that `reference` means; with that of the id, if it means several.
+
+        The inputs may be those of several requests. If they fail, each of these is to be asked for by itself.
 
         Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned.
 
@@ -77,13 +84,26 @@ class Predictor:
                 async with self._loaded.using(version) as served:
                     answered, faults = await self._answers(owner, reference, version, served, inputs)
         except Exception:
-            self._statistics.failed(version, time.perf_counter_ns() - began)
+            if requests == 1:
+                self._statistics.failed(version, time.perf_counter_ns() - began)
             raise
         rows = inputs.rows
-        self._statistics.succeeded(version, rows - len(faults), time.perf_counter_ns() - began, answered.timings)
+        taken = time.perf_counter_ns() - began
+        self._statistics.succeeded(version, rows - len(faults), taken, answered.timings, requests)
         for observer in self._observers:
             observer.answered(answered)
         return Prediction(version, rows, answered.answers, faults)
+
+    def quick_version(
+        self, owner: str, reference: VersionReference, request_id: str, rows: int
+    ) -> tuple[ModelVersion, int] | None:
+        """The version that answers, and how many requests of so many rows it still does at once; None if it waits."""
+        version = self._versions.at_hand(owner, reference, request_id)
+        served = self._loaded.at_hand(version) if version is not None else None
+        if version is None or served is None or served.features.layout.image is not None:
+            return None
+        most_rows = min(served.inline_rows, INLINE_CELLS // served.most_cells)
+        return version, most_rows // rows
 
     def _answer_at_once(
         self,

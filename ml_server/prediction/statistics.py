@@ -31,10 +31,10 @@ class Duration:
     count: int = 0
     nanoseconds: int = 0
 
-    def add(self, nanoseconds: int) -> None:
-        """Counts one more."""
-        self.count += 1
-        self.nanoseconds += nanoseconds
+    def add(self, nanoseconds: int, times: int = 1) -> None:
+        """Counts one more, or several that each took as long."""
+        self.count += times
+        self.nanoseconds += nanoseconds * times
 
 
 @dataclass
@@ -59,16 +59,18 @@ class Statistics:
         self._clock = clock
         self._versions: OrderedDict[tuple[str, int], VersionStatistics] = OrderedDict()
 
-    def succeeded(self, version: ModelVersion, rows: int, nanoseconds: int, timings: Timings) -> None:
-        """Counts a request that was answered, `nanoseconds` after it came."""
+    def succeeded(
+        self, version: ModelVersion, rows: int, nanoseconds: int, timings: Timings, requests: int = 1
+    ) -> None:
+        """Counts requests that were answered together, `nanoseconds` after they came, with all their rows."""
         sums = self._of(version)
         sums.rows += rows
         sums.last_milliseconds = int(self._clock() * 1000)
-        sums.success.add(nanoseconds)
-        sums.waiting.add(timings.waiting)
-        sums.input.add(timings.input)
-        sums.network.add(timings.network)
-        sums.output.add(timings.output)
+        sums.success.add(nanoseconds, requests)
+        sums.waiting.add(timings.waiting, requests)
+        sums.input.add(timings.input, requests)
+        sums.network.add(timings.network, requests)
+        sums.output.add(timings.output, requests)
 
     def failed(self, version: ModelVersion, nanoseconds: int) -> None:
         """Counts a request that was not."""

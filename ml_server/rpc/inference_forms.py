@@ -6,13 +6,16 @@ which tensors come and which are wanted, and so which bytes an answer has around
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from flare.open_inference import grpc_service_pb2 as pb
 
+from ml_server.prediction.gathering import Gathering
 from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
 from ml_server.prediction.predictor import Prediction
+from ml_server.prediction.tensor_inputs import TensorInputs
 from ml_server.prediction.tensors import Datatype, NamedTensor
 from ml_server.registry.values import VersionReference
 from ml_server.rpc.inference_converters import outputs_message, requested_outputs, version_reference
@@ -41,6 +44,10 @@ ANSWER_ID = bytes([_tag(pb.ModelInferResponse, "id")])
 RAW_OUTPUT = bytes([_tag(pb.ModelInferResponse, "raw_output_contents")])
 
 
+Version = tuple[str, int]
+"""A model's uid and a version's number."""
+
+
 @dataclass(frozen=True, slots=True)
 class FormTensor:
     """An input of a form: its raw contents are `size_bytes` of numbers of a dtype."""
@@ -59,8 +66,12 @@ class Form:
     reference: VersionReference
     inputs: tuple[FormTensor, ...]
     requested: list[RequestedOutput]
-    heads: dict[tuple[str, int], tuple[bytes, bytes]] = field(default_factory=dict)
-    """By model and version, an answer's bytes before its id and after it, up to its raw contents."""
+    rows: int
+    """The first dimension of the first input; 0 if it has none."""
+    heads: dict[Version, tuple[bytes, bytes]] = field(default_factory=dict)
+    """An answer's bytes before its id and after it, up to its raw contents."""
+    gatherings: dict[Version, "Gathering[FormedRequest, bytes]"] = field(default_factory=dict)
+    """Of requests for the same version."""
 
 
 @dataclass(slots=True)  # not frozen: each call makes one
@@ -157,34 +168,68 @@ def _read_form(head: bytes) -> Form | None:
         requested = requested_outputs(request)
     except InvalidArgument:
         return None
-    return Form(reference, tuple(inputs), requested) if inputs else None
+    if not inputs:
+        return None
+    return Form(reference, tuple(inputs), requested, inputs[0].shape[0] if inputs[0].shape else 0)
 
 
-def formed_answer(request: FormedRequest, prediction: Prediction) -> bytes:
-    """The message that `infer_response` would make.
+def formed_answers(requests: Sequence[FormedRequest], prediction: Prediction) -> list[bytes]:
+    """For each request of one form the message that `infer_response` would make; the rows are theirs, in order.
 
     Raises:
         InvalidArgument: INVALID_FIELD, for an output that there is not.
     """
-    form, version = request.form, prediction.version
+    form, version, count = requests[0].form, prediction.version, len(requests)
     tensors = output_tensors(prediction.answers, form.requested)
     key = (version.model.uid, version.number)
     head = form.heads.get(key)
     if head is None:
         # The tensors that a version answers a form with have the same names and shapes each time.
         before = pb.ModelInferResponse(model_name=version.model.id, model_version=str(version.number))
-        head = before.SerializeToString(), outputs_message(tensors).SerializeToString()
+        of_one = [replace(each, shape=(each.shape[0] // count, *each.shape[1:])) for each in tensors]
+        head = before.SerializeToString(), outputs_message(of_one).SerializeToString()
         if len(form.heads) >= MAX_VERSIONS:
             form.heads.clear()
         form.heads[key] = head
-    parts = [head[0]]
-    if request.id:
-        parts += (ANSWER_ID, _length(request.id), request.id)
-    parts.append(head[1])
-    for tensor in tensors:
+    contents = [_contents(tensor, count) for tensor in tensors]
+    return [_written(head, request.id, own) for request, own in zip(requests, zip(*contents, strict=True), strict=True)]
+
+
+def _contents(tensor: NamedTensor, count: int) -> list[bytes]:
+    """The raw contents of equal parts of a tensor, after their tags and lengths."""
+    if count == 1:
+        parts = [raw_contents(tensor)]
+    elif isinstance(tensor.values, np.ndarray):
         contents = raw_contents(tensor)
-        parts += (RAW_OUTPUT, _length(contents), contents)
-    return b"".join(parts)
+        size = len(contents) // count
+        parts = [contents[start : start + size] for start in range(0, len(contents), size)]
+    else:
+        size = len(tensor.values) // count
+        parts = [
+            raw_contents(replace(tensor, values=tensor.values[start : start + size]))
+            for start in range(0, len(tensor.values), size)
+        ]
+    return [RAW_OUTPUT + _length(part) + part for part in parts]
+
+
+def _written(head: tuple[bytes, bytes], request_id: bytes, contents: Sequence[bytes]) -> bytes:
+    before, after = head
+    if not request_id:
+        return b"".join((before, after, *contents))
+    return b"".join((before, ANSWER_ID, _length(request_id), request_id, after, *contents))
+
+
+def joined_inputs(requests: Sequence[FormedRequest]) -> TensorInputs:
+    """The tensors of requests of one form, their rows one after another."""
+    if len(requests) == 1:
+        return TensorInputs(requests[0].tensors)
+    tensors = []
+    for index, (name, datatype, shape) in enumerate(
+        (each.name, each.datatype, each.shape) for each in requests[0].form.inputs
+    ):
+        values = np.concatenate([request.tensors[index].values for request in requests])
+        tensors.append(NamedTensor(name, datatype, (shape[0] * len(requests), *shape[1:]), values))
+    return TensorInputs(tensors)
 
 
 def _length(part: bytes) -> bytes:

@@ -9,6 +9,7 @@ from flare.open_inference import grpc_service_pb2_grpc
 from ml_server.prediction.predictor import Predictor
 from ml_server.prediction.repository import Repository
 from ml_server.prediction.tensor_inputs import TensorInputs
+from ml_server.rpc.formed_inference import INLINE_ROWS, FormedInference
 from ml_server.rpc.inference_converters import (
     config_message,
     index_message,
@@ -19,7 +20,7 @@ from ml_server.rpc.inference_converters import (
     stream_response,
     version_reference,
 )
-from ml_server.rpc.inference_forms import FormedRequest, RequestReader, formed_answer, written_answer
+from ml_server.rpc.inference_forms import FormedRequest, RequestReader, written_answer
 from ml_server.rpc.inference_tensors import input_tensors
 from servicekit.errors import FlareError, InvalidArgument, Reason, Unimplemented
 from servicekit.identity import current_caller
@@ -56,7 +57,6 @@ SERVER_NAME = "flare"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
 # What is converted in less than a millisecond is converted where it came.
 INLINE_BYTES = 256 << 10
-INLINE_ROWS = 4096
 
 
 class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -64,6 +64,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def __init__(self, predictor: Predictor, repository: Repository, readiness: Readiness, server_version: str) -> None:
         self._predictor = predictor
+        self._formed = FormedInference(predictor)
         self._repository = repository
         self._readiness = readiness
         self._server_version = server_version
@@ -94,11 +95,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> bytes | pb.ModelInferResponse:
         if not isinstance(request, FormedRequest):
             return await self._infer(request)
-        form, inputs = request.form, TensorInputs(request.tensors)
-        prediction = await self._predictor.predict(_owner(), form.reference, inputs, request.id.decode())
-        if prediction.rows <= INLINE_ROWS:
-            return formed_answer(request, prediction)
-        return await asyncio.to_thread(formed_answer, request, prediction)
+        return await self._formed.answer(_owner(), request)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context

@@ -1,0 +1,86 @@
+"""Small calls that come close together, answered together: each of them alone would cost more than the network does."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+
+MAX_CALLS = 64
+WAIT_SECONDS = 500e-6
+# What comes later than this after the one before it comes alone.
+CLOSE_SECONDS = 1e-3
+# Fewer calls than this are answered as fast one by one.
+PAYING_CALLS = 4
+MAX_LEFT_ALONE = 1024
+
+
+@dataclass(eq=False, slots=True)
+class Call(Generic[Request, Answer]):
+    """A request that waits; whoever is gone by the time that its turn comes is not answered."""
+
+    request: Request
+    answer: asyncio.Future[Answer]
+
+
+@dataclass(slots=True)
+class Gathering(Generic[Request, Answer]):
+    """Calls of one kind. Whether to wait for more is tried: seldom while nobody else comes, always while many do."""
+
+    answer_all: Callable[[list[Call[Request, Answer]]], Awaitable[None]]
+    """Settles the answer of each of them."""
+    most_calls: int = MAX_CALLS
+    _calls: list[Call[Request, Answer]] = field(default_factory=list)
+    _opened: float = 0.0
+    _came: float = 0.0
+    _left_alone: int = 0
+    _next_left_alone: int = 1
+    _tasks: set[asyncio.Future[None]] = field(default_factory=set)
+
+    def takes(self) -> bool:
+        """True if the call that has just come is to wait for others, by `answer`."""
+        now = time.perf_counter()
+        before, self._came = self._came, now
+        if self._calls:
+            return True
+        if now - before > CLOSE_SECONDS or self.most_calls < PAYING_CALLS:
+            return False
+        if self._left_alone:
+            self._left_alone -= 1
+            return False
+        return True
+
+    def answer(self, request: Request) -> Awaitable[Answer]:
+        """The answer, with those of the calls that come within half a millisecond of the first one."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._calls.append(Call(request, future))
+        if len(self._calls) == 1:
+            self._opened = self._came
+            loop.call_soon(self._look, self._calls)
+        if len(self._calls) >= self.most_calls:
+            self._close()
+        return future
+
+    def _look(self, calls: list[Call[Request, Answer]]) -> None:
+        # Turn by turn: timers of event loops are no finer than a millisecond.
+        if calls is not self._calls:
+            return
+        if time.perf_counter() - self._opened < WAIT_SECONDS:
+            asyncio.get_running_loop().call_soon(self._look, calls)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        calls, self._calls = self._calls, []
+        if len(calls) < PAYING_CALLS:
+            self._next_left_alone = min(2 * self._next_left_alone, MAX_LEFT_ALONE)
+            self._left_alone = self._next_left_alone
+        else:
+            self._next_left_alone = 1
+        task = asyncio.ensure_future(self.answer_all([call for call in calls if not call.answer.done()]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
