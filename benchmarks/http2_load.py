@@ -14,14 +14,22 @@ PREFIX = struct.Struct(">BI")
 
 @dataclass(frozen=True)
 class Load:
-    """What a load of calls found: calls a second, and microseconds of each call."""
+    """What a load of calls found: calls a second, and when each call began and how long it took, in microseconds."""
 
     rate: float
+    began: list[int]
+    """Since 1970, by the machine's clock."""
     microseconds: list[int]
 
     def percentile(self, share: int) -> float:
         """The microseconds that this many of 100 calls stay below."""
         return statistics.quantiles(self.microseconds, n=100)[share - 1]
+
+    def within(self, first: float, last: float) -> "Load":
+        """The calls that were under way at some time between two points of that clock, in microseconds."""
+        calls = zip(self.began, self.microseconds, strict=True)
+        chosen = [(began, taken) for began, taken in calls if began <= last and began + taken >= first]
+        return Load(self.rate, [began for began, _ in chosen], [taken for _, taken in chosen])
 
 
 def load(address: str, method: str, message: bytes, headers: Mapping[str, str], clients: int, calls: int) -> Load:
@@ -46,8 +54,9 @@ def load(address: str, method: str, message: bytes, headers: Mapping[str, str], 
             [*command, f"http://{address}{method}"], capture_output=True, text=True, check=False, timeout=300
         )
         lines = [line.split("\t") for line in log.read_text().splitlines()] if log.exists() else []
-    taken = [int(duration) for _, status, duration in lines if status == "200"]
+    answered = [(int(began), int(duration)) for began, status, duration in lines if status == "200"]
     rates = [line.split(",")[1] for line in done.stdout.splitlines() if line.startswith("finished in")]
-    if len(taken) != calls or not rates:
-        raise RuntimeError(f"{len(taken)} of {calls} calls of {method} were answered:\n{done.stdout}{done.stderr}")
-    return Load(float(rates[0].removesuffix("req/s")), taken)
+    if len(answered) != calls or not rates:
+        raise RuntimeError(f"{len(answered)} of {calls} calls of {method} were answered:\n{done.stdout}{done.stderr}")
+    rate = float(rates[0].removesuffix("req/s"))
+    return Load(rate, [began for began, _ in answered], [duration for _, duration in answered])
