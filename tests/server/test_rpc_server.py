@@ -1,6 +1,9 @@
 """What every server does around its servicers, on a real port with a real channel."""
 
 import asyncio
+import gc
+import os
+import signal
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -21,7 +24,7 @@ from servicekit.errors import NotFound, Reason
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
 from servicekit.rpc.methods import Method, UnmarkedMethodError, method_table
-from servicekit.server import Registration, RpcServer
+from servicekit.server import Registration, RpcServer, serve_until_signal
 from servicekit.settings import ServerSettings
 from tests.tokens import TokenIssuer
 
@@ -247,3 +250,14 @@ def test_plain_text_stays_on_this_machine_unless_spelled_out() -> None:
     with pytest.raises(ValueError, match="allow_plaintext=true"):
         ServerSettings(listen_address="0.0.0.0:50051")
     assert ServerSettings(listen_address="0.0.0.0:50051", allow_plaintext=True).allow_plaintext
+
+
+async def test_collections_while_it_serves_leave_out_what_was_there_at_its_start(server: RpcServer) -> None:
+    serving = asyncio.create_task(serve_until_signal(server, ServerSettings(listen_address="127.0.0.1:0")))
+    await asyncio.sleep(0)  # now it listens to signals
+    os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        await serving
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
