@@ -45,7 +45,7 @@ from ml_server.registry.shared_store import shared_store
 from ml_server.registry.transfer import Transfer
 from ml_server.rpc.batch_prediction_servicer import BatchPredictionServicer
 from ml_server.rpc.evaluation_servicer import EvaluationServicer
-from ml_server.rpc.inference_servicer import CODECS, SCOPES, InferenceServicer
+from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from ml_server.rpc.model_servicer import ModelServicer
 from ml_server.rpc.monitoring_servicer import MonitoringServicer
 from ml_server.rpc.plan_converters import check_plan
@@ -204,7 +204,7 @@ def _registrations(
         Registration(
             grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"],
             partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, inference),
-            codecs=CODECS,
+            codecs=inference.codecs,
             scopes=SCOPES,
         ),
         Registration(

@@ -14,7 +14,7 @@ WAIT_SECONDS = 500e-6
 # What comes later than this after the one before it comes alone.
 CLOSE_SECONDS = 1e-3
 # Fewer calls than this are answered as fast one by one.
-PAYING_CALLS = 4
+PAYING_CALLS = 3
 MAX_LEFT_ALONE = 1024
 
 
@@ -77,8 +77,8 @@ class Gathering(Generic[Request, Answer]):
     def _close(self) -> None:
         calls, self._calls = self._calls, []
         if len(calls) < PAYING_CALLS:
-            self._next_left_alone = min(2 * self._next_left_alone, MAX_LEFT_ALONE)
             self._left_alone = self._next_left_alone
+            self._next_left_alone = min(2 * self._next_left_alone, MAX_LEFT_ALONE)
         else:
             self._next_left_alone = 1
         task = asyncio.ensure_future(self.answer_all([call for call in calls if not call.answer.done()]))

@@ -13,7 +13,7 @@ from servicekit.errors import NotFound
 # server on the same database writes counts after so long.
 KEPT_SECONDS = 1.0
 # An answer that is still in use after so long is asked for again, so that nobody waits when its time is over.
-RENEWED_SECONDS = 0.5
+RENEWED_SECONDS = 0.8
 MAX_KEPT = 10_000
 
 Key = tuple[str, VersionReference]

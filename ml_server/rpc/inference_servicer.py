@@ -52,7 +52,6 @@ SCOPES = {
     "TraceSetting": PREDICT,
     "LogSettings": PREDICT,
 }
-CODECS = {"ModelInfer": Codec(RequestReader(), written_answer)}
 SERVER_NAME = "flare"
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", "statistics")
 # What is converted in less than a millisecond is converted where it came.
@@ -65,6 +64,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, predictor: Predictor, repository: Repository, readiness: Readiness, server_version: str) -> None:
         self._predictor = predictor
         self._formed = FormedInference(predictor)
+        self.codecs = {"ModelInfer": Codec(RequestReader(), written_answer)}
         self._repository = repository
         self._readiness = readiness
         self._server_version = server_version
@@ -90,7 +90,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         reference = version_reference(request.name, request.version)
         return config_message(await self._repository.describe(_owner(), reference))
 
-    async def ModelInfer(  # type: ignore[override]  # as CODECS reads and writes them
+    async def ModelInfer(  # type: ignore[override]  # as the codec reads and writes
         self, request: FormedRequest | pb.ModelInferRequest, context: Context
     ) -> bytes | pb.ModelInferResponse:
         if not isinstance(request, FormedRequest):

@@ -1,5 +1,6 @@
 """The Open Inference Protocol on the running services, by its contract."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from ml_server.prediction.tensors import Datatype, NamedTensor
 from ml_server.rpc.inference_tensors import raw_contents, typed_contents
-from tests.made_versions import CITIES, bundle_file, mixed_version
+from tests.made_versions import CITIES, bundle_file, mixed_version, numbers_version
 from tests.services import FlareServices
 
 Infer = pb.ModelInferRequest
@@ -143,6 +144,50 @@ def test_typed_contents_are_answered_with_typed_contents(world: World) -> None:
     assert list(probabilities.contents.fp32_contents) == raw["species_probabilities"].ravel().tolist()
     assert list(price.contents.fp64_contents) == raw["price"].ravel().tolist()
     assert list(probabilities.shape) == [2, 3]
+
+
+async def test_calls_that_come_together_get_their_own_answers_and_errors(world: World) -> None:
+    name = f"numbers-{uuid4().hex[:8]}"
+    (world.folder / name).mkdir()
+    world.flare.models.import_(name, bundle_file(numbers_version(3, (8,)), world.folder / name))
+    table = np.random.default_rng(3).standard_normal((32, 8, 3)).astype(np.float32)
+    table[5, 3, 1] = table[20, 6, 0] = np.inf
+    wrong = {(5, 3), (20, 6)}
+    async with grpc.aio.insecure_channel(world.address) as channel:
+        stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        async def ask(*place: int) -> tuple[str, bytes]:
+            features = tensor("features", Datatype.FP32, table[place], (1, 3))
+            message = request(name, features, id=f"call {place}")
+            message.outputs.add(name="y_probabilities")
+            try:
+                response = await stub.ModelInfer(message, metadata=world.metadata)
+            except grpc.aio.AioRpcError as error:
+                return f"{error.code().name}: {error.details()}", b""
+            return response.id, bytes(response.raw_output_contents[0])
+
+        async def client(number: int) -> list[tuple[str, bytes]]:
+            return [await ask(number, call) for call in range(8)]
+
+        alone = await client(0)
+        together = await asyncio.gather(*map(client, range(32)))
+    assert together[0] == alone
+    whole = request(name, tensor("features", Datatype.FP32, np.where(np.isinf(table), 0, table), (256, 3)))
+    response = world.stub.ModelInfer(whole, metadata=world.metadata)
+    expected = answers(response)["y_probabilities"].reshape(32, 8, 2)
+    for number, calls in enumerate(together):
+        for call, (said, raw) in enumerate(calls):
+            if (number, call) in wrong:
+                assert said.startswith("INVALID_ARGUMENT: input 'features', row 0"), said
+            else:
+                assert said == f"call {(number, call)}"
+                shares = np.frombuffer(raw, np.float32)
+                np.testing.assert_allclose(shares, expected[number, call], rtol=1e-5, atol=1e-6)
+    statistics = world.stub.ModelStatistics(pb.ModelStatisticsRequest(name=name), metadata=world.metadata)
+    (counted,) = statistics.model_stats
+    assert counted.inference_stats.success.count == 8 + 32 * 8 - 2 + 1
+    assert counted.inference_stats.fail.count == 2
+    assert counted.inference_count == 8 + 32 * 8 - 2 + 256
 
 
 def test_a_moved_alias_counts_for_the_next_call(world: World) -> None:

@@ -23,7 +23,7 @@ from ml_server.prediction.repository import Repository
 from ml_server.prediction.statistics import Statistics
 from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.sql import SqlModelStore
-from ml_server.rpc.inference_servicer import CODECS, SCOPES, InferenceServicer
+from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
 from servicekit import readiness as readiness_module
 from servicekit.artifacts import FolderArtifacts
 from servicekit.database import Database
@@ -60,7 +60,7 @@ async def channel(tmp_path: Path, readiness: Readiness, token_issuer: TokenIssue
     add = partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer)
     server = RpcServer(
         ServerSettings(listen_address="127.0.0.1:0"),
-        [Registration(SERVICE, add, codecs=CODECS, scopes=SCOPES)],
+        [Registration(SERVICE, add, codecs=servicer.codecs, scopes=SCOPES)],
         token_issuer.verifier,
         [batcher],
         CollectorRegistry(),

@@ -33,6 +33,13 @@ def test_requests_rows_and_time_add_up_for_each_version() -> None:
     assert statistics.find(version(3)).success.count == 0
 
 
+def test_requests_that_were_answered_together_count_each() -> None:
+    statistics = Statistics()
+    statistics.succeeded(version(1), 6, 100, Timings(0, 10, 20, 30), requests=3)
+    sums = statistics.find(version(1))
+    assert (sums.rows, sums.success.count, sums.success.nanoseconds, sums.network.nanoseconds) == (6, 3, 300, 60)
+
+
 def test_owners_see_their_own_versions() -> None:
     statistics = Statistics()
     for owner in ("accounts/ann", "accounts/bob"):

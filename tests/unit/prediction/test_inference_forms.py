@@ -1,0 +1,152 @@
+"""Requests read by their form mean what the messages mean, and their answers are those that messages would be."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from flare.open_inference import grpc_service_pb2 as pb
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ml_server.networks.specification import MlpSpecification, ModelSpecification
+from ml_server.prediction.answers import Answer, Classification, Regression
+from ml_server.prediction.predictor import Prediction
+from ml_server.registry.values import Model, ModelVersion, VersionDetails
+from ml_server.rpc.inference_converters import infer_response, version_reference
+from ml_server.rpc.inference_forms import FormedRequest, RequestReader, formed_answers, joined_inputs
+from ml_server.rpc.inference_tensors import DTYPE_OF, input_tensors
+
+NOW = datetime(2024, 5, 17, tzinfo=UTC)
+IRIS = Model("u", "accounts/ann", "iris", "", ModelSpecification(architecture=MlpSpecification()), NOW, NOW)
+VERSION = ModelVersion(IRIS, 3, VersionDetails(parameter_count=1, digest="d"), 1, NOW, "versions/u/a")
+PLAIN = sorted(set(DTYPE_OF) - {"BOOL", "BF16"})
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> pb.ModelInferRequest:
+    """A request for one or two outputs with raw tensors of plain datatypes."""
+    rows = draw(st.integers(1, 200))
+    request = pb.ModelInferRequest(
+        model_name=draw(st.sampled_from(["iris", "iris@prod", "models/iris/versions/3"])),
+        id=draw(st.text(st.characters(codec="ascii"), max_size=300)),
+    )
+    for name in draw(st.lists(NAMES, min_size=1, max_size=4, unique=True)):
+        datatype = draw(st.sampled_from(PLAIN))
+        shape = (rows, *draw(st.sampled_from([(), (1,), (3,), (2, 2)])))
+        request.inputs.add(name=name, datatype=datatype, shape=shape)
+        size = int(np.prod(shape)) * DTYPE_OF[datatype].itemsize
+        request.raw_input_contents.append(draw(st.binary(min_size=size, max_size=size)))
+    if draw(st.booleans()):
+        request.outputs.add(name="kind_probabilities").parameters["classification"].int64_param = draw(
+            st.integers(1, 4)
+        )
+    if draw(st.booleans()):
+        request.outputs.add(name="price")
+    return request
+
+
+def prediction(rows: int) -> Prediction:
+    generator = np.random.default_rng(rows)
+    shares = generator.dirichlet(np.ones(3), rows)
+    kind = Classification("kind", ("a", "bé", "c" * 150), shares.argmax(axis=1), shares)
+    answers: list[Answer] = [kind, Regression("price", generator.standard_normal(rows))]
+    return Prediction(VERSION, rows, answers)
+
+
+def part(whole: Prediction, start: int, stop: int) -> Prediction:
+    kind, price = whole.answers
+    assert isinstance(kind, Classification)
+    assert isinstance(price, Regression)
+    own = Classification(kind.target, kind.classes, kind.labels[start:stop], kind.probabilities[start:stop])
+    return Prediction(whole.version, stop - start, [own, Regression(price.target, price.values[start:stop])])
+
+
+def formed(reader: RequestReader, message: pb.ModelInferRequest) -> FormedRequest:
+    read = reader(message.SerializeToString())
+    assert isinstance(read, FormedRequest)
+    return read
+
+
+@given(requests())
+def test_a_form_says_what_the_message_says(message: pb.ModelInferRequest) -> None:
+    reader = RequestReader()
+    for _ in range(2):  # the second one finds the form
+        read = formed(reader, message)
+        assert read.id.decode() == message.id
+        assert read.form.reference == version_reference(message.model_name, message.model_version)
+        for own, expected in zip(read.tensors, input_tensors(message), strict=True):
+            assert (own.name, own.datatype, own.shape) == (expected.name, expected.datatype, expected.shape)
+            assert np.asarray(own.values).tobytes() == np.asarray(expected.values).tobytes()
+
+
+@given(requests(), st.integers(1, 5))
+def test_each_of_several_requests_gets_the_answer_that_its_message_would(
+    message: pb.ModelInferRequest, count: int
+) -> None:
+    reader, rows = RequestReader(), message.inputs[0].shape[0]
+    read = []
+    for number in range(count):
+        message.id = f"{message.id}{number}"[-200:]
+        read.append(formed(reader, message))
+    whole = prediction(rows * count)
+    for _ in range(2):  # the second time with what the first one kept
+        for number, (own, answer) in enumerate(zip(read, formed_answers(read, whole), strict=True)):
+            message.id = own.id.decode()
+            expected = infer_response(message, part(whole, number * rows, (number + 1) * rows))
+            assert pb.ModelInferResponse.FromString(answer) == expected
+    joined = joined_inputs(read)
+    for at, tensor in enumerate(joined.tensors):
+        assert tensor.shape[0] == rows * count
+        assert np.asarray(tensor.values).tobytes() == message.raw_input_contents[at] * count
+
+
+def of_one(**fields: Any) -> pb.ModelInferRequest:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype=fields.pop("datatype", "FP32"), shape=[1, 2])
+    raw = fields.pop("raw", [bytes(8)])
+    return pb.ModelInferRequest(model_name="iris", inputs=[tensor], raw_input_contents=raw, **fields)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        of_one(raw=[bytes(7)]),
+        of_one(raw=[bytes(8), bytes(8)]),
+        of_one(raw=[]),
+        of_one(datatype="BOOL", raw=[bytes(2)]),
+        of_one(datatype="FP128"),
+        of_one(id="ü"),
+        of_one(parameters={"priority": pb.InferParameter(int64_param=1)}),
+        of_one(model_version="no version"),
+        of_one(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="x" * 5000)]),
+        pb.ModelInferRequest(model_name="iris", raw_input_contents=[b"1"]),
+        pb.ModelInferRequest(),
+    ],
+    ids=lambda message: str(message)[:40],
+)
+def test_what_is_in_no_form_is_a_message(message: pb.ModelInferRequest) -> None:
+    assert RequestReader()(message.SerializeToString()) == message
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_request_or_refused_as_by_protobuf(data: bytes) -> None:
+    try:
+        expected = pb.ModelInferRequest.FromString(data)
+    except Exception as error:
+        with pytest.raises(type(error)):
+            RequestReader()(data)
+    else:
+        read = RequestReader()(data)
+        assert read == expected or isinstance(read, FormedRequest)
+
+
+def test_forms_beyond_the_limit_take_the_place_of_the_oldest() -> None:
+    reader = RequestReader(max_forms=2)
+    forms = []
+    for name in ("a", "b", "c", "c", "a"):
+        message = of_one()
+        message.inputs[0].name = name
+        forms.append(formed(reader, message).form)
+    assert forms[2] is forms[3]
+    assert forms[0] is not forms[4]
