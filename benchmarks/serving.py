@@ -1,5 +1,6 @@
 """Measures predictions: prints a JSON object a line, a figure each. `--help` names them."""
 
+from benchmarks.call_overhead import call_overhead
 from benchmarks.command import Figures, measure
 from benchmarks.monitoring_speed import watched_row
 from benchmarks.serving_speed import (
@@ -27,6 +28,7 @@ FIGURES: Figures = {
     "infer_c32": infer_c32,
     "infer_c64": infer_c64,
     "infer_c32_p99": infer_c32_p99,
+    "call_overhead": call_overhead,
     "many_models": many_models,
     "watched_row": watched_row,
     "infer_c32_vs_mlserver": infer_c32_vs_mlserver,

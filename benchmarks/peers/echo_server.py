@@ -24,16 +24,26 @@ async def answer(request: pb.ModelInferRequest, _: "grpc.aio.ServicerContext[Any
     )
 
 
-async def main() -> None:
-    """Serves until it is ended."""
-    server = grpc.aio.server()
-    handler = grpc.unary_unary_rpc_method_handler(
+def handler() -> Any:
+    """What gRPC calls for each message."""
+    return grpc.unary_unary_rpc_method_handler(
         answer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
     )
+
+
+def bare_server() -> tuple[grpc.aio.Server, int]:
+    """A server that is yet to be started, and its port."""
+    server = grpc.aio.server()
     server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler})]
+        [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler()})]
     )
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    return server, server.add_insecure_port("127.0.0.1:0")
+
+
+async def main() -> None:
+    """Serves until it is ended."""
+    server, port = bare_server()
+    print(port, flush=True)
     await server.start()
     await server.wait_for_termination()
 
