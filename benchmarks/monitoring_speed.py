@@ -15,7 +15,7 @@ from benchmarks.sizes import Sizes
 from ml_server.monitoring.drift_watch import DriftWatch
 from ml_server.monitoring.reference import make_reference
 from ml_server.prediction.inputs import ColumnInputs
-from ml_server.prediction.observers import Answered
+from ml_server.prediction.observers import Answered, Asked
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Timings
 from ml_server.registry.bundle import REFERENCE_FILE, write_bundle
@@ -46,11 +46,12 @@ async def _microseconds(calls: int) -> float:
         model = Model("u1", "accounts/ann", "mlp", "", bundle.model.config.specification, now, now)
         version = ModelVersion(model, 1, bundle.details, 1, now, "v1")
         watch = DriftWatch(FolderArtifacts(Path(name)))
-        latest, inputs, timings = VersionReference("mlp"), ColumnInputs({}), Timings(0, 0, 0, 0)
+        asked = Asked(model.owner, VersionReference("mlp"), version, served)
+        inputs, timings = ColumnInputs({}), Timings(0, 0, 0, 0)
         requests = [(rows[at : at + 1].copy(), outputs[at : at + 1].copy()) for at in range(calls)]
         began = time.perf_counter()
         for features, found in requests:
-            watch.answered(Answered(model.owner, latest, version, served, inputs, features, found, [], timings))
+            watch.answered(Answered(asked, inputs, features, found, [], timings))
         seconds = time.perf_counter() - began
         drift = await watch.drift(version)
         assert drift.rows + drift.dropped == calls

@@ -117,7 +117,7 @@ class DriftWatch:
 
     def answered(self, answered: Answered) -> None:
         """As Observer says: keeps the rows until they are counted."""
-        version, features, outputs = answered.version, answered.features, answered.outputs
+        version, features, outputs = answered.asked.version, answered.features, answered.outputs
         key = (version.model.uid, version.number)
         if len(features) > MAX_REQUEST_ROWS:
             step = -(-len(features) // MAX_REQUEST_ROWS)
@@ -129,7 +129,7 @@ class DriftWatch:
         self._waiting_bytes += size
         waiting = self._waiting.get(key)
         if waiting is None:
-            waiting = self._waiting[key] = _Waiting(version, answered.served, [], [])
+            waiting = self._waiting[key] = _Waiting(version, answered.asked.served, [], [])
             self._arrived.set()
         waiting.features.append(features)
         waiting.outputs.append(outputs)

@@ -100,8 +100,8 @@ class Shadows:
 
     def answered(self, answered: Answered) -> None:
         """As Observer says: lets the alias's shadow be asked later, if it has one."""
-        alias = answered.reference.alias
-        if alias is None or not _shadow(answered.version.model, alias):
+        alias = answered.asked.reference.alias
+        if alias is None or not _shadow(answered.asked.version.model, alias):
             return
         size = answered.features.nbytes
         if len(self._waiting) >= self._max_waiting or self._waiting_bytes + size > MAX_WAITING_BYTES:
@@ -157,11 +157,11 @@ class Shadows:
             self._settled.set()
 
     async def _ask(self, answered: Answered) -> None:
-        model, alias = answered.version.model, answered.reference.alias
+        model, alias = answered.asked.version.model, answered.asked.reference.alias
         assert alias is not None
         shadow = VersionReference(model.id, number=_shadow(model, alias))
         try:
-            version = await self._versions.find(answered.owner, shadow)
+            version = await self._versions.find(answered.asked.owner, shadow)
             async with self._loaded.using(version) as served:
                 loop = asyncio.get_running_loop()
                 nanoseconds, found = await loop.run_in_executor(
@@ -191,7 +191,7 @@ class Shadows:
         )
 
     def _change(self, answered: Answered, change: Callable[[ShadowRecord], ShadowRecord]) -> None:
-        model, alias = answered.version.model, answered.reference.alias
+        model, alias = answered.asked.version.model, answered.asked.reference.alias
         assert alias is not None
         with self._lock:
             self._keep(model, change(self._find(model, alias)))

@@ -30,15 +30,14 @@ class Call(Generic[Request, Answer]):
 class Gathering(Generic[Request, Answer]):
     """Calls of one kind. Whether to wait for more is tried: seldom while nobody else comes, always while many do."""
 
-    answer_all: Callable[[list[Call[Request, Answer]]], Awaitable[None]]
-    """Settles the answer of each of them."""
+    answer_all: Callable[[list[Call[Request, Answer]]], None]
+    """Settles the answer of each of them, at least one; does not raise."""
     most_calls: int = MAX_CALLS
     _calls: list[Call[Request, Answer]] = field(default_factory=list)
     _opened: float = 0.0
     _came: float = 0.0
     _left_alone: int = 0
     _next_left_alone: int = 1
-    _tasks: set[asyncio.Future[None]] = field(default_factory=set)
 
     def takes(self) -> bool:
         """True if the call that has just come is to wait for others, by `answer`."""
@@ -81,6 +80,5 @@ class Gathering(Generic[Request, Answer]):
             self._next_left_alone = min(2 * self._next_left_alone, MAX_LEFT_ALONE)
         else:
             self._next_left_alone = 1
-        task = asyncio.ensure_future(self.answer_all([call for call in calls if not call.answer.done()]))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if waiting := [call for call in calls if not call.answer.done()]:
+            self.answer_all(waiting)

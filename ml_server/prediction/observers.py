@@ -31,13 +31,20 @@ class Inputs(Protocol):
 
 
 @dataclass(slots=True)  # not frozen: that would take longer than all else that is done with it at once
-class Answered:
-    """A request with its answers, and all that they were made of."""
+class Asked:
+    """A version that an owner asks, and what it was called."""
 
     owner: str
     reference: VersionReference
     version: ModelVersion
     served: ServedVersion
+
+
+@dataclass(slots=True)  # not frozen: as above
+class Answered:
+    """A request with its answers, and all that they were made of."""
+
+    asked: Asked
     inputs: Inputs
     features: Features
     outputs: Outputs

@@ -19,6 +19,8 @@ from ml_server.registry.values import VersionDetails
 BATCH_ROWS = 8_192
 # A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
 BATCH_FEATURES = 4_000_000
+# What has more numbers than this is converted on a thread: it would keep other calls waiting.
+INLINE_CELLS = 65_536
 # Of PyTorch on one core, roughly.
 MICROSECONDS_PER_CALL = 30.0
 MULTIPLICATIONS_PER_MICROSECOND = 5_000.0
@@ -74,6 +76,13 @@ class ServedVersion:
     def most_cells(self) -> int:
         """Numbers of a row, in the features or in the outputs."""
         return max(self.features.layout.columns, self.targets.outputs)
+
+    @cached_property
+    def quick_rows(self) -> int:
+        """With how many rows all of a call is done where it is asked for: 0 for images, decoded on threads."""
+        if self.features.layout.image is not None:
+            return 0
+        return min(self.inline_rows, INLINE_CELLS // self.most_cells)
 
     @cached_property
     def model(self) -> ManageableModel:

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from ml_server.prediction.gathering import MAX_CALLS, Call, Gathering
+from ml_server.prediction.observers import Asked
 from ml_server.prediction.predictor import Predictor
-from ml_server.registry.values import ModelVersion
 from ml_server.rpc.inference_forms import MAX_VERSIONS, Form, FormedRequest, formed_answers, joined_inputs
 
 # What has more rows is written on a thread.
 INLINE_ROWS = 4096
 
-FormedCall = Call[FormedRequest, bytes]
+AskedRequest = tuple[Asked, FormedRequest]
 
 
 class FormedInference:
@@ -24,52 +23,44 @@ class FormedInference:
     async def answer(self, owner: str, request: FormedRequest) -> bytes:
         """The answer's message. Raises as Predictor.predict, and for outputs that there are not."""
         form = request.form
-        if form.rows:
-            quick = self._predictor.quick_version(owner, form.reference, request.id.decode(), form.rows)
-            if quick is not None:
-                gathering = self._gathering(owner, form, *quick)
-                if gathering.takes():
-                    return await gathering.answer(request)
-        (answer,) = await self._answers(owner, [request])
+        asked = self._predictor.at_hand(owner, form.reference, request.id.decode())
+        if asked is not None and 0 < form.rows <= min(asked.served.quick_rows, INLINE_ROWS):
+            gathering = self._gathering(form, asked)
+            if gathering.takes():
+                return await gathering.answer((asked, request))
+            return self._answers(asked, [request])[0]
+        inputs = joined_inputs([request])
+        prediction = await self._predictor.predict(owner, form.reference, inputs, request.id.decode())
+        if prediction.rows <= INLINE_ROWS:
+            return formed_answers([request], prediction)[0]
+        (answer,) = await asyncio.to_thread(formed_answers, [request], prediction)
         return answer
 
-    def _gathering(self, owner: str, form: Form, version: ModelVersion, most: int) -> Gathering[FormedRequest, bytes]:
-        key = (version.model.uid, version.number)
+    def _gathering(self, form: Form, asked: Asked) -> Gathering[AskedRequest, bytes]:
+        key = (asked.version.model.uid, asked.version.number)
         gathering = form.gatherings.get(key)
         if gathering is None:
             if len(form.gatherings) >= MAX_VERSIONS:
                 form.gatherings.clear()
-            gathering = Gathering(partial(self._answer_all, owner), min(most, MAX_CALLS))
+            most = min(asked.served.quick_rows, INLINE_ROWS) // form.rows
+            gathering = Gathering(self._answer_all, min(most, MAX_CALLS))
             form.gatherings[key] = gathering
         return gathering
 
-    async def _answer_all(self, owner: str, calls: Sequence[FormedCall]) -> None:
-        if len(calls) > 1:
-            try:
-                answers = await self._answers(owner, [call.request for call in calls])
-            except Exception:  # of one of them: each by itself will tell whose
-                await asyncio.gather(*(self._answer_one(owner, call) for call in calls))
-                return
-            for call, answer in zip(calls, answers, strict=True):
-                if not call.answer.done():
-                    call.answer.set_result(answer)
-        elif calls:
-            await self._answer_one(owner, calls[0])
-
-    async def _answer_one(self, owner: str, call: FormedCall) -> None:
+    def _answer_all(self, calls: Sequence[Call[AskedRequest, bytes]]) -> None:
+        asked, _ = calls[0].request  # the same version for all of them
         try:
-            (answer,) = await self._answers(owner, [call.request])
+            answers = self._answers(asked, [request for _, request in (call.request for call in calls)])
         except Exception as error:
-            if not call.answer.done():
-                call.answer.set_exception(error)
+            if len(calls) == 1:
+                calls[0].answer.set_exception(error)
+                return
+            for call in calls:  # one of them is to blame: each by itself tells whose it is
+                self._answer_all([call])
             return
-        if not call.answer.done():
+        for call, answer in zip(calls, answers, strict=True):
             call.answer.set_result(answer)
 
-    async def _answers(self, owner: str, requests: Sequence[FormedRequest]) -> list[bytes]:
-        form, request_id = requests[0].form, requests[0].id.decode()
-        inputs = joined_inputs(requests)
-        prediction = await self._predictor.predict(owner, form.reference, inputs, request_id, len(requests))
-        if prediction.rows <= INLINE_ROWS:
-            return formed_answers(requests, prediction)
-        return await asyncio.to_thread(formed_answers, requests, prediction)
+    def _answers(self, asked: Asked, requests: Sequence[FormedRequest]) -> list[bytes]:
+        prediction = self._predictor.predict_at_once(asked, joined_inputs(requests), len(requests))
+        return formed_answers(requests, prediction)

@@ -13,6 +13,7 @@ import numpy as np
 from flare.open_inference import grpc_service_pb2 as pb
 
 from ml_server.prediction.gathering import Gathering
+from ml_server.prediction.observers import Asked
 from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
 from ml_server.prediction.predictor import Prediction
 from ml_server.prediction.tensor_inputs import TensorInputs
@@ -70,7 +71,7 @@ class Form:
     """The first dimension of the first input; 0 if it has none."""
     heads: dict[Version, tuple[bytes, bytes]] = field(default_factory=dict)
     """An answer's bytes before its id and after it, up to its raw contents."""
-    gatherings: dict[Version, "Gathering[FormedRequest, bytes]"] = field(default_factory=dict)
+    gatherings: dict[Version, "Gathering[tuple[Asked, FormedRequest], bytes]"] = field(default_factory=dict)
     """Of requests for the same version."""
 
 

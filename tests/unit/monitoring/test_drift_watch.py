@@ -17,7 +17,7 @@ from ml_server.monitoring.reference import make_reference
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
 from ml_server.prediction.answers import answers_of
 from ml_server.prediction.inputs import ColumnInputs
-from ml_server.prediction.observers import Answered
+from ml_server.prediction.observers import Answered, Asked
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Timings
 from ml_server.registry.bundle import REFERENCE_FILE, write_bundle
@@ -65,10 +65,7 @@ class World:
         outputs = self.served.run(rows)
         (watch or self.watch).answered(
             Answered(
-                "accounts/ann",
-                VersionReference("iris"),
-                self.version,
-                self.served,
+                Asked("accounts/ann", VersionReference("iris"), self.version, self.served),
                 ColumnInputs({}),
                 rows,
                 outputs,

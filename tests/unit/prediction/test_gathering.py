@@ -14,7 +14,7 @@ class Doubling:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
 
-    async def __call__(self, calls: Sequence[Call[int, int]]) -> None:
+    def __call__(self, calls: Sequence[Call[int, int]]) -> None:
         """Settles all."""
         self.groups.append([call.request for call in calls])
         for call in calls:
