@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 from pydantic import Field
 
@@ -106,7 +107,7 @@ class ModelVersion:
     artifact: str
     """The key of its files in the artifact store."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """`models/{model}/versions/{version}`."""
         return f"{self.model.name}/versions/{self.number}"
