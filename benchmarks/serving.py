@@ -3,6 +3,7 @@
 from benchmarks.call_overhead import call_overhead
 from benchmarks.command import Figures, measure
 from benchmarks.monitoring_speed import watched_row
+from benchmarks.serving_isolation import flood_p99, load_delay
 from benchmarks.serving_speed import (
     cnn32_vs_mlserver,
     cnn32_vs_torchserve,
@@ -30,6 +31,8 @@ FIGURES: Figures = {
     "infer_c32_p99": infer_c32_p99,
     "call_overhead": call_overhead,
     "many_models": many_models,
+    "load_delay": load_delay,
+    "flood_p99": flood_p99,
     "watched_row": watched_row,
     "infer_c32_vs_mlserver": infer_c32_vs_mlserver,
     "infer_c32_vs_torchserve": infer_c32_vs_torchserve,
