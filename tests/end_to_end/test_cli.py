@@ -221,6 +221,16 @@ def test_a_model_is_described_exported_and_deleted(flare: Command, trained: str,
     assert flare("models", "delete", name).returncode == 0
 
 
+def test_a_versions_engine_is_shown_with_what_it_takes(flare: Command, trained: str) -> None:
+    (version,) = document(flare("models", "describe", trained, "-o", "json"))["versions"]
+    serving = version["engine"]
+    name = serving["engine"].removeprefix("ENGINE_").lower()
+    (measured,) = [each for each in serving["measurements"] if each["engine"] == serving["engine"]]
+    single, batch = measured["single_row_microseconds"], measured["batch_microseconds"]
+    shown = flare("models", "describe", trained).stdout
+    assert f"{name}: {single:.3g} us, {batch:.3g} us for 32 rows" in shown
+
+
 def test_how_each_class_does_is_shown_of_either_part(flare: Command, trained: str) -> None:
     told = document(flare("models", "report", trained, "-o", "json"))
     (report,) = told["reports"]

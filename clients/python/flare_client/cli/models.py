@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from flare.ml.v1 import model_pb2
+from flare.ml.v1 import engine_pb2, model_pb2
 
 import flare_client
+from flare_client.choices import short_name
 from flare_client.cli.arguments import cell, numbers, pairs, whole_numbers
 from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
@@ -133,13 +134,14 @@ def describe(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
         return
     _print_model(found, output)
     print_table(
-        ["VERSION", ">PARAMETERS", ">SIZE", "ON THE TEST ROWS", "VIEW", "STARTED FROM", "MADE"],
+        ["VERSION", ">PARAMETERS", ">SIZE", "ON THE TEST ROWS", "ENGINE", "VIEW", "STARTED FROM", "MADE"],
         (
             (
                 version.name.rpartition("/")[2],
                 f"{version.parameter_count:,}",
                 byte_size(version.size_bytes),
                 ", ".join(f"{key} {quantity(value)}" for key, value in metrics_by_name(version.test_metrics).items()),
+                _engine(version.engine),
                 short(version.view) if version.view else "",
                 short(version.base_version) if version.base_version else "",
                 moment(version.create_time),
@@ -232,6 +234,15 @@ def delete(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
         print_json({})
     else:
         stderr().print(f"Deleted {model}.")
+
+
+def _engine(serving: engine_pb2.ServingEngine) -> str:
+    """The engine with what it takes for a row and for 32; empty of a version from before engines were chosen."""
+    name = short_name(engine_pb2.Engine, serving.engine)
+    for each in serving.measurements:
+        if each.engine == serving.engine:
+            return f"{name}: {each.single_row_microseconds:.3g} us, {each.batch_microseconds:.3g} us for 32 rows"
+    return name
 
 
 def _aliases(model: model_pb2.Model) -> str:
