@@ -131,7 +131,7 @@ def _parts(message: bytes) -> tuple[bytes, bytes, list[tuple[int, int]]] | None:
             start_of_form = stop
             if tag == RAW_INPUT:
                 raw.append((start, stop))
-            elif tag == ID:
+            elif tag == ID and not request_id:
                 request_id = message[start:stop]
             else:
                 return None

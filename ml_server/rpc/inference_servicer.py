@@ -1,7 +1,7 @@
 """The Open Inference Protocol with Triton's extensions, on the versions of this server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
@@ -90,12 +90,12 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         reference = version_reference(request.name, request.version)
         return config_message(await self._repository.describe(_owner(), reference))
 
-    async def ModelInfer(  # type: ignore[override]  # as the codec reads and writes
+    def ModelInfer(  # type: ignore[override]  # as the codec reads and writes
         self, request: FormedRequest | pb.ModelInferRequest, context: Context
-    ) -> bytes | pb.ModelInferResponse:
-        if not isinstance(request, FormedRequest):
-            return await self._infer(request)
-        return await self._formed.answer(_owner(), request)
+    ) -> Awaitable[bytes | pb.ModelInferResponse]:
+        if isinstance(request, FormedRequest):
+            return self._formed.answer(_owner(), request)
+        return self._infer(request)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: Context

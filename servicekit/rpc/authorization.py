@@ -46,7 +46,11 @@ class AuthorizationInterceptor(CallInterceptor):
             return method
 
         async def call(request: Any, context: Context) -> Any:
-            caller = await self._admitted(context, scope, name)
+            token, subject = _presented(context)
+            caller = self._verifier.known(token)
+            if caller is None:
+                caller = await self._verifier.verify(token)
+            caller = _bound(caller, subject, scope, name)
             try:
                 return await self._expiries.wait(caller.expire_time, method(request, context))
             except Expired:
@@ -63,25 +67,8 @@ class AuthorizationInterceptor(CallInterceptor):
         """
         scope = self._required_scope(method_name)
         if scope is not None:
-            await self._admitted(context, scope, method_name)
-
-    async def _admitted(self, context: Context, scope: str, method_name: str) -> Caller:
-        header = subject = ""
-        for key, value in context.invocation_metadata() or ():
-            if key == "authorization" and isinstance(value, str):
-                header = value
-            elif key == SUBJECT_METADATA and isinstance(value, str):
-                subject = value
-        token = _bearer_token(header)
-        caller = self._verifier.known(token) or await self._verifier.verify(token)
-        if scope not in caller.scopes:
-            raise _lacks(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
-        if subject:
-            if DELEGATE_SCOPE not in caller.scopes:
-                raise _lacks(caller, DELEGATE_SCOPE, f"act for '{subject}'")
-            caller = replace(caller, subject=subject)
-        bind_caller(caller)
-        return caller
+            token, subject = _presented(context)
+            _bound(await self._verifier.verify(token), subject, scope, method_name)
 
     async def answered(self, response: Awaitable[Any], context: Context, method_name: str) -> Any:
         """Waits for the answer as long as the token lasts."""
@@ -117,6 +104,29 @@ class AuthorizationInterceptor(CallInterceptor):
         if method is None and path.startswith(OPEN_SERVICES):
             return None
         return self._methods[path].required_scope if method is None else method.required_scope
+
+
+def _presented(context: Context) -> tuple[str, str]:
+    """The token of a call, and the subject that it is for if not the token's own."""
+    header = subject = ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and isinstance(value, str):
+            header = value
+        elif key == SUBJECT_METADATA and isinstance(value, str):
+            subject = value
+    return _bearer_token(header), subject
+
+
+def _bound(caller: Caller, subject: str, scope: str, method_name: str) -> Caller:
+    """Who the call is for, bound as the current caller."""
+    if scope not in caller.scopes:
+        raise _lacks(caller, scope, f"call {method_name.rsplit('/', 1)[1]}")
+    if subject:
+        if DELEGATE_SCOPE not in caller.scopes:
+            raise _lacks(caller, DELEGATE_SCOPE, f"act for '{subject}'")
+        caller = replace(caller, subject=subject)
+    bind_caller(caller)
+    return caller
 
 
 def require_scope(scope: str, action: str) -> None:
