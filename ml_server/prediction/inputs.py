@@ -52,9 +52,9 @@ class ColumnInputs:
         return len(next(iter(self.columns.values()), ()))
 
     def features(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> NDArray[np.float32]:
-        """The features (N, layout.columns) that these values mean. Raises as `columns_of`."""
+        """The features (N, layout.columns) that these values mean. Raises as `features_of`."""
         quick = number_features(fitted, self.columns)
-        return quick if quick is not None else fitted.transform(columns_of(fitted, self.columns, images, version))
+        return quick if quick is not None else features_of(fitted, self.columns, images, version)
 
 
 @dataclass(slots=True)  # not frozen: each prediction makes one
@@ -79,17 +79,43 @@ class PartialInputs:
         return ColumnInputs(self.columns).rows
 
     def prepared(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> Prepared:
-        """The rows that can be predicted, in order. Raises as `columns_of`, and VALUE_INVALID if few can."""
+        """The rows that can be predicted, in order. Raises as `features_of`, and VALUE_INVALID if few can."""
         quick = number_features(fitted, self.columns)
         if quick is not None:
             return Prepared(quick, ColumnInputs(self.columns))
         faults = Collecting(self.most_faults)
-        features = fitted.transform(columns_of(fitted, self.columns, images, version, faults))
+        features = features_of(fitted, self.columns, images, version, faults)
         if not faults.rows:
             return Prepared(features, ColumnInputs(self.columns))
         good = [row for row in range(len(features)) if row not in faults.rows]
         kept = {name: column.at(good) for name, column in self.columns.items()}
         return Prepared(features[good], ColumnInputs(kept), faults.rows)
+
+
+def features_of(
+    fitted: FittedFeatures,
+    raw: Mapping[str, RawColumn],
+    images: ImageDecoder,
+    version: str,
+    faults: Faults = REFUSING,
+) -> NDArray[np.float32]:
+    """The features (N, layout.columns) that raw values mean; those of rows with faults mean nothing.
+
+    A number so far from those of training that its feature is none of float32 is a fault too. Raises as `columns_of`.
+    """
+    columns = columns_of(fitted, raw, images, version, faults)
+    with np.errstate(over="ignore", invalid="ignore"):
+        features = fitted.transform(columns)
+    if not fitted.number_columns or np.isfinite(features).all():
+        return features
+    for column, place in fitted.places:
+        values = columns[column.name]
+        if isinstance(values, NumberColumn):
+            are_finite = np.isfinite(features[:, place : place + column.encoding.width]).all(axis=1)
+            for row in np.flatnonzero(np.isfinite(values.values) & ~are_finite).tolist():
+                problem = f"is {values.values[row]:g}, too far from those of training to compute with: correct it"
+                faults.found(column.name, row, problem)
+    return features
 
 
 def columns_of(

@@ -30,10 +30,12 @@ def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDA
     if len(lengths) != 1 or 0 in lengths:
         return None
     matrix = np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), -1)
-    # Not by a product of BLAS, which starts its threads for this.
-    if not np.isfinite(matrix).all() or not _are_booleans(matrix, fitted.boolean_rows):
+    if not _are_booleans(matrix, fitted.boolean_rows):
         return None
-    return fitted.transform_numbers(matrix)
+    # One look for all: what is not finite now gives no finite feature, nor does what is too large for float32.
+    with np.errstate(over="ignore", invalid="ignore"):
+        features = fitted.transform_numbers(matrix)
+    return features if np.isfinite(features).all() else None
 
 
 def _are_booleans(matrix: NDArray[np.float64], rows: NDArray[np.int64]) -> bool:

@@ -51,6 +51,8 @@ def test_values_of_the_request_stay_as_they_are() -> None:
         {"x0": RawColumn(np.zeros(3))},
         {"x0": RawColumn(np.array([np.nan, 1.0]))},
         {"x0": RawColumn(np.array([np.inf, 1.0]))},
+        {"x0": RawColumn(np.array([1e300, 1.0]))},
+        {"x0": RawColumn(np.array([1.0, -1e39]))},
         {"x0": RawColumn(np.zeros(2), frozenset({1}))},
         {"x0": RawColumn(["1.5", "many"])},
     ],

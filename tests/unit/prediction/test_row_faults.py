@@ -54,6 +54,8 @@ def found(columns: dict[str, RawColumn], most: int = 10) -> Prepared:
         ({"age": "old"}, "age", "the value is 'old', which is not a number"),
         ({"count": None}, "count", "the value is missing, and no training row had it missing"),
         ({"age": "1e999"}, "age", "the value is infinite"),
+        ({"age": 1e300}, "age", "the value is 1e+300, too far from those of training"),
+        ({"count": "-1e42"}, "count", "the value is -1e+42, too far from those of training"),
         ({"flag": "maybe"}, "flag", "the value is 'maybe', which is not a number"),
         ({"flag": "7"}, "flag", "the value is 7, which is neither true nor false"),
         ({"day": "soon"}, "day", "the value is 'soon', which is not a point in time"),

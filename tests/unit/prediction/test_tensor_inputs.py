@@ -16,7 +16,7 @@ from ml_server.prediction.tensor_inputs import TensorInputs
 from ml_server.prediction.tensors import Datatype, NamedTensor
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
-from tests.made_versions import GRAY, image_version, mixed_version
+from tests.made_versions import GRAY, image_version, mixed_version, numbers_version
 from tests.summarized import summarized
 
 DECODER = ImageDecoder(max_pixels=10_000)
@@ -55,6 +55,16 @@ def test_features_that_no_preprocessing_gives_are_refused(place: int, value: flo
         features_of(MIXED, fp32(prepared))
     assert refused.value.reason is Reason.VALUE_INVALID
     assert text in refused.value.message
+
+
+def test_a_number_too_large_to_compute_with_is_refused() -> None:
+    fitted = numbers_version(2, (4,)).features
+    values = np.array([0.5, 1e39])
+    columns = [NamedTensor(f"x{at}", Datatype.FP64, (2, 1), values[:: 1 if at else -1]) for at in range(2)]
+    with pytest.raises(InvalidArgument) as refused:
+        features_of(fitted, *columns)
+    assert refused.value.reason is Reason.VALUE_INVALID
+    assert "column 'x0', row 0: the value is 1e+39, too far from those of training" in refused.value.message
 
 
 def test_a_column_that_is_called_features_is_a_column() -> None:
