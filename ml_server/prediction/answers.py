@@ -9,6 +9,7 @@ from ml_server.engines.engine import Outputs
 from ml_server.features.targets import FittedTarget, FittedTargets, Task
 
 FEW_CLASSES = 16
+FEW_PROBABILITIES = 4096
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,21 @@ class Classification:
 
         Of classes that are equally probable the one with the lower index comes first.
         """
-        return np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        falling = -self.probabilities
+        if count >= falling.shape[1] or falling.size < FEW_PROBABILITIES:
+            return _sorted(falling)[:, :count]
+        best = np.sort(np.argpartition(falling, count - 1, axis=1)[:, :count], axis=1)
+        values = np.take_along_axis(falling, best, axis=1)
+        best = np.take_along_axis(best, _sorted(values), axis=1)
+        # A partition takes any of those that are as probable as the last one.
+        are_tied = np.count_nonzero(falling <= values.max(axis=1, keepdims=True), axis=1) != count
+        best[are_tied] = _sorted(falling[are_tied])[:, :count]
+        return best
+
+
+def _sorted(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The indices of each row's values, the smallest first; of equal ones the first, and what is no number last."""
+    return np.argsort(values, axis=1, kind="stable")
 
 
 Answer = Regression | Classification

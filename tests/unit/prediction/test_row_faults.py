@@ -139,6 +139,17 @@ def test_the_most_probable_classes_come_in_order_and_ties_in_that_of_the_classes
     assert list(everything.top_labels[:4]) == ["b", "c", "a", "d"]
 
 
+@pytest.mark.parametrize("count", [1, 3, 199, 200, 300])
+def test_the_best_of_many_classes_are_those_of_a_sort(count: int) -> None:
+    generator = np.random.default_rng(0)
+    probabilities = generator.random((30, 200))
+    probabilities[10:20] = generator.integers(0, 4, (10, 200)) / 4
+    probabilities[5, 7] = probabilities[6] = np.nan
+    many = Classification("kind", tuple(map(str, range(200))), probabilities.argmax(axis=1), probabilities)
+    expected = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(many.best(count), expected)
+
+
 def test_rows_with_faults_have_no_answer() -> None:
     fault = RowFault("age", "the value is 'old'")
     given = replace(prediction(), rows=4, faults={1: fault})
