@@ -94,9 +94,9 @@ def kept_columns(view: View, targets: FittedTargets, wanted: Sequence[str] | Non
 def _arrow(column: Column, kind: "pa.DataType") -> "pa.Array[Any]":
     assert not isinstance(column, ImageColumn)
     if isinstance(column, NumberColumn):
-        if kind == pa.float64():
-            return pa.array(column.values, from_pandas=True)
         missing = np.isnan(column.values)
+        if kind == pa.float64():
+            return pa.array(column.values, from_pandas=bool(missing.any()))  # nothing is copied where none is missing
         whole = np.where(missing, 0.0, column.values).astype(np.int64)
         return pa.array(whole, mask=missing).cast(kind)
     codes: Any = pa.array(column.codes, mask=column.codes == MISSING)  # the stubs take it for booleans

@@ -39,14 +39,32 @@ def write_predictions(
     staging = file.with_suffix(".part")
     file.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_told(remedy="make room on the disk of the ML service"):
-        repeating: Any = _texts(columns)  # the stubs know all or none
-        with pq.ParquetWriter(staging, columns.schema, compression="snappy", use_dictionary=repeating) as writer:
-            _write(parts, served, version, _Groups(served, columns, writer), told)
+        with _writer(staging, columns.schema) as writer:
+            _write(parts, served, version, columns, writer, told)
         staging.rename(file)
 
 
-def _write(parts: Sequence[PartFile], served: ServedVersion, version: str, groups: "_Groups", told: Told) -> None:
+def _writer(file: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Spends no time on what the only reader, an import, has no use for, or on what numbers seldom gain from."""
+    texts: Any = [field.name for field in schema if field.type == pa.string()]  # the stubs know all or none
+    compression: Any = {field.name: "none" if field.type == pa.float64() else "snappy" for field in schema}
+    return pq.ParquetWriter(file, schema, compression=compression, use_dictionary=texts, write_statistics=False)
+
+
+def _write(
+    parts: Sequence[PartFile],
+    served: ServedVersion,
+    version: str,
+    columns: OutputColumns,
+    writer: pq.ParquetWriter,
+    told: Told,
+) -> None:
     """Predicts here, while one thread reads, one makes features of what comes next, and one writes what is done."""
+
+    def write(chunk: Columns, outputs: Outputs) -> None:
+        # Encoded at once, though a row group goes into the file as a whole: nothing waits for one that is being made.
+        writer.write_batch(columns.batch(chunk, answers_of(served.targets, outputs)), ROW_GROUP_ROWS)
+
     rows = 0
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, "parquet") as thread:
@@ -54,14 +72,13 @@ def _write(parts: Sequence[PartFile], served: ServedVersion, version: str, group
             outputs = served.run(features)
             if not np.isfinite(outputs).all():
                 raise _not_finite(served, version, chunk, outputs, rows)
-            writing.append(thread.submit(groups.take, chunk, outputs))
+            writing.append(thread.submit(write, chunk, outputs))
             while len(writing) > WAITING:
                 writing.popleft().result()
             rows += len(outputs)
             told(rows)
         for each in writing:
             each.result()
-    groups.end()
 
 
 def _prepared(parts: Sequence[PartFile], served: ServedVersion) -> Iterator[tuple[Columns, NDArray[np.float32]]]:
@@ -69,35 +86,6 @@ def _prepared(parts: Sequence[PartFile], served: ServedVersion) -> Iterator[tupl
     for part in parts:
         for chunk in part.chunks():
             yield chunk, served.features.transform(chunk)
-
-
-class _Groups:
-    """Gathers rows until there are enough for a row group."""
-
-    def __init__(self, served: ServedVersion, columns: OutputColumns, writer: pq.ParquetWriter) -> None:
-        self._served = served
-        self._columns = columns
-        self._writer = writer
-        self._batches: list[pa.RecordBatch] = []
-        self._rows = 0
-
-    def take(self, chunk: Columns, outputs: Outputs) -> None:
-        """Takes some rows with what the network says of them."""
-        self._batches.append(self._columns.batch(chunk, answers_of(self._served.targets, outputs)))
-        self._rows += len(outputs)
-        if self._rows >= ROW_GROUP_ROWS:
-            self.end()
-
-    def end(self) -> None:
-        """Writes what there is."""
-        if self._batches:
-            self._writer.write_table(pa.Table.from_batches(self._batches), ROW_GROUP_ROWS)
-            self._batches, self._rows = [], 0
-
-
-def _texts(columns: OutputColumns) -> list[str]:
-    """Columns whose values repeat. Numbers seldom do, and to look for it costs more than all else."""
-    return [field.name for field in columns.schema if field.type == pa.string()]
 
 
 def _not_finite(served: ServedVersion, version: str, chunk: Columns, outputs: Outputs, before: int) -> InvalidArgument:

@@ -1,6 +1,6 @@
 """All input columns together: from raw columns to one row-major float32 tensor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,19 +86,16 @@ class FittedFeatures(Value):
         return tuple(self._numbers.names) if len(self._numbers.names) == len(self.columns) else ()
 
     @cached_property
-    def boolean_rows(self) -> NDArray[np.int64]:
-        """The rows of a matrix for `transform_numbers` that hold booleans."""
-        return np.array([at for at, each in enumerate(self.columns) if each.type is ColumnType.BOOLEAN], np.int64)
+    def boolean_columns(self) -> tuple[int, ...]:
+        """Which of the columns hold booleans."""
+        return tuple(at for at, each in enumerate(self.columns) if each.type is ColumnType.BOOLEAN)
 
     def transform_numbers(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """As `transform`, for `number_names` as the rows of one matrix (columns, N) without NaN, which is changed.
 
         A few calls for all columns together: of a table with a row, the calls are all that takes time.
         """
-        numbers = self._numbers
-        values -= numbers.shifts[:, None]
-        values *= numbers.scales[:, None]
-        return values.T.astype(np.float32, order="C")
+        return self._numbers.scaled(values).T.astype(np.float32, order="C")
 
     def blocks(self, columns: Columns) -> Iterator[NDArray[np.float32]]:
         """As `transform`, some rows at a time. A block is gone when the next one comes."""
@@ -120,11 +117,11 @@ class FittedFeatures(Value):
     def _fill(self, features: NDArray[np.float32], columns: Columns) -> None:
         numbers = self._numbers
         if numbers.names:
-            values = np.stack([_numbers_of(columns[name]) for name in numbers.names], axis=1)
-            np.copyto(values, numbers.fills, where=np.isnan(values))
-            values -= numbers.shifts
-            values *= numbers.scales
-            features[:, numbers.places] = values
+            # Column by column: a row is often too short for NumPy to be quick along it.
+            values = np.stack([_numbers_of(columns[name]) for name in numbers.names])
+            for at, fill in numbers.fills.items():
+                np.copyto(values[at], fill, where=np.isnan(values[at]))
+            features[:, numbers.places] = numbers.scaled(values).T
         for column, place in self._others:
             prepared = column.prepared(columns[column.name])
             encoding = column.encoding
@@ -154,9 +151,9 @@ class FittedFeatures(Value):
         return _Numbers(
             names=[column.name for column, _, _ in found],
             places=slice(places[0], places[0] + len(places)) if are_neighbours else np.array(places, dtype=np.int64),
-            fills=np.array([np.nan if column.fill is None else float(column.fill) for column, _, _ in found]),
-            shifts=np.array([encoding.shift for _, _, encoding in found]),
-            scales=np.array([encoding.scale for _, _, encoding in found]),
+            fills={at: float(column.fill) for at, (column, _, _) in enumerate(found) if column.fill is not None},
+            shifts=np.array([[encoding.shift] for _, _, encoding in found]),
+            scales=np.array([[encoding.scale] for _, _, encoding in found]),
         )
 
     @cached_property
@@ -185,13 +182,22 @@ class FittedFeatures(Value):
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Columns that are one number each: places in the tensor, what missing values become (NaN: stay), and scaling."""
+    """Columns that are one number each: places in the tensor, what missing values of some become, and scaling.
+
+    `shifts` and `scales` are (columns, 1).
+    """
 
     names: list[str]
     places: slice | NDArray[np.int64]
-    fills: NDArray[np.float64]
+    fills: Mapping[int, float]
     shifts: NDArray[np.float64]
     scales: NDArray[np.float64]
+
+    def scaled(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same matrix (columns, N), changed."""
+        values -= self.shifts
+        values *= self.scales
+        return values
 
 
 def _numbers_of(column: Column) -> NDArray[np.float64]:

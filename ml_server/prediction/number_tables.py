@@ -1,6 +1,6 @@
 """The quick way of tables whose columns are one number each: all columns in a few calls, none by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from ml_server.features.features import FittedFeatures
 from ml_server.prediction.raw import RawColumn
 
 ARRAYS = {np.ndarray}
-ABSENT = RawColumn(())
 
 
 def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDArray[np.float32] | None:
@@ -22,24 +21,43 @@ def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDA
     names = fitted.number_names
     if not names or len(raw) != len(names):
         return None
-    columns = [raw.get(name, ABSENT) for name in names]
-    values: list[Any] = [column.values for column in columns]
-    if set(map(type, values)) != ARRAYS or any(column.missing for column in columns):
+    try:
+        columns = list(map(raw.__getitem__, names))
+    except KeyError:
+        return None
+    return _of_row(fitted, columns) if len(columns[0]) == 1 else _of_rows(fitted, columns)
+
+
+def _of_row(fitted: FittedFeatures, columns: Sequence[Any]) -> NDArray[np.float32] | None:
+    """A row by itself, where each call of NumPy counts: what Python can look at is not worth one."""
+    try:
+        values = [column.values.item() for column in columns if not column.missing]
+    except (AttributeError, ValueError):  # no array, or not of one value
+        return None
+    if len(values) != len(columns):
+        return None
+    if any(values[at] not in (0, 1) for at in fitted.boolean_columns):
+        return None
+    return _finite_features(fitted, np.array(values, np.float64)[:, None])
+
+
+def _of_rows(fitted: FittedFeatures, columns: Sequence[RawColumn]) -> NDArray[np.float32] | None:
+    values: list[Any] = [column.values for column in columns if not column.missing]
+    if len(values) != len(columns) or set(map(type, values)) != ARRAYS:
         return None
     lengths = set(map(len, values))
     if len(lengths) != 1 or 0 in lengths:
         return None
     matrix = np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), -1)
-    if not _are_booleans(matrix, fitted.boolean_rows):
-        return None
+    return _finite_features(fitted, matrix) if _are_booleans(matrix, fitted.boolean_columns) else None
+
+
+def _finite_features(fitted: FittedFeatures, matrix: NDArray[np.float64]) -> NDArray[np.float32] | None:
     # One look for all: what is not finite now gives no finite feature, nor does what is too large for float32.
     with np.errstate(over="ignore", invalid="ignore"):
         features = fitted.transform_numbers(matrix)
     return features if np.isfinite(features).all() else None
 
 
-def _are_booleans(matrix: NDArray[np.float64], rows: NDArray[np.int64]) -> bool:
-    if not len(rows):
-        return True
-    values = matrix[rows]
-    return bool(((values == 0) | (values == 1)).all())
+def _are_booleans(matrix: NDArray[np.float64], rows: Sequence[int]) -> bool:
+    return all(bool(((matrix[row] == 0) | (matrix[row] == 1)).all()) for row in rows)

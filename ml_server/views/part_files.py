@@ -25,6 +25,8 @@ FEATURES_KEY = b"flare.features"
 # What is read at a time: little enough to stay in the processor's cache, and of text enough that few words repeat.
 CHUNK_BYTES = 2 << 20
 CHUNK_ROWS = 16_384
+# Of so many rows, the columns stay in the first cache until all of each line is read.
+TURNED_ROWS = 256
 
 
 class PartWriter(AbstractContextManager["PartWriter"]):
@@ -99,8 +101,8 @@ class PartFile:
             for table in _tables(others, self._chunk_rows(len(names), others.schema)):
                 rows: dict[str, Column] = {}
                 if matrix is not None:
-                    values = matrix.read(table.num_rows)
-                    rows = {name: NumberColumn(values[:, at]) for at, name in enumerate(names)}
+                    values = _turned(matrix.read(table.num_rows))
+                    rows = {name: NumberColumn(values[at]) for at, name in enumerate(names)}
                 yield {
                     name: rows[name] if name in rows else arrow_column(table[name], kind)
                     for name, kind in self.types.items()
@@ -135,6 +137,14 @@ class _MatrixReader(AbstractContextManager["_MatrixReader"]):
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+def _turned(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The columns (columns, N) of a matrix (N, columns), each in one piece, which all that is done with them needs."""
+    columns = np.empty(matrix.shape[::-1])
+    for start in range(0, len(matrix), TURNED_ROWS):
+        columns[:, start : start + TURNED_ROWS] = matrix[start : start + TURNED_ROWS].T
+    return columns
 
 
 def _tables(batches: "ipc.RecordBatchFileReader", rows: int) -> Iterator[pa.Table]:
