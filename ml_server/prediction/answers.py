@@ -96,6 +96,6 @@ def _softmax(outputs: Outputs) -> NDArray[np.float64]:
 def _most_probable(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """The index of the most probable class of each row (N,), the lower one of two that are equally probable."""
     if probabilities.shape[1] == 2:  # of which NumPy's own way takes several times as long
-        second_wins: NDArray[np.bool_] = probabilities[:, 1] > probabilities[:, 0]
-        return second_wins.astype(np.int64)
-    return probabilities.argmax(axis=1)
+        return (probabilities[:, 1] > probabilities[:, 0]).astype(np.int64)
+    labels: NDArray[np.int64] = probabilities.argmax(axis=1)
+    return labels
