@@ -11,10 +11,14 @@ Answer = TypeVar("Answer")
 
 MAX_CALLS = 64
 WAIT_SECONDS = 500e-6
-# What comes later than this after the one before it comes alone.
-CLOSE_SECONDS = 1e-3
+# One turn of the event loop may take longer than that, when it writes the answers of the group before.
+LEAST_TURNS = 2
+# What comes later than this after others came or were answered comes alone: to write a group's answers takes as long.
+CLOSE_SECONDS = 2e-3
 # Fewer calls than this are answered as fast one by one.
 PAYING_CALLS = 3
+# So often in a row there may be fewer: while answers are written, nobody can come.
+PATIENCE = 4
 MAX_LEFT_ALONE = 1024
 
 
@@ -37,7 +41,7 @@ class Gathering(Generic[Request, Answer]):
     _opened: float = 0.0
     _came: float = 0.0
     _left_alone: int = 0
-    _next_left_alone: int = 1
+    _misses: int = 0
 
     def takes(self) -> bool:
         """True if the call that has just come is to wait for others, by `answer`."""
@@ -59,26 +63,27 @@ class Gathering(Generic[Request, Answer]):
         self._calls.append(Call(request, future))
         if len(self._calls) == 1:
             self._opened = self._came
-            loop.call_soon(self._look, self._calls)
+            loop.call_soon(self._look, self._calls, 1)
         if len(self._calls) >= self.most_calls:
             self._close()
         return future
 
-    def _look(self, calls: list[Call[Request, Answer]]) -> None:
+    def _look(self, calls: list[Call[Request, Answer]], turns: int) -> None:
         # Turn by turn: timers of event loops are no finer than a millisecond.
         if calls is not self._calls:
             return
-        if time.perf_counter() - self._opened < WAIT_SECONDS:
-            asyncio.get_running_loop().call_soon(self._look, calls)
+        if turns < LEAST_TURNS or time.perf_counter() - self._opened < WAIT_SECONDS:
+            asyncio.get_running_loop().call_soon(self._look, calls, turns + 1)
         else:
             self._close()
 
     def _close(self) -> None:
         calls, self._calls = self._calls, []
-        if len(calls) < PAYING_CALLS:
-            self._left_alone = self._next_left_alone
-            self._next_left_alone = min(2 * self._next_left_alone, MAX_LEFT_ALONE)
+        if len(calls) >= PAYING_CALLS:
+            self._misses = 0
         else:
-            self._next_left_alone = 1
+            self._misses = min(self._misses + 1, PATIENCE + MAX_LEFT_ALONE.bit_length())
+            self._left_alone = min(1 << self._misses - PATIENCE, MAX_LEFT_ALONE) if self._misses >= PATIENCE else 0
         if waiting := [call for call in calls if not call.answer.done()]:
             self.answer_all(waiting)
+        self._came = time.perf_counter()
