@@ -55,9 +55,12 @@ class KnownVersions:
     def at_hand(self, owner: str, reference: VersionReference, request_id: str) -> ModelVersion | None:
         """As `answering`, where that needs no wait: for most requests."""
         version = self._at_hand(owner, reference)
-        if version is None or reference.alias is None or _answering(version, reference, request_id) == version.number:
+        if version is None or reference.alias is None:
             return version
-        return None
+        number = _answering(version, reference, request_id)
+        if number == version.number:
+            return version
+        return self._at_hand(owner, VersionReference(reference.model, number=number))
 
     async def answering(self, owner: str, reference: VersionReference, request_id: str) -> ModelVersion:
         """The version that answers a request with an id, which decides if an alias is shared out among several.

@@ -28,7 +28,7 @@ class FormedInference:
             gathering = self._gathering(form, asked)
             if gathering.takes():
                 return await gathering.answer((asked, request))
-            return self._answers(asked, [request])[0]
+            return formed_answers([request], self._predictor.predict_at_once(asked, joined_inputs([request])))[0]
         inputs = joined_inputs([request])
         prediction = await self._predictor.predict(owner, form.reference, inputs, request.id.decode())
         if prediction.rows <= INLINE_ROWS:
@@ -49,8 +49,9 @@ class FormedInference:
 
     def _answer_all(self, calls: Sequence[Call[AskedRequest, bytes]]) -> None:
         asked, _ = calls[0].request  # the same version for all of them
+        requests = [request for _, request in (call.request for call in calls)]
         try:
-            answers = self._answers(asked, [request for _, request in (call.request for call in calls)])
+            prediction = self._predictor.predict_at_once(asked, joined_inputs(requests), len(requests))
         except Exception as error:
             if len(calls) == 1:
                 calls[0].answer.set_exception(error)
@@ -58,9 +59,11 @@ class FormedInference:
             for call in calls:  # one of them is to blame: each by itself tells whose it is
                 self._answer_all([call])
             return
+        try:
+            answers = formed_answers(requests, prediction)
+        except Exception as error:  # of the outputs that all of them name
+            for call in calls:
+                call.answer.set_exception(error)
+            return
         for call, answer in zip(calls, answers, strict=True):
             call.answer.set_result(answer)
-
-    def _answers(self, asked: Asked, requests: Sequence[FormedRequest]) -> list[bytes]:
-        prediction = self._predictor.predict_at_once(asked, joined_inputs(requests), len(requests))
-        return formed_answers(requests, prediction)

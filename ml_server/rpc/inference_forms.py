@@ -22,6 +22,7 @@ from ml_server.registry.values import VersionReference
 from ml_server.rpc.inference_converters import outputs_message, requested_outputs, version_reference
 from ml_server.rpc.inference_tensors import DATATYPES, DTYPE_OF, raw_contents
 from servicekit.errors import InvalidArgument
+from servicekit.rpc.packed import varint
 
 MAX_FORMS = 1024
 # A form is small, and kept; larger is what has its numbers in typed contents.
@@ -210,14 +211,14 @@ def _contents(tensor: NamedTensor, count: int) -> list[bytes]:
             raw_contents(replace(tensor, values=tensor.values[start : start + size]))
             for start in range(0, len(tensor.values), size)
         ]
-    return [RAW_OUTPUT + _length(part) + part for part in parts]
+    return [RAW_OUTPUT + varint(len(part)) + part for part in parts]
 
 
 def _written(head: tuple[bytes, bytes], request_id: bytes, contents: Sequence[bytes]) -> bytes:
     before, after = head
     if not request_id:
         return b"".join((before, after, *contents))
-    return b"".join((before, ANSWER_ID, _length(request_id), request_id, after, *contents))
+    return b"".join((before, ANSWER_ID, varint(len(request_id)), request_id, after, *contents))
 
 
 def joined_inputs(requests: Sequence[FormedRequest]) -> TensorInputs:
@@ -231,19 +232,6 @@ def joined_inputs(requests: Sequence[FormedRequest]) -> TensorInputs:
         values = np.concatenate([request.tensors[index].values for request in requests])
         tensors.append(NamedTensor(name, datatype, (shape[0] * len(requests), *shape[1:]), values))
     return TensorInputs(tensors)
-
-
-def _length(part: bytes) -> bytes:
-    """The length as a varint."""
-    length = len(part)
-    if length < 128:
-        return bytes((length,))
-    written = bytearray()
-    while length > 127:
-        written.append(length & 127 | 128)
-        length >>= 7
-    written.append(length)
-    return bytes(written)
 
 
 def written_answer(answer: pb.ModelInferResponse | bytes) -> bytes:

@@ -11,8 +11,7 @@ from scraper_server.rpc.enums import LAYOUT
 from scraper_server.rpc.view_messages import view_column_message
 from scraper_server.views.batches import EncodedBatch, PartStream
 from scraper_server.views.spec import PARTS, Part
-
-LENGTH_DELIMITED = 2  # the wire type of bytes and of messages
+from servicekit.rpc.packed import LENGTH_DELIMITED, varint
 
 
 def header_message(view: DatasetView, part: Part, stream: PartStream) -> pb.StreamViewResponse:
@@ -36,20 +35,10 @@ def written(message: pb.StreamViewResponse | EncodedBatch) -> bytes:
         return message.SerializeToString()
     rows = message.message
     fields = pb.ViewBatch(index=message.index, row_count=message.row_count).SerializeToString()
-    fields += _tag(pb.ViewBatch.ARROW_BATCH_FIELD_NUMBER) + _varint(rows.size)
-    length = _varint(len(fields) + rows.size)
+    fields += _tag(pb.ViewBatch.ARROW_BATCH_FIELD_NUMBER) + varint(rows.size)
+    length = varint(len(fields) + rows.size)
     return b"".join((_tag(pb.StreamViewResponse.BATCH_FIELD_NUMBER), length, fields, rows))
 
 
 def _tag(field: int) -> bytes:
-    return _varint(field << 3 | LENGTH_DELIMITED)
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return varint(field << 3 | LENGTH_DELIMITED)

@@ -14,7 +14,7 @@ def add_doubles(message: Message, field: str, values: NDArray[np.float64]) -> No
     number = message.DESCRIPTOR.fields_by_name[field].number
     if values.size:
         content = np.ascontiguousarray(values, dtype="<f8").tobytes()
-        message.MergeFromString(_varint(number << 3 | LENGTH_DELIMITED) + _varint(len(content)) + content)
+        message.MergeFromString(varint(number << 3 | LENGTH_DELIMITED) + varint(len(content)) + content)
 
 
 def doubles_of(message: Message, count: int) -> NDArray[np.float64]:
@@ -22,13 +22,14 @@ def doubles_of(message: Message, count: int) -> NDArray[np.float64]:
     if not count:
         return np.empty(0)
     # The field's number and length, then the numbers as they lie in memory, then what other versions know of.
-    return np.frombuffer(message.SerializeToString(), "<f8", count, 1 + len(_varint(DOUBLE_BYTES * count)))
+    return np.frombuffer(message.SerializeToString(), "<f8", count, 1 + len(varint(DOUBLE_BYTES * count)))
 
 
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
+def varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -183,11 +183,20 @@ async def test_calls_that_come_together_get_their_own_answers_and_errors(world: 
                 assert said == f"call {(number, call)}"
                 shares = np.frombuffer(raw, np.float32)
                 np.testing.assert_allclose(shares, expected[number, call], rtol=1e-5, atol=1e-6)
+    async with grpc.aio.insecure_channel(world.address) as channel:
+        message = request(name, tensor("features", Datatype.FP32, table[0, 0], (1, 3)))
+        message.outputs.add(name="z")
+        asking: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        refused = [asking.ModelInfer(message, metadata=world.metadata) for _ in range(20)]
+        assert {await call.code() for call in refused} == {grpc.StatusCode.INVALID_ARGUMENT}
+        assert {await call.details() for call in refused} == {
+            "there is no output 'z': ask for 'y', 'y_probabilities', or none"
+        }
     statistics = world.stub.ModelStatistics(pb.ModelStatisticsRequest(name=name), metadata=world.metadata)
     (counted,) = statistics.model_stats
-    assert counted.inference_stats.success.count == 8 + 32 * 8 - 2 + 1
+    assert counted.inference_stats.success.count == 8 + 32 * 8 - 2 + 1 + 20
     assert counted.inference_stats.fail.count == 2
-    assert counted.inference_count == 8 + 32 * 8 - 2 + 256
+    assert counted.inference_count == 8 + 32 * 8 - 2 + 256 + 20
 
 
 def test_a_moved_alias_counts_for_the_next_call(world: World) -> None:

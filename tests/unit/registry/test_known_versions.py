@@ -201,3 +201,13 @@ async def test_a_version_that_another_server_deleted_is_asked_no_more(
     await other.set_alias(model, "prod", Alias(1), "")
     await other.delete_version(await other.version(ANN, VersionReference("iris", number=2)))
     assert (await versions.answering(ANN, PROD, "anybody")).number == 1
+
+
+async def test_all_versions_that_share_an_alias_are_at_hand(store: CountingStore, model: Model) -> None:
+    await store.set_alias(model, "prod", Alias(1, (Share(1, 50), Share(2, 50))), "")
+    versions = KnownVersions(store, Clock())
+    for request_id in map(str, range(20)):
+        expected = await versions.answering(ANN, PROD, request_id)
+        found = versions.at_hand(ANN, PROD, request_id)
+        assert found is not None
+        assert found.number == expected.number
