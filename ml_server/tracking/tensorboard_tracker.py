@@ -40,10 +40,10 @@ class TensorBoardTracker:
             self._open[job.id] = EventFolder(self._directory / job.model / job.id)
         folder = self._open[job.id]
         try:
-            for event in events:
-                step, values = _summary(job, event)
-                folder.add(event.time.timestamp(), step, values)
-            folder.flush()
+            with folder.adding():
+                for event in events:
+                    step, values = _summary(job, event)
+                    folder.add(event.time.timestamp(), step, values)
         except BaseException:
             self.leave(job)  # what of it is on the disk is read when it is opened again
             raise

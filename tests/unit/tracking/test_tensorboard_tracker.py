@@ -102,11 +102,21 @@ def test_what_was_told_before_is_not_there_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 20, 200])
 def test_a_run_whose_server_was_killed_while_it_wrote_goes_on(tmp_path: Path, cut: int) -> None:
     write(tmp_path, WHOLE[:6], whole=False)
-    (file,) = (tmp_path / "tumours" / "3f2a").iterdir()
+    (file,) = (tmp_path / "tumours" / "3f2a").glob("*tfevents*")
     file.write_bytes(file.read_bytes()[:-cut])
     write(tmp_path, WHOLE)
     assert scalars(tmp_path, "loss/train") == [(1, 1.0), (2, 1 / 2), (3, 0.333333)]
     assert scalars(tmp_path, "samples_per_second") == [(1, 200.0), (2, 200.0), (3, 200.0)]
+
+
+def test_two_servers_that_show_one_job_at_the_same_time_write_it_once(tmp_path: Path) -> None:
+    leaving, coming = TensorBoardTracker(tmp_path), TensorBoardTracker(tmp_path)
+    events = told(RUNNING, STARTED, epoch(1), epoch(2), epoch(3))
+    for count in range(1, len(events) + 1):
+        for tracker in (coming, leaving):
+            tracker.write(JOB, events[:count])
+    assert [step for step, _ in scalars(tmp_path, "loss/train")] == [1, 2, 3]
+    assert len(texts(tmp_path, "attempt")) == 1
 
 
 def test_what_is_written_can_be_read_at_once(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ async def test_a_job_that_another_server_goes_on_with_is_shown_by_that_alone(wor
     await first.drain()
     await second.drain()
     assert shown[0].attempts == {0, 1}
-    assert world.scalars() == [1, 2, 3]
+    assert sorted(world.scalars()) == [1, 2, 3]  # read from two files, of which either may be the first
     assert world.text("ended") == ["succeeded"]
     assert world.places() == world.places("two") == []
 
