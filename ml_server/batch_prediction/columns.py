@@ -1,6 +1,6 @@
 """The columns of the data set that a batch prediction makes: those kept of the view, and the predictions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,24 +27,25 @@ ARROW_TYPE: Mapping[ColumnType, "pa.DataType"] = {
 
 @dataclass(frozen=True)
 class OutputColumns:
-    """The columns kept, with their types, and the targets that are predicted."""
+    """The columns kept, with their types, the targets that are predicted, and which columns may lack values."""
 
     kept: Mapping[str, ColumnType]
     targets: FittedTargets
+    lacking: Set[str]
 
     @cached_property
     def schema(self) -> "pa.Schema":
-        """The columns as the file has them."""
-        fields = [pa.field(name, ARROW_TYPE[kind]) for name, kind in self.kept.items()]
+        """The columns as the file has them: which values are there takes as long to write as the numbers themselves."""
+        fields = [pa.field(name, ARROW_TYPE[kind], name in self.lacking) for name, kind in self.kept.items()]
         for target in self.targets.targets:
             names = predicted_names(target)
-            fields.append(pa.field(names[0], ARROW_TYPE[_predicted_type(target)]))
-            fields += [pa.field(name, pa.float64()) for name in names[1:]]
+            fields.append(pa.field(names[0], ARROW_TYPE[_predicted_type(target)], nullable=False))
+            fields += [pa.field(name, pa.float64(), nullable=False) for name in names[1:]]
         return pa.schema(fields)
 
     def batch(self, columns: Columns, answers: Sequence[Answer]) -> "pa.RecordBatch":
         """Some rows: those of the view, which hold the kept columns, with their answers."""
-        arrays = [_arrow(columns[name], ARROW_TYPE[kind]) for name, kind in self.kept.items()]
+        arrays = [_arrow(columns[name], ARROW_TYPE[kind], name in self.lacking) for name, kind in self.kept.items()]
         for target, answer in zip(self.targets.targets, answers, strict=True):
             arrays += _predictions(target, answer)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -60,6 +61,11 @@ def view_types(view: View) -> dict[str, ColumnType]:
     weight = {view.weight: ColumnType.FLOAT} if view.weight is not None else {}
     inputs = {column.name: column.type for column in view.inputs}
     return inputs | {target.name: target.type for target in view.targets} | weight
+
+
+def lacking_columns(view: View) -> frozenset[str]:
+    """The columns of a view's rows that may lack values: no target and no weight does."""
+    return frozenset(column.name for column in view.inputs if column.keeps_missing)
 
 
 def kept_columns(view: View, targets: FittedTargets, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -91,12 +97,12 @@ def kept_columns(view: View, targets: FittedTargets, wanted: Sequence[str] | Non
     return tuple(kept)
 
 
-def _arrow(column: Column, kind: "pa.DataType") -> "pa.Array[Any]":
+def _arrow(column: Column, kind: "pa.DataType", may_lack: bool) -> "pa.Array[Any]":
     assert not isinstance(column, ImageColumn)
     if isinstance(column, NumberColumn):
-        missing = np.isnan(column.values)
         if kind == pa.float64():
-            return pa.array(column.values, from_pandas=bool(missing.any()))  # nothing is copied where none is missing
+            return pa.array(column.values, from_pandas=may_lack)
+        missing = np.isnan(column.values)
         whole = np.where(missing, 0.0, column.values).astype(np.int64)
         return pa.array(whole, mask=missing).cast(kind)
     codes: Any = pa.array(column.codes, mask=column.codes == MISSING)  # the stubs take it for booleans

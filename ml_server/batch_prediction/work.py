@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml_server.batch_prediction.columns import OutputColumns, view_types
+from ml_server.batch_prediction.columns import OutputColumns, lacking_columns, view_types
 from ml_server.batch_prediction.table import write_predictions
 from ml_server.batch_prediction.values import BatchPredictionSpec, Phase, Progress, created_draft
 from ml_server.prediction.loaded_versions import LoadedVersions
@@ -180,7 +180,7 @@ class _Attempt:
                         stopping.check()
                         counted = done
 
-                    columns = OutputColumns(kept, served.targets)
+                    columns = OutputColumns(kept, served.targets, lacking_columns(view))
                     write_predictions(parts, served, spec.version, columns, file, told)
 
                 await self._tell(replace(self._progress, phase=Phase.PREDICTING))

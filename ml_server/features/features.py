@@ -13,7 +13,7 @@ from ml_server.networks.feature_layout import EmbeddingColumn, FeatureLayout
 from ml_server.networks.values import Value
 
 # How many features are computed in float64 at a time: so many stay in the processor's cache from one step to the next.
-CHUNK_FEATURES = 65_536
+CHUNK_FEATURES = 262_144
 
 
 class FittedFeatures(Value):

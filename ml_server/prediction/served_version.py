@@ -16,7 +16,8 @@ from ml_server.prediction.batcher import inline_rows
 from ml_server.registry.bundle import ENGINE_FILE, read_details, read_network, read_preprocessing
 from ml_server.registry.values import VersionDetails
 
-BATCH_ROWS = 8_192
+# So few that what a layer makes of them is in the processor's cache when the next one reads it.
+BATCH_ROWS = 1_024
 # A network makes many numbers of each feature of an image, and those of all rows of a batch are in memory at once.
 BATCH_FEATURES = 4_000_000
 # What has more numbers than this is converted on a thread: it would keep other calls waiting.
