@@ -1,8 +1,9 @@
 """Predicts for the rows of a view's parts and writes them to a Parquet file, some thousands of rows at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from ml_server.batch_prediction.columns import OutputColumns
 from ml_server.engines.engine import Outputs
-from ml_server.features.columns import Columns, NumberColumn
+from ml_server.features.columns import Columns
 from ml_server.prediction.answers import answers_of
+from ml_server.prediction.finite_features import finite_features
+from ml_server.prediction.row_faults import RefusingPart
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.views.part_files import PartFile, ahead
+from ml_server.views.values import Part
 from servicekit.disk import full_disk_told
 from servicekit.errors import InvalidArgument, Reason
 
@@ -28,12 +32,13 @@ Told = Callable[[int], None]
 
 
 def write_predictions(
-    parts: Sequence[PartFile], served: ServedVersion, version: str, columns: OutputColumns, file: Path, told: Told
+    parts: Mapping[Part, PartFile], served: ServedVersion, version: str, columns: OutputColumns, file: Path, told: Told
 ) -> None:
     """Writes the file, whole or not at all. `told` is called with the rows so far after each batch, and may raise.
 
     Raises:
-        InvalidArgument: VALUE_INVALID: a row has no value where the version needs one, or gives no finite numbers.
+        InvalidArgument: VALUE_INVALID: a row has a number that the version can't compute with or none where it needs
+            one, which names column and row, or it gives no finite numbers for a row.
         ResourceExhausted: LIMIT_EXCEEDED: the disk is full.
     """
     staging = file.with_suffix(".part")
@@ -52,7 +57,7 @@ def _writer(file: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _write(
-    parts: Sequence[PartFile],
+    parts: Mapping[Part, PartFile],
     served: ServedVersion,
     version: str,
     columns: OutputColumns,
@@ -68,11 +73,11 @@ def _write(
     rows = 0
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, "parquet") as thread:
-        for chunk, features in ahead(_prepared(parts, served), "features"):
-            outputs = served.run(features)
+        for ready in ahead(_prepared(parts, served), "features"):
+            outputs = served.run(ready.features)
             if not np.isfinite(outputs).all():
-                raise _not_finite(served, version, chunk, outputs, rows)
-            writing.append(thread.submit(write, chunk, outputs))
+                raise _not_finite(version, ready, outputs)
+            writing.append(thread.submit(write, ready.chunk, outputs))
             while len(writing) > WAITING:
                 writing.popleft().result()
             rows += len(outputs)
@@ -81,22 +86,30 @@ def _write(
             each.result()
 
 
-def _prepared(parts: Sequence[PartFile], served: ServedVersion) -> Iterator[tuple[Columns, NDArray[np.float32]]]:
-    """The rows of the parts, some at a time, and their features."""
-    for part in parts:
-        for chunk in part.chunks():
-            yield chunk, served.features.transform(chunk)
+@dataclass(frozen=True)
+class _Prepared:
+    """Rows of a part with their features (N, layout.columns); the first of them has a number in the part."""
+
+    part: Part
+    first_row: int
+    chunk: Columns
+    features: NDArray[np.float32]
 
 
-def _not_finite(served: ServedVersion, version: str, chunk: Columns, outputs: Outputs, before: int) -> InvalidArgument:
-    row = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
-    for column in served.features.columns:
-        values = chunk[column.name]
-        if not column.accepts_missing and isinstance(values, NumberColumn) and np.isnan(values.values[row]):
-            message = (
-                f"column '{column.name}' has no value in row {before + row}, and no row had it missing when {version} "
-                "was trained: name a view that fills missing values or drops their rows"
-            )
-            return InvalidArgument(Reason.VALUE_INVALID, message, column=column.name)
-    message = f"{version} gives no finite numbers for row {before + row}: leave out rows with values that are too large"
-    return InvalidArgument(Reason.VALUE_INVALID, message)
+def _prepared(parts: Mapping[Part, PartFile], served: ServedVersion) -> Iterator[_Prepared]:
+    """The rows of the parts, some at a time."""
+    for part, file in parts.items():
+        row = 0
+        for chunk in file.chunks():
+            features = finite_features(served.features, chunk, RefusingPart(part, row))
+            yield _Prepared(part, row, chunk, features)
+            row += len(features)
+
+
+def _not_finite(version: str, rows: _Prepared, outputs: Outputs) -> InvalidArgument:
+    row = rows.first_row + int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
+    message = (
+        f"{version} gives no finite numbers for row {row} of the {rows.part} rows: name a view without values that are "
+        "too large"
+    )
+    return InvalidArgument(Reason.VALUE_INVALID, message, row=str(row))

@@ -171,7 +171,7 @@ class _Attempt:
                 kinds = view_types(view)
                 kept = {name: kinds[name] for name in spec.columns}
                 needed = {column.name: column.type for column in served.features.columns} | kept
-                parts = [PartFile(rows.files[part], needed) for part in spec.parts if view.rows[part]]
+                parts = {part: PartFile(rows.files[part], needed) for part in spec.parts if view.rows[part]}
                 counted = 0
 
                 def work(stopping: Stopping) -> None:

@@ -51,7 +51,8 @@ class Comparer:
             NotFound: There is no such version or view.
             FailedPrecondition: NO_VERSION.
             InvalidArgument: INVALID_FIELD, SPLIT_EMPTY, COLUMN_MISSING or COLUMN_UNSUPPORTED, naming the version
-                that does not fit the view, or VALUE_INVALID, if it gives no finite numbers.
+                that does not fit the view, or VALUE_INVALID, if it gives no finite numbers or a row has a value that
+                it can't compute with.
             Aborted: ETAG_MISMATCH.
             ResourceExhausted: LIMIT_EXCEEDED.
         """

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from ml_server.features.columns import NumberColumn
 from ml_server.features.targets import FittedTarget, Task
+from ml_server.prediction.finite_features import finite_features
+from ml_server.prediction.row_faults import RefusingPart
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.views.part_files import PartFile
+from ml_server.views.values import Part
 from servicekit.stopping import Stopping
 
 Outputs = NDArray[np.float32]
@@ -30,7 +33,11 @@ class Outcome:
 def run_versions(
     file: PartFile, rows: int, versions: Sequence[ServedVersion], targets: Sequence[FittedTarget], stopping: Stopping
 ) -> Outcome:
-    """Runs versions on the N rows of a file, which has their columns and those of the targets."""
+    """Runs versions on the N test rows of a file, which has their columns and those of the targets.
+
+    Raises:
+        InvalidArgument: VALUE_INVALID, naming column and row, for a number that a version can't compute with.
+    """
     outputs = [np.empty((rows, version.targets.outputs), np.float32) for version in versions]
     truths = {target.name: np.empty(rows, _truth_type(target)) for target in targets}
     start = 0
@@ -38,7 +45,8 @@ def run_versions(
         end = start + len(chunk[targets[0].name])
         for version, found in zip(versions, outputs, strict=True):
             stopping.check()
-            found[start:end] = version.run(version.features.transform(chunk))
+            features = finite_features(version.features, chunk, RefusingPart(Part.TEST, start))
+            found[start:end] = version.run(features)
         for target in targets:
             column = chunk[target.name]
             if target.task is Task.REGRESSION:

@@ -19,6 +19,7 @@ from ml_server.features.columns import (
 )
 from ml_server.features.encodings import CategoryEncoding, FittedColumn, ImageEncoding
 from ml_server.features.features import FittedFeatures
+from ml_server.prediction.finite_features import INFINITE_PROBLEM, MISSING_PROBLEM, finite_features
 from ml_server.prediction.images import image_column
 from ml_server.prediction.number_tables import number_features
 from ml_server.prediction.observers import Inputs
@@ -103,19 +104,7 @@ def features_of(
 
     A number so far from those of training that its feature is none of float32 is a fault too. Raises as `columns_of`.
     """
-    columns = columns_of(fitted, raw, images, version, faults)
-    with np.errstate(over="ignore", invalid="ignore"):
-        features = fitted.transform(columns)
-    if not fitted.number_columns or np.isfinite(features).all():
-        return features
-    for column, place in fitted.places:
-        values = columns[column.name]
-        if isinstance(values, NumberColumn):
-            are_finite = np.isfinite(features[:, place : place + column.encoding.width]).all(axis=1)
-            for row in np.flatnonzero(np.isfinite(values.values) & ~are_finite).tolist():
-                problem = f"is {values.values[row]:g}, too far from those of training to compute with: correct it"
-                faults.found(column.name, row, problem)
-    return features
+    return finite_features(fitted, columns_of(fitted, raw, images, version, faults), faults)
 
 
 def columns_of(
@@ -207,12 +196,8 @@ def _column(fitted: FittedColumn, raw: RawColumn, images: ImageDecoder, faults: 
         return _text_column(fitted, raw)
     column = _number_column(fitted, raw, faults)
     if not fitted.accepts_missing:
-        problem = (
-            "is missing, and no training row had it missing, nor does the view say what to put in its place: give a "
-            "value"
-        )
         for row in np.flatnonzero(np.isnan(column.values)).tolist():
-            faults.found(fitted.name, row, problem)
+            faults.found(fitted.name, row, MISSING_PROBLEM)
     return column
 
 
@@ -253,7 +238,7 @@ def _number_column(fitted: FittedColumn, raw: RawColumn, faults: Faults) -> Numb
         values = np.fromiter(numbers, np.float64, len(raw))
     values[list(raw.missing)] = np.nan
     for row in np.flatnonzero(np.isinf(values)).tolist():
-        faults.found(fitted.name, row, "is infinite: give a finite number")
+        faults.found(fitted.name, row, INFINITE_PROBLEM)
         values[row] = np.nan
     if fitted.type is ColumnType.BOOLEAN:
         for row in np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1)).tolist():

@@ -34,6 +34,24 @@ class Refusing:
         raise invalid_value(column, row, problem)
 
 
+@dataclass(frozen=True)
+class RefusingPart:
+    """Refuses rows of a part of a view at the first fault; the first of these rows has a number in the part."""
+
+    part: str
+    first_row: int
+
+    def found(self, column: str, row: int, problem: str) -> None:
+        """As Faults says."""
+        place = self.first_row + row
+        raise InvalidArgument(
+            Reason.VALUE_INVALID,
+            f"column '{column}', row {place} of the {self.part} rows: the value {problem}, or name a view without it",
+            column=column,
+            row=str(place),
+        )
+
+
 class Collecting:
     """Keeps the first fault of each of so many rows, and refuses the request only if there are more."""
 

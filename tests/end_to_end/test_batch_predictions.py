@@ -1,6 +1,7 @@
 """Batch predictions on the running services: the data set that they make, what is refused, and what a cancel leaves."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -114,6 +115,36 @@ def test_parts_and_columns_are_those_asked_for(flare: Flare, view: str, model: s
     assert found["city"].tolist() == test["city"].tolist()
     alone = flare.batch_predict(model, view, dataset_id=new_id("alone"), parts=["test"], columns=[]).wait()
     assert list(frame(flare, alone)) == list(found)[2:]
+
+
+def test_an_alias_that_is_shared_out_means_its_first_version_for_all_rows(
+    flare: Flare, view: str, model: str, tmp_path: Path
+) -> None:
+    other = flare.models.import_(new_id("other"), flare.models.export(model, tmp_path / "first.zip")).name
+    shared = other.split("/")[1]
+    flare.train(shared, view, epochs=1).wait()
+    flare.models.set_alias(shared, "prod", 2, shares={1: 10, 2: 90})
+    job = flare.batch_predict(f"{shared}@prod", view, dataset_id=new_id("shared"))
+    found = frame(flare, job.wait())
+    assert job.job.version == f"models/{shared}/versions/2"
+    assert flare.datasets.get(job.job.dataset_id).display_name == f"{view} predicted by models/{shared}/versions/2"
+    rows = pd.concat([flare.datasets.to_dataframe(view, part) for part in ("train", "validation", "test")])
+    expected = flare.predict(f"{shared}/versions/2", rows.drop(columns=["stars", "price"]))
+    assert found["price_predicted"].tolist() == pytest.approx(expected["price"].tolist(), rel=1e-5)
+
+
+def test_a_number_that_is_too_large_is_named_with_its_place(
+    flare: Flare, table: pd.DataFrame, model: str, tmp_path: Path
+) -> None:
+    far = new_id("far")
+    flare.datasets.upload(table.assign(age=1e42), dataset_id=far)
+    view = flare.views.create(far, ["stars", "price"], cast={"stars": "categorical"}).name
+    copy = flare.models.import_(new_id("copy"), flare.models.export(model, tmp_path / "version.zip")).name
+    problem = "the value is 1e\\+42, too far from those of training"
+    with pytest.raises(FlareError, match=f"column 'age', row 0 of the train rows: {problem}"):
+        flare.batch_predict(model, view, dataset_id=new_id("no")).wait()
+    with pytest.raises(FlareError, match=f"column 'age', row 0 of the test rows: {problem}"):
+        flare.compare(model, copy, view=view)
 
 
 def test_what_can_not_be_predicted_is_refused_by_its_name(flare: Flare, view: str, model: str) -> None:

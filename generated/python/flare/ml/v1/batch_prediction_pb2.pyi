@@ -83,7 +83,8 @@ class BatchPrediction(_message.Message):
     """`batchPredictions/{batch_prediction}`."""
     version: _builtins.str
     """The version to predict with: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for
-    the latest. Which one that was when the job was created is told from then on.
+    the latest; an alias that is shared out means the version of its first share. Which one that was when the job was
+    created is told from then on, and predicts all rows.
     """
     view: _builtins.str
     """The view with the rows: `datasets/{dataset}/views/{view}`. It has the inputs of the version; its targets may be others."""

@@ -96,7 +96,8 @@ type BatchPrediction struct {
 	// `batchPredictions/{batch_prediction}`.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The version to predict with: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for
-	// the latest. Which one that was when the job was created is told from then on.
+	// the latest; an alias that is shared out means the version of its first share. Which one that was when the job was
+	// created is told from then on, and predicts all rows.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The view with the rows: `datasets/{dataset}/views/{view}`. It has the inputs of the version; its targets may be others.
 	View string `protobuf:"bytes,3,opt,name=view,proto3" json:"view,omitempty"`

@@ -21,10 +21,10 @@ type EvaluationServiceClient interface {
 	// minutes, more for more rows; ending the call, or its deadline, ends the work. The view is read with the caller's rights.
 	// Returns NOT_FOUND if there is no such version or view; FAILED_PRECONDITION (NO_VERSION) if a model has no version;
 	// INVALID_ARGUMENT with SPLIT_EMPTY if the view has no test rows, with COLUMN_MISSING or COLUMN_UNSUPPORTED if a version's
-	// inputs, targets or classes do not fit the view, with VALUE_INVALID if a version gives no finite numbers, and with
-	// INVALID_FIELD if a version is named twice or there is no view to compare on; ABORTED (ETAG_MISMATCH) if no view is
-	// named and that of the first version is another one by now; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the view has too
-	// many rows.
+	// inputs, targets or classes do not fit the view, with VALUE_INVALID if a version gives no finite numbers or a row has a
+	// value that it can't compute with, and with INVALID_FIELD if a version is named twice or there is no view to compare
+	// on; ABORTED (ETAG_MISMATCH) if no view is named and that of the first version is another one by now;
+	// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the view has too many rows.
 	CompareModels(ctx context.Context, in *CompareModelsRequest, opts ...grpc.CallOption) (*ModelComparison, error)
 }
 
@@ -53,10 +53,10 @@ type EvaluationServiceServer interface {
 	// minutes, more for more rows; ending the call, or its deadline, ends the work. The view is read with the caller's rights.
 	// Returns NOT_FOUND if there is no such version or view; FAILED_PRECONDITION (NO_VERSION) if a model has no version;
 	// INVALID_ARGUMENT with SPLIT_EMPTY if the view has no test rows, with COLUMN_MISSING or COLUMN_UNSUPPORTED if a version's
-	// inputs, targets or classes do not fit the view, with VALUE_INVALID if a version gives no finite numbers, and with
-	// INVALID_FIELD if a version is named twice or there is no view to compare on; ABORTED (ETAG_MISMATCH) if no view is
-	// named and that of the first version is another one by now; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the view has too
-	// many rows.
+	// inputs, targets or classes do not fit the view, with VALUE_INVALID if a version gives no finite numbers or a row has a
+	// value that it can't compute with, and with INVALID_FIELD if a version is named twice or there is no view to compare
+	// on; ABORTED (ETAG_MISMATCH) if no view is named and that of the first version is another one by now;
+	// RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) if the view has too many rows.
 	CompareModels(context.Context, *CompareModelsRequest) (*ModelComparison, error)
 	mustEmbedUnimplementedEvaluationServiceServer()
 }

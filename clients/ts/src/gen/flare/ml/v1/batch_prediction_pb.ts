@@ -37,7 +37,8 @@ export type BatchPrediction = Message<"flare.ml.v1.BatchPrediction"> & {
 
   /**
    * The version to predict with: `models/{model}/versions/{version}`, `models/{model}@{alias}`, or `models/{model}` for
-   * the latest. Which one that was when the job was created is told from then on.
+   * the latest; an alias that is shared out means the version of its first share. Which one that was when the job was
+   * created is told from then on, and predicts all rows.
    *
    * @generated from field: string version = 2;
    */
