@@ -1,15 +1,18 @@
 """The quick way of tables whose columns are one number each: all columns in a few calls, none by itself."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_server.features.features import FittedFeatures
+from ml_server.features.features import FittedFeatures, are_finite
 from ml_server.prediction.raw import RawColumn
 
 ARRAYS = {np.ndarray}
+FLOATS = {np.dtype(np.float64)}
+DTYPE = attrgetter("dtype")
 
 
 def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDArray[np.float32] | None:
@@ -22,41 +25,48 @@ def number_features(fitted: FittedFeatures, raw: Mapping[str, RawColumn]) -> NDA
     if not names or len(raw) != len(names):
         return None
     try:
-        columns = list(map(raw.__getitem__, names))
+        values = [column.values for column in map(raw.__getitem__, names) if not column.missing]
     except KeyError:
         return None
-    return _of_row(fitted, columns) if len(columns[0]) == 1 else _of_rows(fitted, columns)
+    if len(values) != len(names):
+        return None
+    return _of_row(fitted, values) if len(values[0]) == 1 else _of_rows(fitted, values)
 
 
-def _of_row(fitted: FittedFeatures, columns: Sequence[Any]) -> NDArray[np.float32] | None:
-    """A row by itself, where each call of NumPy counts: what Python can look at is not worth one."""
+def _of_row(fitted: FittedFeatures, values: Sequence[Any]) -> NDArray[np.float32] | None:
+    """A row by itself, where each call of NumPy counts: what Python can compute is not worth one."""
     try:
-        values = [column.values.item() for column in columns if not column.missing]
-    except (AttributeError, ValueError):  # no array, or not of one value
+        numbers = list(map(np.ndarray.item, values))
+    except (TypeError, ValueError):  # no array, or not of one value
         return None
-    if len(values) != len(columns):
+    if any(numbers[at] not in (0, 1) for at in fitted.boolean_columns):
         return None
-    if any(values[at] not in (0, 1) for at in fitted.boolean_columns):
-        return None
-    return _finite_features(fitted, np.array(values, np.float64)[:, None])
+    return fitted.transform_row(numbers)
 
 
-def _of_rows(fitted: FittedFeatures, columns: Sequence[RawColumn]) -> NDArray[np.float32] | None:
-    values: list[Any] = [column.values for column in columns if not column.missing]
-    if len(values) != len(columns) or set(map(type, values)) != ARRAYS:
+def _of_rows(fitted: FittedFeatures, values: Sequence[Any]) -> NDArray[np.float32] | None:
+    if set(map(type, values)) != ARRAYS:
         return None
     lengths = set(map(len, values))
     if len(lengths) != 1 or 0 in lengths:
         return None
-    matrix = np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), -1)
-    return _finite_features(fitted, matrix) if _are_booleans(matrix, fitted.boolean_columns) else None
-
-
-def _finite_features(fitted: FittedFeatures, matrix: NDArray[np.float64]) -> NDArray[np.float32] | None:
+    matrix = _stacked(values)
+    if not _are_booleans(matrix, fitted.boolean_columns):
+        return None
     # One look for all: what is not finite now gives no finite feature, nor does what is too large for float32.
     with np.errstate(over="ignore", invalid="ignore"):
         features = fitted.transform_numbers(matrix)
-    return features if np.isfinite(features).all() else None
+    return features if are_finite(features) else None
+
+
+def _stacked(values: Sequence[Any]) -> NDArray[np.float64]:
+    """The columns as the rows of a new matrix."""
+    if set(map(DTYPE, values)) == FLOATS:
+        try:
+            return np.frombuffer(bytearray().join(values), np.float64).reshape(len(values), -1)
+        except TypeError:  # numbers that do not lie together
+            pass
+    return np.concatenate(values, dtype=np.float64, casting="unsafe").reshape(len(values), -1)
 
 
 def _are_booleans(matrix: NDArray[np.float64], rows: Sequence[int]) -> bool:

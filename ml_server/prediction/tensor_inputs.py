@@ -1,6 +1,5 @@
 """The tensors of a request as the features of a version: prepared ones in one tensor, or a column each."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_server.features.encodings import FittedColumn, ImageEncoding
-from ml_server.features.features import FittedFeatures
+from ml_server.features.features import FittedFeatures, are_finite
 from ml_server.prediction.inputs import features_of
 from ml_server.prediction.raw import EncodedImages, PixelImages, RawColumn, invalid_value
 from ml_server.prediction.signature import DATATYPE_OF, FEATURES, features_inputs
@@ -27,7 +26,6 @@ from servicekit.images.shape import ImageMode, ImageShape
 # As many rows as Predict takes in its easy form; a message of 16 MiB has room for more of them.
 MAX_ROWS = 1_000_000
 INT64_MAX = 2**63 - 1
-FEW_NUMBERS = 4096
 # A tensor of a column's name with this says which of its values are missing: only FP64 and its kin have NaN for that.
 MISSING_SUFFIX = ".missing"
 
@@ -79,7 +77,7 @@ def _prepared(tensor: NamedTensor, fitted: FittedFeatures) -> NDArray[np.float32
             raise misfit(tensor, *forms)
     assert isinstance(tensor.values, np.ndarray)
     features: NDArray[np.float32] = tensor.values.astype(np.float32, copy=False).reshape(-1, layout.columns)
-    if not _are_finite(features):
+    if not are_finite(features):
         row, place = np.argwhere(~np.isfinite(features))[0].tolist()
         raise _invalid_feature(row, place, f"is {features[row, place]}: prepared features are finite numbers")
     for place, embedding in enumerate(layout.embeddings, layout.dense):
@@ -90,13 +88,6 @@ def _prepared(tensor: NamedTensor, fitted: FittedFeatures) -> NDArray[np.float32
             problem = f"is {codes[row]:g}: it is the code of a category of '{embedding.name}', 0 to "
             raise _invalid_feature(row, place, f"{problem}{embedding.categories - 1}")
     return features
-
-
-def _are_finite(features: NDArray[np.float32]) -> bool:
-    # Of few numbers one product is the quickest look: it is finite only if all of them are, and they are small.
-    if features.size <= FEW_NUMBERS and math.isfinite(np.vdot(features, features)):
-        return True
-    return bool(np.isfinite(features).all())
 
 
 def _invalid_feature(row: int, place: int, problem: str) -> InvalidArgument:

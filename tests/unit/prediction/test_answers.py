@@ -30,5 +30,20 @@ def test_few_rows_mean_what_they_do_among_many(classes: int) -> None:
     assert many.labels[7] == read(outputs[7:8]).labels[0] == 0
 
 
+@pytest.mark.parametrize("rows", [1, 60])
+def test_two_classes_are_certain_when_their_outputs_are_far_apart(rows: int) -> None:
+    answer = read(np.repeat(np.array([[3e38, -3e38], [-3e38, 3e38], [50.0, 0.0]], np.float32), rows, axis=0))
+    np.testing.assert_array_equal(answer.labels[::rows], [0, 1, 0])
+    np.testing.assert_allclose(
+        answer.probabilities[::rows], [[1, 0], [0, 1], [1, np.exp(-50)]], rtol=1e-15, atol=1e-300
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 60])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_outputs_that_are_no_numbers_stay_so(classes: int, rows: int) -> None:
+    assert np.isnan(read(np.full((rows, classes), np.nan, np.float32)).probabilities).all()
+
+
 def test_no_rows_have_no_answers() -> None:
     assert read(np.empty((0, 3), np.float32)).probabilities.shape == (0, 3)

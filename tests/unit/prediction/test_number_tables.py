@@ -24,7 +24,7 @@ def raw(rows: int, **others: RawColumn) -> dict[str, RawColumn]:
     return {f"x{at}": RawColumn(values[at]) for at in reversed(range(COLUMNS))} | others
 
 
-@pytest.mark.parametrize("rows", [1, 256])
+@pytest.mark.parametrize("rows", [1, 256, 20_000])
 def test_features_are_those_of_single_columns_to_the_last_bit(rows: int) -> None:
     columns = raw(rows, x1=RawColumn(np.arange(rows)), x2=RawColumn(np.arange(rows) % 2 == 0))
     quick = number_features(FITTED, columns)
@@ -41,6 +41,21 @@ def test_values_of_the_request_stay_as_they_are() -> None:
     assert number_features(FITTED, columns) is not None
     for name, values in before.items():
         np.testing.assert_array_equal(np.array(columns[name].values), values)
+
+
+@pytest.mark.parametrize("rows", [1, 256])
+def test_numbers_that_do_not_lie_together_are_taken_too(rows: int) -> None:
+    columns = raw(rows)
+    spread = {name: RawColumn(np.repeat(np.array(column.values), 2)[::2]) for name, column in columns.items()}
+    np.testing.assert_array_equal(number_features(FITTED, spread), number_features(FITTED, columns))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300, 1e39, -1e308])
+def test_a_row_with_a_number_that_can_not_be_computed_with_is_refused_as_ever(value: float) -> None:
+    given = raw(1, x0=RawColumn(np.array([value])))
+    assert number_features(FITTED, given) is None
+    with pytest.raises(FlareError):
+        ColumnInputs(given).features(FITTED, IMAGES, "the version")
 
 
 @pytest.mark.parametrize(
