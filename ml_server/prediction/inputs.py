@@ -41,7 +41,7 @@ FALSE_TEXTS = ("false", "f", "no", "n", "0")
 REFUSING = Refusing()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each prediction makes one
 class ColumnInputs:
     """Raw values by the name of their column."""
 
@@ -67,7 +67,7 @@ class Prepared:
     faults: Mapping[int, RowFault] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # as above
 class PartialInputs:
     """Raw values by the name of their column; rows that can't be predicted are left out, unless they are too many."""
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ml_server.features.features import FittedFeatures, are_finite
 from ml_server.prediction.raw import RawColumn
 
-ARRAYS = {np.ndarray}
 FLOATS = {np.dtype(np.float64)}
 DTYPE = attrgetter("dtype")
 
@@ -39,18 +38,20 @@ def _of_row(fitted: FittedFeatures, values: Sequence[Any]) -> NDArray[np.float32
         numbers = list(map(np.ndarray.item, values))
     except (TypeError, ValueError):  # no array, or not of one value
         return None
-    if any(numbers[at] not in (0, 1) for at in fitted.boolean_columns):
+    if fitted.boolean_columns and any(numbers[at] not in (0, 1) for at in fitted.boolean_columns):
         return None
     return fitted.transform_row(numbers)
 
 
 def _of_rows(fitted: FittedFeatures, values: Sequence[Any]) -> NDArray[np.float32] | None:
-    if set(map(type, values)) != ARRAYS:
+    try:
+        dtypes = set(map(DTYPE, values))
+    except AttributeError:  # no array
         return None
     lengths = set(map(len, values))
     if len(lengths) != 1 or 0 in lengths:
         return None
-    matrix = _stacked(values)
+    matrix = _stacked(values, are_floats=dtypes == FLOATS)
     if not _are_booleans(matrix, fitted.boolean_columns):
         return None
     # One look for all: what is not finite now gives no finite feature, nor does what is too large for float32.
@@ -59,9 +60,9 @@ def _of_rows(fitted: FittedFeatures, values: Sequence[Any]) -> NDArray[np.float3
     return features if are_finite(features) else None
 
 
-def _stacked(values: Sequence[Any]) -> NDArray[np.float64]:
-    """The columns as the rows of a new matrix."""
-    if set(map(DTYPE, values)) == FLOATS:
+def _stacked(values: Sequence[Any], are_floats: bool) -> NDArray[np.float64]:
+    """The columns as the rows of a new matrix; `are_floats` if all of them are float64."""
+    if are_floats:
         try:
             return np.frombuffer(bytearray().join(values), np.float64).reshape(len(values), -1)
         except TypeError:  # numbers that do not lie together

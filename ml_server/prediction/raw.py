@@ -37,7 +37,7 @@ class PixelImages:
 RawValues = Numbers | Integers | Booleans | Texts | EncodedImages | PixelImages
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: each prediction makes one for each column
 class RawColumn:
     """The values of one column as somebody sent them (N,), and the rows whose value is to be taken as missing.
 
@@ -46,7 +46,7 @@ class RawColumn:
     """
 
     values: RawValues
-    missing: frozenset[int] = field(default_factory=frozenset)
+    missing: frozenset[int] = frozenset()
     unusable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -54,13 +54,18 @@ class ServedVersion:
 
     def run(self, features: Features) -> Outputs:
         """Outputs (N, targets.outputs), float32, for features (N, layout.columns), with bounded memory."""
-        size = max(1, min(BATCH_ROWS, BATCH_FEATURES // max(features.shape[1], 1)))
-        if not len(features):
-            return np.empty((0, self.targets.outputs), np.float32)
-        if len(features) <= size:
+        rows, size = len(features), self._batch_rows
+        if 0 < rows <= size:
             return self.engine.run(features)
-        parts = [self.engine.run(features[start : start + size]) for start in range(0, len(features), size)]
+        if not rows:
+            return np.empty((0, self.targets.outputs), np.float32)
+        parts = [self.engine.run(features[start : start + size]) for start in range(0, rows, size)]
         return np.concatenate(parts)
+
+    @cached_property
+    def _batch_rows(self) -> int:
+        """How many rows are computed at a time."""
+        return max(1, min(BATCH_ROWS, BATCH_FEATURES // max(self.features.layout.columns, 1)))
 
     def expected_microseconds(self, rows: int) -> float:
         """About what `run` takes, as measured when the version was made; guessed from its weights if it was not."""

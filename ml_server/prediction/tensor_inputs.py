@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ml_server.features.encodings import FittedColumn, ImageEncoding
 from ml_server.features.features import FittedFeatures, are_finite
-from ml_server.prediction.inputs import features_of
+from ml_server.prediction.inputs import ColumnInputs
 from ml_server.prediction.raw import EncodedImages, PixelImages, RawColumn, invalid_value
 from ml_server.prediction.signature import DATATYPE_OF, FEATURES, features_inputs
 from ml_server.prediction.tensors import (
@@ -52,7 +52,7 @@ class TensorInputs:
             _require_rows(tensor)
         if len(self.tensors) == 1 and self.tensors[0].name == FEATURES and FEATURES not in fitted.names:
             return _prepared(self.tensors[0], fitted)
-        return features_of(fitted, _raw_columns(self.tensors, fitted), images, version)
+        return ColumnInputs(_raw_columns(self.tensors, fitted)).features(fitted, images, version)
 
 
 def _require_rows(tensor: NamedTensor) -> None:
@@ -101,7 +101,7 @@ def _invalid_feature(row: int, place: int, problem: str) -> InvalidArgument:
 
 
 def _raw_columns(tensors: Sequence[NamedTensor], fitted: FittedFeatures) -> Mapping[str, RawColumn]:
-    """The columns that tensors mean. Names that no column has stay, for `features_of` to refuse them."""
+    """The columns that tensors mean. Names that no column has stay, for ColumnInputs to refuse them."""
     columns: dict[str, RawColumn] = {}
     marks: dict[str, NamedTensor] = {}
     for tensor in tensors:
