@@ -24,8 +24,9 @@ from ml_server.views.values import Part
 from servicekit.disk import full_disk_told
 from servicekit.errors import InvalidArgument, Reason
 
-ROW_GROUP_ROWS = 131_072
-# Chunks of rows that wait to be written, beside the one that is.
+# Chunks of rows that are written at a time, of each column one after the other: a row group of the file.
+GROUP_CHUNKS = 8
+# Chunks that may wait while a row group is written.
 WAITING = 4
 
 Told = Callable[[int], None]
@@ -66,9 +67,16 @@ def _write(
 ) -> None:
     """Predicts here, while one thread reads, one makes features of what comes next, and one writes what is done."""
 
+    group: list[pa.RecordBatch] = []
+
+    def write_group() -> None:
+        writer.write_table(pa.Table.from_batches(group, columns.schema))
+        group.clear()
+
     def write(chunk: Columns, outputs: Outputs) -> None:
-        # Encoded at once, though a row group goes into the file as a whole: nothing waits for one that is being made.
-        writer.write_batch(columns.batch(chunk, answers_of(served.targets, outputs)), ROW_GROUP_ROWS)
+        group.append(columns.batch(chunk, answers_of(served.targets, outputs)))
+        if len(group) == GROUP_CHUNKS:
+            write_group()
 
     rows = 0
     writing: deque[Future[None]] = deque()
@@ -84,6 +92,7 @@ def _write(
             told(rows)
         for each in writing:
             each.result()
+    write_group()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 # Where the Arrow file says which columns the matrix has.
 FEATURES_KEY = b"flare.features"
-# What is read at a time: little enough to stay in the processor's cache, and of text enough that few words repeat.
-CHUNK_BYTES = 2 << 20
+# What is handed on at a time: enough that Python's part is small, and that of text few words repeat.
+CHUNK_BYTES = 4 << 20
 CHUNK_ROWS = 16_384
-# Of so many rows, the columns stay in the first cache until all of each line is read.
-TURNED_ROWS = 256
+# What is read of a matrix at a time: it stays in the processor's cache until all columns have their part of it.
+BLOCK_ROWS = 256
 
 
 class PartWriter(AbstractContextManager["PartWriter"]):
@@ -101,7 +101,7 @@ class PartFile:
             for table in _tables(others, self._chunk_rows(len(names), others.schema)):
                 rows: dict[str, Column] = {}
                 if matrix is not None:
-                    values = _turned(matrix.read(table.num_rows))
+                    values = matrix.read(table.num_rows)
                     rows = {name: NumberColumn(values[at]) for at, name in enumerate(names)}
                 yield {
                     name: rows[name] if name in rows else arrow_column(table[name], kind)
@@ -127,24 +127,23 @@ class _MatrixReader(AbstractContextManager["_MatrixReader"]):
     """Reads a matrix from its first row to its last, which keeps nothing of it in memory, as mapping it would."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        self._file = path.open("rb", buffering=0)
         np.lib.format.read_magic(self._file)
-        (_, self._columns), *_ = np.lib.format.read_array_header_1_0(self._file)
+        (_, columns), *_ = np.lib.format.read_array_header_1_0(self._file)
+        self._block = np.empty((BLOCK_ROWS, columns), np.dtype("<f8"))
 
     def read(self, rows: int) -> NDArray[np.float64]:
-        """The next rows (N, columns)."""
-        return np.fromfile(self._file, np.dtype("<f8"), rows * self._columns).reshape(rows, self._columns)
+        """The columns of the next rows (columns, N), each in one piece, which all that is done with them needs."""
+        columns = np.empty((self._block.shape[1], rows))
+        for start in range(0, rows, BLOCK_ROWS):
+            block = self._block[: rows - start]
+            if self._file.readinto(block.data) != block.nbytes:
+                raise EOFError(f"{self._file.name} ends before its last row")
+            columns[:, start : start + len(block)] = block.T
+        return columns
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
-
-
-def _turned(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The columns (columns, N) of a matrix (N, columns), each in one piece, which all that is done with them needs."""
-    columns = np.empty(matrix.shape[::-1])
-    for start in range(0, len(matrix), TURNED_ROWS):
-        columns[:, start : start + TURNED_ROWS] = matrix[start : start + TURNED_ROWS].T
-    return columns
 
 
 def _tables(batches: "ipc.RecordBatchFileReader", rows: int) -> Iterator[pa.Table]:
