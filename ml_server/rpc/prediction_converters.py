@@ -27,21 +27,23 @@ def raw_columns(request: pb.PredictRequest | pb.ExplainRequest) -> Mapping[str, 
         return _columns_of_rows(request.rows.rows)
     columns: dict[str, RawColumn] = {}
     for index, column in enumerate(request.columns.columns):
-        if column.name in columns:
+        name = column.name
+        if name in columns:
             raise InvalidArgument(
                 Reason.INVALID_FIELD,
-                f"column '{column.name}' is there twice: send each once",
+                f"column '{name}' is there twice: send each once",
                 field=f"columns.columns[{index}].name",
             )
-        columns[column.name] = _column(column, f"columns.columns[{index}]")
+        columns[name] = _column(column, index)
     return columns
 
 
-def _column(message: pb.ColumnValues, path: str) -> RawColumn:
+def _column(message: pb.ColumnValues, index: int) -> RawColumn:
     values: Numbers | Integers | Booleans | Texts | EncodedImages
     match message.WhichOneof("values"):
         case "numbers":
-            values = doubles_of(message.numbers, len(message.numbers.values))
+            numbers = message.numbers
+            values = doubles_of(numbers, len(numbers.values))
         case "integers":
             values = np.array(message.integers.values, dtype=np.int64)
         case "booleans":
@@ -57,7 +59,7 @@ def _column(message: pb.ColumnValues, path: str) -> RawColumn:
         raise InvalidArgument(
             Reason.INVALID_FIELD,
             f"column '{message.name}' has {len(values)} values, so row {outside[0]} can't be missing: count from 0",
-            field=f"{path}.missing_rows",
+            field=f"columns.columns[{index}].missing_rows",
         )
     return RawColumn(values, frozenset(message.missing_rows))
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 # "A length, then so many bytes".
 LENGTH_DELIMITED = 2
 DOUBLE_BYTES = 8
+DOUBLE = np.dtype("<f8")
 
 
 def add_doubles(message: Message, field: str, values: NDArray[np.float64]) -> None:
@@ -22,7 +23,8 @@ def doubles_of(message: Message, count: int) -> NDArray[np.float64]:
     if not count:
         return np.empty(0)
     # The field's number and length, then the numbers as they lie in memory, then what other versions know of.
-    return np.frombuffer(message.SerializeToString(), "<f8", count, 1 + len(varint(DOUBLE_BYTES * count)))
+    length_bytes = ((DOUBLE_BYTES * count).bit_length() + 6) // 7
+    return np.frombuffer(message.SerializeToString(), DOUBLE, count, 1 + length_bytes)
 
 
 def varint(number: int) -> bytes:
