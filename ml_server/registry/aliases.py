@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from servicekit.errors import InvalidArgument, Reason
@@ -47,6 +47,12 @@ class Alias:
             raise _wrong(text, "shadow_version")
         first_come = sorted(shares, key=lambda share: share.version != version)
         return cls(version, tuple(first_come), shadow)
+
+    def keeping_shadow(self, before: "Alias | None") -> "Alias":
+        """With the shadow of what the alias meant before, unless that version answers itself from now on."""
+        if self.shadow or before is None or before.shadow in self.versions:
+            return self
+        return replace(self, shadow=before.shadow)
 
     @property
     def versions(self) -> tuple[int, ...]:

@@ -16,12 +16,14 @@ from ml_server.networks.manageable_model import ModelConfig
 from ml_server.networks.shapes import ModelSize, check_shapes
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.weights import check_weights
-from ml_server.registry.bundle import Preprocessing
+from ml_server.registry.aliases import Alias
+from ml_server.registry.bundle import Preprocessing, read_preprocessing
+from ml_server.registry.interchange import misfit_between
 from ml_server.registry.store import ModelStore, model_taken
 from ml_server.registry.values import Model, ModelVersion, VersionReference, weights_artifact
 from ml_server.views.values import View, ViewSource
 from servicekit.artifacts import ArtifactStore
-from servicekit.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
+from servicekit.errors import Aborted, FailedPrecondition, InvalidArgument, NotFound, Reason
 from servicekit.idempotency import RequestKey
 
 T = TypeVar("T")
@@ -144,6 +146,48 @@ class Models:
         async with self._artifacts.staged(key) as staging:
             await asyncio.to_thread(shutil.copyfile, file, staging / WEIGHTS_FILE)
         return await self._store.mark_initial_weights(model)
+
+    async def set_alias(
+        self, owner: str, model_id: str, name: str, wanted: Alias, *, keep_shadow: bool = False, etag: str = ""
+    ) -> Model:
+        """Makes an alias, or gives its name another meaning, if its versions can stand in for each other.
+
+        Raises:
+            NotFound: One of its versions is not there.
+            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED or COLUMN_UNSUPPORTED, see `misfit_between`.
+            Aborted: ETAG_MISMATCH, if `etag` is set and old.
+        """
+        while True:
+            model = await self._store.get(owner, model_id)
+            alias = wanted.keeping_shadow(model.aliases.get(name)) if keep_shadow else wanted
+            await self._require_interchangeable(model, alias)
+            try:
+                return await self._store.set_alias(model, name, alias, etag or model.etag)
+            except Aborted:
+                if etag:
+                    raise
+
+    async def _require_interchangeable(self, model: Model, alias: Alias) -> None:
+        first, *others = alias.versions
+        if not others:
+            return
+        expected = await self._preprocessing(model, first)
+        for number in others:
+            found = misfit_between(expected, await self._preprocessing(model, number))
+            if found is None:
+                continue
+            is_shadow = number == alias.shadow
+            text = (
+                f"version {number} can't {'shadow' if is_shadow else 'share an alias with'} version {first}: it "
+                f"{found.problem}; name a version with the same columns and targets{', or none' if is_shadow else ''}"
+            )
+            raise InvalidArgument(
+                found.reason, text, field="shadow_version" if is_shadow else "shares", column=found.column
+            )
+
+    async def _preprocessing(self, model: Model, number: int) -> Preprocessing:
+        version = await self._store.version(model.owner, VersionReference(model.id, number))
+        return await asyncio.to_thread(read_preprocessing, await self.files(version))
 
     async def delete_version(self, owner: str, reference: VersionReference) -> None:
         """Deletes a version.

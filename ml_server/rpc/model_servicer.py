@@ -77,8 +77,15 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         return model_message(await self._transfer.receive_weights(owner, _id(header.name), announced, chunks))
 
     async def SetModelAlias(self, request: model_service_pb2.SetModelAliasRequest, context: Context) -> model_pb2.Model:
-        model = await self._store.get(current_caller().subject, _id(request.name))
-        return model_message(await self._store.set_alias(model, request.alias, alias_of(request), request.etag))
+        model = await self._models.set_alias(
+            current_caller().subject,
+            _id(request.name),
+            request.alias,
+            alias_of(request),
+            keep_shadow=request.keep_shadow,
+            etag=request.etag,
+        )
+        return model_message(model)
 
     async def DeleteModelAlias(
         self, request: model_service_pb2.DeleteModelAliasRequest, context: Context

@@ -126,6 +126,37 @@ def test_shares_that_do_not_fit_are_refused_and_their_versions_stay(world: World
     assert not flare.models.get(model).aliases
 
 
+def test_versions_with_other_columns_share_no_alias_and_shadow_none(world: World, tmp_path: Path) -> None:
+    flare, model = world.flare, f"apart-{uuid4().hex[:8]}"
+    for columns in (2, 3):
+        (folder := tmp_path / str(columns)).mkdir()
+        flare.models.import_(model, bundle_file(numbers_version(columns, (4,)), folder))
+    with pytest.raises(FlareError, match="version 2 can't share an alias with version 1: it also takes 'x2'") as apart:
+        flare.models.set_alias(model, "prod", shares={1: 90, 2: 10})
+    assert (apart.value.code, apart.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "COLUMN_UNEXPECTED")
+    assert [violation.field for violation in apart.value.violations] == ["shares"]
+    with pytest.raises(FlareError, match="version 1 can't shadow version 2: it does not take 'x2'") as apart:
+        flare.models.set_alias(model, "prod", 2, shadow=1)
+    assert [violation.field for violation in apart.value.violations] == ["shadow_version"]
+    assert not flare.models.get(model).aliases
+    flare.models.set_alias(model, "prod", 1)
+    assert flare.models.set_alias(model, "prod", 2).aliases[0].version == 2  # whoever moves an alias tells its callers
+
+
+def test_a_shadow_stays_while_weights_change_until_it_answers_or_is_sent_away(world: World) -> None:
+    def set_alias(*arguments: str) -> tuple[int, int]:
+        (alias,) = json.loads(world.command("models", "set-alias", world.model, "prod", *arguments, "-o", "json"))[
+            "aliases"
+        ]
+        return alias["version"], int(alias.get("shadow_version", 0))
+
+    assert set_alias("--share", "1=90", "--share", "2=10", "--shadow", "3") == (1, 3)
+    assert set_alias("--share", "1=50", "--share", "2=50") == (1, 3)
+    assert set_alias("3") == (3, 0)
+    assert set_alias("1", "--shadow", "2") == (1, 2)
+    assert set_alias("1", "--no-shadow") == (1, 0)
+
+
 def test_a_shadow_is_asked_beside_those_that_answer(world: World) -> None:
     flare, model = world.flare, world.model
     alias = f"{model}@prod"

@@ -70,6 +70,23 @@ def test_the_named_version_comes_first_and_an_alias_needs_all_it_names() -> None
 
 
 @pytest.mark.parametrize(
+    ("before", "wanted", "shadow"),
+    [
+        (Alias(1, shadow=3), Alias(2), 3),
+        (Alias(1, shadow=3), Alias(1, (Share(1, 1), Share(2, 1))), 3),
+        (Alias(1, shadow=3), Alias(3), 0),
+        (Alias(1, shadow=3), Alias(1, (Share(1, 1), Share(3, 1))), 0),
+        (Alias(1, shadow=3), Alias(1, shadow=4), 4),
+        (Alias(1), Alias(2), 0),
+        (None, Alias(2), 0),
+    ],
+)
+def test_a_shadow_is_kept_until_it_answers_itself(before: Alias | None, wanted: Alias, shadow: int) -> None:
+    kept = wanted.keeping_shadow(before)
+    assert (kept.version, kept.shares, kept.shadow) == (wanted.version, wanted.shares, shadow)
+
+
+@pytest.mark.parametrize(
     ("version", "shares", "shadow", "field", "text"),
     [
         (1, [Share(1, 1), Share(2, 1), Share(2, 3)], 0, "shares[2].version", "version 2 has two shares: give it one"),

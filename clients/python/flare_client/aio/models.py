@@ -120,13 +120,14 @@ class Models:
         version: int | None = None,
         *,
         shares: Mapping[int, int] | None = None,
-        shadow: int = 0,
+        shadow: int | None = None,
         etag: str = "",
     ) -> model_pb2.Model:
         """Makes an alias or moves it, at once for everybody; with an etag only if nobody changed the model since.
 
         `shares`, as `{3: 90, 4: 10}`, gives versions parts of the predictions by weight; `version` is the first of
-        them unless given. A `shadow` is a version that is asked too, while its answers are only compared.
+        them unless given. A `shadow` is a version that is asked too, while its answers are only compared: unless given,
+        the alias keeps the one that it has, if that does not answer itself from now on; 0 is none.
         """
         if version is None and not shares:
             raise ValueError("an alias names a version, or shares of several")
@@ -136,7 +137,8 @@ class Models:
             version=version if version is not None else next(iter(shares or {})),
             etag=etag,
             shares=[model_pb2.AliasShare(version=number, weight=weight) for number, weight in (shares or {}).items()],
-            shadow_version=shadow,
+            shadow_version=shadow or 0,
+            keep_shadow=shadow is None,
         )
         return await self._service.call(self._stub.SetModelAlias, request, safe=not etag)
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from flare.ml.v1 import engine_pb2, model_pb2
+from flare.ml.v1 import engine_pb2
 
 import flare_client
 from flare_client.choices import short_name
-from flare_client.cli.arguments import cell, numbers, pairs, whole_numbers
+from flare_client.cli.aliases import ModelArgument, delete_alias, set_alias
+from flare_client.cli.arguments import cell, numbers, pairs
 from flare_client.cli.comparison import compare
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification, mlp_specification, specification_of_file
+from flare_client.cli.model_display import aliases_of, print_model
 from flare_client.cli.module_files import module_from_file
 from flare_client.cli.monitoring import drift, shadow
 from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
@@ -26,12 +28,13 @@ from flare_client.specifications import architecture_of
 
 app = typer.Typer(name="models", help="Make networks, look at them, take them away.", no_args_is_help=True)
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="such as iris")]
 VersionArgument = Annotated[str, typer.Argument(metavar="MODEL", help="iris, iris@prod, or models/iris/versions/3")]
 NewModel = Annotated[str, typer.Argument(metavar="NAME", help="id of the new model")]
 View = Annotated[str | None, typer.Option(metavar="DATASET/VIEW", help="check its shapes against this view now")]
 
 app.command()(compare)
+app.command("set-alias")(set_alias)
+app.command("delete-alias")(delete_alias)
 app.command()(drift)
 app.command()(shadow)
 
@@ -78,7 +81,7 @@ def create(
         assert spec is not None
         specification = specification_of_file(spec)
     with flare_client.connect() as flare:
-        _print_model(flare.models.create(name, specification, view=view), output)
+        print_model(flare.models.create(name, specification, view=view), output)
 
 
 @app.command()
@@ -97,7 +100,7 @@ def capture(
     shape = numbers("--input-shape", input_shape, int)
     made = module_from_file(module, arguments)
     with flare_client.connect() as flare:
-        _print_model(flare.models.create_from_module(name, made, shape, view=view), output)
+        print_model(flare.models.create_from_module(name, made, shape, view=view), output)
 
 
 @app.command("list")
@@ -115,7 +118,7 @@ def list_(output: Output = OutputFormat.TEXT) -> None:
                 short(model.name),
                 architecture_of(model.specification),
                 model.latest_version or "none",
-                _aliases(model),
+                aliases_of(model),
                 moment(model.create_time),
             )
             for model in models
@@ -132,7 +135,7 @@ def describe(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
     if output is OutputFormat.JSON:
         print_json({"model": found, "versions": versions})
         return
-    _print_model(found, output)
+    print_model(found, output)
     print_table(
         ["VERSION", ">PARAMETERS", ">SIZE", "ON THE TEST ROWS", "ENGINE", "VIEW", "STARTED FROM", "MADE"],
         (
@@ -191,40 +194,6 @@ def export(
         print_fields([("file", path), ("size", byte_size(size))])
 
 
-@app.command("set-alias")
-def set_alias(
-    model: ModelArgument,
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="such as prod")],
-    version: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="number of a version, such as 3")] = None,
-    share: Annotated[
-        list[str] | None,
-        typer.Option(metavar="VERSION=WEIGHT", help="share of the predictions: 3=90; once for each version"),
-    ] = None,
-    shadow_: Annotated[
-        int, typer.Option("--shadow", metavar="VERSION", help="version that is asked too, its answers only compared")
-    ] = 0,
-    output: Output = OutputFormat.TEXT,
-) -> None:
-    """Name a version, or share the predictions with a name out among several."""
-    if version is None and not share:
-        raise CommandError("an alias needs a VERSION, or --share VERSION=WEIGHT for each of several")
-    shares = whole_numbers("--share", share or ())
-    with flare_client.connect() as flare:
-        changed = flare.models.set_alias(model, alias, version, shares=shares, shadow=shadow_)
-    _print_model(changed, output)
-
-
-@app.command("delete-alias")
-def delete_alias(
-    model: ModelArgument,
-    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="such as prod")],
-    output: Output = OutputFormat.TEXT,
-) -> None:
-    """Delete an alias; its versions stay."""
-    with flare_client.connect() as flare:
-        _print_model(flare.models.delete_alias(model, alias), output)
-
-
 @app.command()
 def delete(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
     """Delete a model with its versions."""
@@ -243,33 +212,3 @@ def _engine(serving: engine_pb2.ServingEngine) -> str:
         if each.engine == serving.engine:
             return f"{name}: {each.single_row_microseconds:.3g} us, {each.batch_microseconds:.3g} us for 32 rows"
     return name
-
-
-def _aliases(model: model_pb2.Model) -> str:
-    return ", ".join(f"{alias.alias}={_meaning(alias)}" for alias in model.aliases)
-
-
-def _meaning(alias: model_pb2.ModelAlias) -> str:
-    total = sum(share.weight for share in alias.shares)
-    shares = [f"{share.version} ({share.weight / total:.0%})" for share in alias.shares]
-    shadow = f", shadow {alias.shadow_version}" if alias.shadow_version else ""
-    return (" + ".join(shares) or str(alias.version)) + shadow
-
-
-def _print_model(model: model_pb2.Model, output: OutputFormat) -> None:
-    if output is OutputFormat.JSON:
-        print_json(model)
-        return
-    size = model.size if model.HasField("size") else None
-    print_fields(
-        [
-            ("model", model.name),
-            ("title", model.display_name),
-            ("made of", architecture_of(model.specification)),
-            ("parameters", f"{size.parameter_count:,}" if size else ""),
-            ("features", f"{size.feature_count:,}" if size else ""),
-            ("outputs", f"{size.output_count:,}" if size else ""),
-            ("starts from", "uploaded weights" if model.has_initial_weights else ""),
-            ("aliases", _aliases(model)),
-        ]
-    )

@@ -262,6 +262,7 @@ class SetModelAliasRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     SHARES_FIELD_NUMBER: _builtins.int
     SHADOW_VERSION_FIELD_NUMBER: _builtins.int
+    KEEP_SHADOW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`models/{model}`."""
     alias: _builtins.str
@@ -272,6 +273,8 @@ class SetModelAliasRequest(_message.Message):
     """The model's etag when it was read."""
     shadow_version: _builtins.int
     """A version that is asked beside the one that answers; its own answers are only counted and compared. 0 for none."""
+    keep_shadow: _builtins.bool
+    """Keeps the shadow that the alias has, if `shadow_version` is 0 and that version does not answer itself from now on."""
     @_builtins.property
     def shares(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.AliasShare]:
         """Shares predictions with this alias out among versions, `version` among them, by weight. Empty: `version` gets all."""
@@ -285,10 +288,11 @@ class SetModelAliasRequest(_message.Message):
         etag: _builtins.str = ...,
         shares: _abc.Iterable[_model_pb2.AliasShare] | None = ...,
         shadow_version: _builtins.int = ...,
+        keep_shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "name", b"name", "shadow_version", b"shadow_version", "shares", b"shares", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "etag", b"etag", "keep_shadow", b"keep_shadow", "name", b"name", "shadow_version", b"shadow_version", "shares", b"shares", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

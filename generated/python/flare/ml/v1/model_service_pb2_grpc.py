@@ -152,9 +152,12 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetModelAlias(self, request, context):
-        """Makes an alias, or gives it another meaning, at once for everybody.
+        """Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+        `keep_shadow` is set.
         Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-        `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+        `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+        COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+        targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

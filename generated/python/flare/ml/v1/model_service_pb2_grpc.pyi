@@ -57,9 +57,12 @@ class ModelServiceStub:
     INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
     """
     SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]
-    """Makes an alias, or gives it another meaning, at once for everybody.
+    """Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+    `keep_shadow` is set.
     Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-    `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+    `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+    COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+    targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
     """
     DeleteModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_pb2.Model]
     """Deletes an alias. Its version stays."""
@@ -111,9 +114,12 @@ class ModelServiceAsyncStub(ModelServiceStub):
     INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
     """
     SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]  # type: ignore[assignment]
-    """Makes an alias, or gives it another meaning, at once for everybody.
+    """Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+    `keep_shadow` is set.
     Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-    `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+    `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+    COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+    targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
     """
     DeleteModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_pb2.Model]  # type: ignore[assignment]
     """Deletes an alias. Its version stays."""
@@ -198,9 +204,12 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.SetModelAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
-        """Makes an alias, or gives it another meaning, at once for everybody.
+        """Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+        `keep_shadow` is set.
         Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-        `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+        `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+        COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+        targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
         """
 
     @_abc_1.abstractmethod

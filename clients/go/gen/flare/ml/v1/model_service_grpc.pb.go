@@ -36,9 +36,12 @@ type ModelServiceClient interface {
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
 	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
 	UploadModelWeights(ctx context.Context, opts ...grpc.CallOption) (ModelService_UploadModelWeightsClient, error)
-	// Makes an alias, or gives it another meaning, at once for everybody.
+	// Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+	// `keep_shadow` is set.
 	// Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-	// `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+	// `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+	// COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+	// targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
 	SetModelAlias(ctx context.Context, in *SetModelAliasRequest, opts ...grpc.CallOption) (*Model, error)
 	// Deletes an alias. Its version stays.
 	DeleteModelAlias(ctx context.Context, in *DeleteModelAliasRequest, opts ...grpc.CallOption) (*Model, error)
@@ -282,9 +285,12 @@ type ModelServiceServer interface {
 	// Returns INVALID_ARGUMENT (WEIGHTS_MISMATCH) naming each tensor that is missing, unexpected or of another shape, and
 	// INVALID_ARGUMENT (UPLOAD_INCOMPLETE) if the file is not whole.
 	UploadModelWeights(ModelService_UploadModelWeightsServer) error
-	// Makes an alias, or gives it another meaning, at once for everybody.
+	// Makes an alias, or gives it another meaning, at once for everybody. What is left out is gone, the shadow too unless
+	// `keep_shadow` is set.
 	// Returns NOT_FOUND if one of its versions is not there; INVALID_ARGUMENT (INVALID_FIELD) if a version has two shares,
-	// `version` has none, or the shadow answers already; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
+	// `version` has none, or the shadow answers already; INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or
+	// COLUMN_UNSUPPORTED if a version that shares it or shadows it takes other columns than `version`, or predicts other
+	// targets; ABORTED (ETAG_MISMATCH) if `etag` is set and the model changed since.
 	SetModelAlias(context.Context, *SetModelAliasRequest) (*Model, error)
 	// Deletes an alias. Its version stays.
 	DeleteModelAlias(context.Context, *DeleteModelAliasRequest) (*Model, error)
