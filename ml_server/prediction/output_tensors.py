@@ -1,6 +1,6 @@
 """Answers as tensors with names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,23 +19,30 @@ class RequestedOutput:
     top: int = 0
 
 
-def output_tensors(answers: Sequence[Answer], requested: Sequence[RequestedOutput]) -> list[NamedTensor]:
-    """The outputs asked for in that order; all of them if none is named.
+def require_outputs(known: Mapping[str, bool], requested: Sequence[RequestedOutput]) -> None:
+    """Raises if what is asked for can't come of a version with these `output_names`.
 
     Raises:
-        InvalidArgument: INVALID_FIELD, for an output that there is not, or that has no classes.
+        InvalidArgument: INVALID_FIELD, for an output that there is not, or that has no classes to choose the best of.
     """
+    for index, output in enumerate(requested):
+        name = output.name
+        if name not in known:
+            message = f"there is no output '{name}': ask for {', '.join(map(repr, known))}, or none"
+            raise InvalidArgument(Reason.INVALID_FIELD, message, field=f"outputs[{index}].name", output=name)
+        if output.top and not known[name]:
+            message = (
+                f"output '{name}' has no classes to choose the best of: ask its probabilities for a classification"
+            )
+            raise InvalidArgument(Reason.INVALID_FIELD, message, field="outputs", output=name)
+
+
+def output_tensors(answers: Sequence[Answer], requested: Sequence[RequestedOutput]) -> list[NamedTensor]:
+    """The outputs asked for, which `require_outputs` let pass, in that order; all of them if none is named."""
     if not requested:
         return [tensor for answer in answers for tensor in _tensors(answer, answers)]
     names = _names(answers)
-    tensors = []
-    for index, output in enumerate(requested):
-        answer = names.get(output.name)
-        if answer is None:
-            message = f"there is no output '{output.name}': ask for {', '.join(repr(name) for name in names)}, or none"
-            raise InvalidArgument(Reason.INVALID_FIELD, message, field=f"outputs[{index}].name", output=output.name)
-        tensors.append(_tensor(output.name, answer, output.top))
-    return tensors
+    return [_tensor(output.name, names[output.name], output.top) for output in requested]
 
 
 def _tensors(answer: Answer, answers: Sequence[Answer]) -> list[NamedTensor]:
@@ -49,9 +56,6 @@ def _tensor(name: str, answer: Answer, top: int) -> NamedTensor:
     """One of the tensors of an answer."""
     if isinstance(answer, Classification) and name != answer.target:
         return _best(name, answer, top) if top else _probabilities(name, answer)
-    if top:
-        message = f"output '{name}' has no classes to choose the best of: ask its probabilities for a classification"
-        raise InvalidArgument(Reason.INVALID_FIELD, message, field="outputs", output=name)
     return _values(answer) if isinstance(answer, Regression) else _labels(answer)
 
 

@@ -11,6 +11,7 @@ from ml_server.prediction.batcher import Batcher, run_inline
 from ml_server.prediction.inputs import PartialInputs, Prepared
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.observers import Answered, Asked, Inputs, Observer
+from ml_server.prediction.output_tensors import RequestedOutput, require_outputs
 from ml_server.prediction.row_faults import RowFault
 from ml_server.prediction.served_version import INLINE_CELLS
 from ml_server.prediction.statistics import Statistics, Timings
@@ -50,25 +51,33 @@ class Predictor:
         self._observers = observers
 
     async def predict(
-        self, owner: str, reference: VersionReference, inputs: Inputs | PartialInputs, request_id: str = ""
+        self,
+        owner: str,
+        reference: VersionReference,
+        inputs: Inputs | PartialInputs,
+        request_id: str = "",
+        wanted: Sequence[RequestedOutput] = (),
     ) -> Prediction:
         """Predicts with the version that `reference` means; with that of the id, if it means several.
 
-        Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned.
+        Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned. Nothing is
+        predicted if the version has no such outputs as are `wanted`.
 
         Raises:
             NotFound: There is no such model or version.
             FailedPrecondition: NO_VERSION.
-            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED, VALUE_INVALID or SHAPE_MISMATCH.
+            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED, VALUE_INVALID, SHAPE_MISMATCH or, for what is wanted,
+                INVALID_FIELD.
             ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together, or if too many calls wait.
         """
         asked = self.at_hand(owner, reference, request_id)
         if asked is not None and inputs.rows <= asked.served.quick_rows:
-            return self.predict_at_once(asked, inputs)
+            return self.predict_at_once(asked, inputs, wanted)
         began = time.perf_counter_ns()
         version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
+                require_outputs(served.output_names, wanted)
                 answered, faults = await self._answers(Asked(owner, reference, version, served), inputs)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
@@ -81,7 +90,13 @@ class Predictor:
         served = self._loaded.at_hand(version) if version is not None else None
         return Asked(owner, reference, version, served) if version is not None and served is not None else None
 
-    def predict_at_once(self, asked: Asked, inputs: Inputs | PartialInputs, requests: int = 1) -> Prediction:
+    def predict_at_once(
+        self,
+        asked: Asked,
+        inputs: Inputs | PartialInputs,
+        wanted: Sequence[RequestedOutput] = (),
+        requests: int = 1,
+    ) -> Prediction:
         """As `predict`, with nothing else between: for up to `quick_rows` of the version, which was at hand just now.
 
         The inputs may be those of several requests. If they fail, each of these is to be asked for by itself.
@@ -89,6 +104,7 @@ class Predictor:
         began = time.perf_counter_ns()
         served = asked.served
         try:
+            require_outputs(served.output_names, wanted)
             prepared = _prepared(inputs, asked, self._images)
             preparing = time.perf_counter_ns() - began
             computed = run_inline(served, prepared.features)

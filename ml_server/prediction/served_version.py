@@ -13,6 +13,7 @@ from ml_server.features.features import FittedFeatures
 from ml_server.features.targets import FittedTargets
 from ml_server.networks.manageable_model import ManageableModel
 from ml_server.prediction.batcher import inline_rows
+from ml_server.prediction.signature import output_names
 from ml_server.registry.bundle import ENGINE_FILE, read_details, read_network, read_preprocessing
 from ml_server.registry.values import VersionDetails
 
@@ -77,6 +78,11 @@ class ServedVersion:
     def inline_rows(self) -> int:
         """With how many rows a call is computed where it is asked for."""
         return inline_rows(self)
+
+    @cached_property
+    def output_names(self) -> dict[str, bool]:
+        """As `output_names` of the targets."""
+        return output_names(self.targets)
 
     @cached_property
     def most_cells(self) -> int:

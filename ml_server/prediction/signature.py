@@ -52,6 +52,12 @@ def outputs(targets: FittedTargets) -> list[TensorSpecification]:
     return found
 
 
+def output_names(targets: FittedTargets) -> dict[str, bool]:
+    """The names of the outputs, and whether each has a number for each class."""
+    labels_and_values = {target.name for target in targets.targets}
+    return {output.name: output.name not in labels_and_values for output in outputs(targets)}
+
+
 def probabilities_name(target: str, targets: Collection[str]) -> str:
     """The output that holds a target's probabilities: another name than that of any target."""
     name = f"{target}_probabilities"

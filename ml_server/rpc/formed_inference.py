@@ -28,9 +28,10 @@ class FormedInference:
             gathering = self._gathering(form, asked)
             if gathering.takes():
                 return await gathering.answer((asked, request))
-            return formed_answers([request], self._predictor.predict_at_once(asked, joined_inputs([request])))[0]
+            prediction = self._predictor.predict_at_once(asked, joined_inputs([request]), form.requested)
+            return formed_answers([request], prediction)[0]
         inputs = joined_inputs([request])
-        prediction = await self._predictor.predict(owner, form.reference, inputs, request.id.decode())
+        prediction = await self._predictor.predict(owner, form.reference, inputs, request.id.decode(), form.requested)
         if prediction.rows <= INLINE_ROWS:
             return formed_answers([request], prediction)[0]
         (answer,) = await asyncio.to_thread(formed_answers, [request], prediction)
@@ -51,19 +52,15 @@ class FormedInference:
         asked, _ = calls[0].request  # the same version for all of them
         requests = [request for _, request in (call.request for call in calls)]
         try:
-            prediction = self._predictor.predict_at_once(asked, joined_inputs(requests), len(requests))
+            wanted = requests[0].form.requested
+            prediction = self._predictor.predict_at_once(asked, joined_inputs(requests), wanted, len(requests))
+            answers = formed_answers(requests, prediction)
         except Exception as error:
             if len(calls) == 1:
                 calls[0].answer.set_exception(error)
                 return
             for call in calls:  # one of them is to blame: each by itself tells whose it is
                 self._answer_all([call])
-            return
-        try:
-            answers = formed_answers(requests, prediction)
-        except Exception as error:  # of the outputs that all of them name
-            for call in calls:
-                call.answer.set_exception(error)
             return
         for call, answer in zip(calls, answers, strict=True):
             call.answer.set_result(answer)

@@ -55,13 +55,11 @@ def version_reference(name: str, version: str, field: str = "name") -> VersionRe
     raise InvalidArgument(Reason.INVALID_FIELD, message, field="version")
 
 
-def infer_response(request: pb.ModelInferRequest, prediction: Prediction) -> pb.ModelInferResponse:
-    """The answer to a request, in the form that it has: raw, or typed contents.
-
-    Raises:
-        InvalidArgument: INVALID_FIELD, for an output that there is not.
-    """
-    tensors = output_tensors(prediction.answers, requested_outputs(request))
+def infer_response(
+    request: pb.ModelInferRequest, requested: Sequence[RequestedOutput], prediction: Prediction
+) -> pb.ModelInferResponse:
+    """The answer to a request for these outputs, in the form that it has: raw, or typed contents."""
+    tensors = output_tensors(prediction.answers, requested)
     is_raw = bool(request.raw_input_contents)
     response = pb.ModelInferResponse(
         model_name=prediction.version.model.id,

@@ -176,11 +176,7 @@ def _read_form(head: bytes) -> Form | None:
 
 
 def formed_answers(requests: Sequence[FormedRequest], prediction: Prediction) -> list[bytes]:
-    """For each request of one form the message that `infer_response` would make; the rows are theirs, in order.
-
-    Raises:
-        InvalidArgument: INVALID_FIELD, for an output that there is not.
-    """
+    """For each request of one form the message that `infer_response` would make; the rows are theirs, in order."""
     form, version, count = requests[0].form, prediction.version, len(requests)
     tensors = output_tensors(prediction.answers, form.requested)
     key = (version.model.uid, version.number)

@@ -15,6 +15,7 @@ from ml_server.rpc.inference_converters import (
     index_message,
     infer_response,
     metadata_message,
+    requested_outputs,
     statistics_message,
     stream_error,
     stream_response,
@@ -174,10 +175,11 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         # On a thread a large conversion delays nobody else, and a small one only itself.
         is_small = request.ByteSize() <= INLINE_BYTES
         tensors = input_tensors(request) if is_small else await asyncio.to_thread(input_tensors, request)
-        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors), request.id)
+        wanted = requested_outputs(request)
+        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors), request.id, wanted)
         if prediction.rows <= INLINE_ROWS:
-            return infer_response(request, prediction)
-        return await asyncio.to_thread(infer_response, request, prediction)
+            return infer_response(request, wanted, prediction)
+        return await asyncio.to_thread(infer_response, request, wanted, prediction)
 
 
 def _owner() -> str:

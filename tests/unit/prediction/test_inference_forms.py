@@ -13,7 +13,7 @@ from ml_server.networks.specification import MlpSpecification, ModelSpecificatio
 from ml_server.prediction.answers import Answer, Classification, Regression
 from ml_server.prediction.predictor import Prediction
 from ml_server.registry.values import Model, ModelVersion, VersionDetails
-from ml_server.rpc.inference_converters import infer_response, version_reference
+from ml_server.rpc.inference_converters import infer_response, requested_outputs, version_reference
 from ml_server.rpc.inference_forms import FormedRequest, RequestReader, formed_answers, joined_inputs
 from ml_server.rpc.inference_tensors import DTYPE_OF, input_tensors
 
@@ -94,7 +94,8 @@ def test_each_of_several_requests_gets_the_answer_that_its_message_would(
     for _ in range(2):  # the second time with what the first one kept
         for number, (own, answer) in enumerate(zip(read, formed_answers(read, whole), strict=True)):
             message.id = own.id.decode()
-            expected = infer_response(message, part(whole, number * rows, (number + 1) * rows))
+            own_rows = part(whole, number * rows, (number + 1) * rows)
+            expected = infer_response(message, requested_outputs(message), own_rows)
             assert pb.ModelInferResponse.FromString(answer) == expected
     joined = joined_inputs(read)
     for at, tensor in enumerate(joined.tensors):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ml_server.prediction.answers import Classification, Regression
-from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
-from ml_server.prediction.signature import outputs
+from ml_server.prediction.output_tensors import RequestedOutput, output_tensors, require_outputs
+from ml_server.prediction.signature import output_names, outputs
 from servicekit.errors import InvalidArgument, Reason
 from tests.made_versions import mixed_version
 
@@ -29,13 +29,15 @@ def test_the_best_classes_come_first_and_equal_ones_in_their_order(top: int, wid
 
 
 def test_an_output_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(InvalidArgument, match="there is no output 'x': ask for 'kind', 'kind_prob") as refused:
-        output_tensors([KIND], [RequestedOutput("kind"), RequestedOutput("x")])
+    known = output_names(mixed_version().targets)
+    with pytest.raises(InvalidArgument, match="no output 'x': ask for 'species', 'species_prob") as refused:
+        require_outputs(known, [RequestedOutput("species"), RequestedOutput("x")])
     assert refused.value.reason is Reason.INVALID_FIELD
     assert [each.field for each in refused.value.violations] == ["outputs[1].name"]
-    for name in ("kind", "price"):
+    for name in ("species", "price"):
         with pytest.raises(InvalidArgument, match=f"output '{name}' has no classes"):
-            output_tensors([KIND, PRICE], [RequestedOutput(name, 1)])
+            require_outputs(known, [RequestedOutput(name, 1)])
+    require_outputs(known, [RequestedOutput("price"), RequestedOutput("species_probabilities", 2)])
 
 
 def test_probabilities_never_have_the_name_of_a_target() -> None:
