@@ -11,8 +11,9 @@ from ml_server.prediction.inputs import ColumnInputs, PartialInputs
 from ml_server.prediction.pipeline import Limits, in_order
 from ml_server.prediction.predictor import Predictor
 from ml_server.registry.values import VersionReference
+from ml_server.rpc.column_forms import ColumnReader
 from ml_server.rpc.explanation_converters import explanation_message, explanation_request
-from ml_server.rpc.prediction_converters import prediction_message, raw_columns
+from ml_server.rpc.prediction_converters import prediction_message
 from servicekit.identity import current_caller
 from servicekit.rpc.interceptor import Context
 
@@ -26,6 +27,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, predictor: Predictor, explainer: Explainer) -> None:
         self._predictor = predictor
         self._explainer = explainer
+        self._columns = ColumnReader()
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         return await self._predict(request)
@@ -39,7 +41,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         owner, reference = current_caller().subject, VersionReference.parse(request.name)
-        inputs, asked = ColumnInputs(raw_columns(request)), explanation_request(request)
+        inputs, asked = ColumnInputs(self._columns(request)), explanation_request(request)
         return explanation_message(await self._explainer.explain(owner, reference, inputs, asked, request.id))
 
     async def _answer(self, message: pb.PredictStreamRequest) -> pb.PredictStreamResponse:
@@ -47,7 +49,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def _predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
         owner, reference = current_caller().subject, VersionReference.parse(request.name)
-        columns = raw_columns(request)
+        columns = self._columns(request)
         inputs = PartialInputs(columns) if request.partial else ColumnInputs(columns)
         return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id), request.top)
 
