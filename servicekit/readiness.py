@@ -13,7 +13,7 @@ DATABASE_SECONDS = 2.0
 
 
 class Readiness:
-    """A `Component`, the last one to start, so that it is the first to hear of a drain."""
+    """Starts when the server does, and is the first to hear of its drain."""
 
     def __init__(self, database: Database, check_seconds: float = 5.0) -> None:
         """`check_seconds` is how often the server looks, and changes what it says of its health."""
@@ -27,7 +27,7 @@ class Readiness:
         self._is_running = True
 
     async def drain(self) -> None:
-        """It takes no more of them."""
+        """It takes them for little longer."""
         self._is_running = False
 
     async def check(self) -> bool:

@@ -19,6 +19,7 @@ from servicekit.readiness import Readiness
 from servicekit.rpc.authorization import AuthorizationInterceptor, Verifier
 from servicekit.rpc.codecs import Codec, CodecInterceptor
 from servicekit.rpc.composition import InterceptedServices
+from servicekit.rpc.gate import Gate
 from servicekit.rpc.methods import Scopes, method_table
 from servicekit.rpc.observation import ObservationInterceptor
 from servicekit.rpc.validation import ValidationInterceptor
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 KEEPALIVE_MILLISECONDS = 30_000
 MIN_PING_INTERVAL_MILLISECONDS = 10_000
+# Longer than calls are on their way.
+SHUT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Component(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Called in reverse order when the server is asked to end, while calls under way may still finish."""
+        """Called in reverse order when the server takes no more calls, while those under way may still finish."""
         ...
 
 
@@ -78,7 +81,7 @@ class RpcServer:
         """
         self._settings = settings
         self._registrations = registrations
-        self._components = [*components, *([readiness] if readiness else [])]
+        self._components = components
         self._readiness = readiness
         self._shares_port = shares_port
         self._services = [registration.service for registration in registrations]
@@ -91,7 +94,9 @@ class RpcServer:
         }
         # The order is part of the design: errors of everything inside become statuses, and nothing of a request is
         # looked at before its caller is known.
+        self._gate = Gate()
         self._interceptors = [
+            self._gate,
             ObservationInterceptor(registry),
             AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
             self._validation,
@@ -106,6 +111,8 @@ class RpcServer:
         self._validation.warm_up()
         for component in self._components:
             await component.start()
+        if self._readiness is not None:
+            await self._readiness.start()
         server = grpc.aio.server(options=self._options())
         services: Any = InterceptedServices()
         for registration in self._registrations:
@@ -127,14 +134,23 @@ class RpcServer:
         return port
 
     async def drain(self) -> None:
-        """Turns health to NOT_SERVING, stops the components, lets calls under way end, and stops."""
+        """Turns health to NOT_SERVING, takes calls a little longer, stops the components, and lets calls end."""
         if self._server is None:
             return
-        log.info("server_draining", seconds=self._settings.drain_seconds)
+        drain_seconds = self._settings.drain_seconds
+        lame_duck_seconds = min(self._settings.lame_duck_seconds, drain_seconds / 2)
+        log.info("server_draining", seconds=drain_seconds)
         if self._watching is not None:
             self._watching.cancel()
+        if self._readiness is not None:
+            await self._readiness.drain()
         await self._health.enter_graceful_shutdown()
-        stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
+        shut_seconds = min(SHUT_SECONDS, lame_duck_seconds)
+        await asyncio.sleep(lame_duck_seconds - shut_seconds)
+        with self._gate.shut():
+            await asyncio.sleep(shut_seconds)
+            stopping = asyncio.create_task(self._server.stop(drain_seconds - lame_duck_seconds))
+            await asyncio.sleep(0)  # its first step tells the clients, and is to come before the answers to them
         for component in reversed(self._components):
             await component.drain()
         await stopping

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -29,7 +29,9 @@ class ServerSettings(BaseSettings):
     jwks_url: str = "http://127.0.0.1:50054/.well-known/jwks.json"
     """Where the issuer publishes the keys that tokens are verified with."""
     drain_seconds: PositiveFloat = 10.0
-    """How long calls under way may take to end after SIGTERM."""
+    """How long the server may take to end after SIGTERM; calls that then still run are cancelled."""
+    lame_duck_seconds: NonNegativeFloat = 1.0
+    """How long of that, up to half, it takes new calls while its health is NOT_SERVING: time for balancers to look."""
     metrics_address: str = ""
     """Host and port of Prometheus metrics over HTTP; none if empty."""
     log_format: Literal["json", "console"] = "json"

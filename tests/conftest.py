@@ -5,6 +5,10 @@ from collections.abc import Iterator
 
 # Small networks on two processors: more threads only wait for each other. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests end many servers whose clients have left before.
+os.environ.setdefault("FLARE_AUTH_LAME_DUCK_SECONDS", "0")
+os.environ.setdefault("FLARE_SCRAPER_LAME_DUCK_SECONDS", "0")
+os.environ.setdefault("FLARE_ML_LAME_DUCK_SECONDS", "0")
 
 import pytest
 

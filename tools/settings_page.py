@@ -8,6 +8,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from flare_client.cli.up import DEFAULT_DRAIN_SECONDS
+from flare_client.services.addresses import DEFAULT_AUTH_HTTP_ADDRESS, Addresses
+from flare_client.services.data_directory import DataDirectory
+from flare_client.services.environment import environments
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -31,8 +35,17 @@ HEAD = """\
 
 Every service reads its settings from the environment, once, when it starts; a wrong value stops the start with its
 name. A setting is a prefix and what stands in the tables: `FLARE_AUTH_LISTEN_ADDRESS`, `FLARE_SCRAPER_LISTEN_ADDRESS`,
-`FLARE_ML_LISTEN_ADDRESS`. `flare up` sets addresses, folders and secrets itself, and passes on whatever else is set.
-What clients read from the environment is on [their page](../clients/python/README.md).
+`FLARE_ML_LISTEN_ADDRESS`. [`flare up`](#what-flare-up-sets) sets some of them itself, and passes on whatever else is
+set. What clients read from the environment is on [their page](../clients/python/README.md).
+"""
+
+UP = """\
+## What `flare up` sets
+
+With `flare up --data-dir DIR`, whatever the environment has; addresses and `DRAIN_SECONDS` follow its options.
+
+| variable | value |
+| --- | --- |
 """
 
 
@@ -44,7 +57,16 @@ def page() -> str:
         own = [name for name in settings.model_fields if name not in every]
         title = f"## `{service}`: `{settings.model_config.get('env_prefix', '')}...`\n"
         parts += [title, _table(settings, own)]
-    return "\n".join(parts)
+    return "\n".join([*parts, UP + _set_by_up()])
+
+
+def _set_by_up() -> str:
+    addresses = Addresses(auth_http=DEFAULT_AUTH_HTTP_ADDRESS)
+    services = environments(DataDirectory(Path("/DIR")), addresses, DEFAULT_DRAIN_SECONDS)
+    rows = [
+        f"| `{name}` | `{value.replace('/DIR', 'DIR')}` |" for each in services.values() for name, value in each.items()
+    ]
+    return "\n".join(rows) + "\n"
 
 
 def _table(settings: type[ServerSettings], names: list[str]) -> str:

@@ -59,7 +59,7 @@ async def channel(tmp_path: Path, readiness: Readiness, token_issuer: TokenIssue
     )
     add = partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer)
     server = RpcServer(
-        ServerSettings(listen_address="127.0.0.1:0"),
+        ServerSettings(listen_address="127.0.0.1:0", lame_duck_seconds=0),
         [Registration(SERVICE, add, codecs=servicer.codecs, scopes=SCOPES)],
         token_issuer.verifier,
         [batcher],

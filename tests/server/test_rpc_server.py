@@ -71,7 +71,7 @@ def servicer() -> Servicer:
 @pytest.fixture
 async def server(servicer: Servicer, token_issuer: TokenIssuer) -> AsyncIterator[RpcServer]:
     server = RpcServer(
-        ServerSettings(listen_address="127.0.0.1:0"),
+        ServerSettings(listen_address="127.0.0.1:0", lame_duck_seconds=0),
         [Registration(SERVICE, partial(training_service_pb2_grpc.add_TrainingServiceServicer_to_server, servicer))],
         token_issuer.verifier,
         registry=CollectorRegistry(),

@@ -54,7 +54,7 @@ class Server:
             JobFollower(self.store, wakeups, metrics=METRICS),
         )
         self._server = RpcServer(
-            ServerSettings(listen_address="127.0.0.1:0"),
+            ServerSettings(listen_address="127.0.0.1:0", lame_duck_seconds=0),
             [Registration(SERVICE, partial(training_service_pb2_grpc.add_TrainingServiceServicer_to_server, servicer))],
             issuer.verifier,
             registry=CollectorRegistry(),

@@ -12,6 +12,8 @@ from flare_client.cli.output import Output, OutputFormat, print_json_line, stder
 from flare_client.services import Addresses, Supervisor
 from flare_client.services.addresses import DEFAULT_AUTH_ADDRESS, DEFAULT_ML_ADDRESS, DEFAULT_SCRAPER_ADDRESS
 
+DEFAULT_DRAIN_SECONDS = 20.0
+
 
 def up(
     data_dir: Annotated[Path, typer.Option(help="folder for everything that is kept; made if it is not there")],
@@ -23,8 +25,8 @@ def up(
         typer.Option(help="where the auth service publishes its keys", show_default="127.0.0.1:50054, or as before"),
     ] = None,
     drain_seconds: Annotated[
-        float, typer.Option(min=0.1, help="how long running calls may take to end after Ctrl-C")
-    ] = 20.0,
+        float, typer.Option(min=0.1, help="how long the services may take to end after Ctrl-C")
+    ] = DEFAULT_DRAIN_SECONDS,
     log_to_terminal: Annotated[
         bool, typer.Option("--log-to-terminal", help="show the services' logs here too")
     ] = False,
