@@ -151,8 +151,12 @@ class MlService:
                     SweepJobs(jobs.sweeps, trainings, jobs.trainings, scraper, check_plan),
                     jobs.sweep_follower,
                 ),
-                PredictionServicer(predictor, Explainer(versions, loaded, images)),
-                InferenceServicer(predictor, repository, readiness, version("flare")),
+                PredictionServicer(
+                    predictor,
+                    Explainer(versions, loaded, images, settings.max_message_bytes),
+                    settings.max_message_bytes,
+                ),
+                InferenceServicer(predictor, repository, readiness, version("flare"), settings.max_message_bytes),
                 EvaluationServicer(Comparer(store, loaded, scraper, fetched)),
                 MonitoringServicer(store, shadows, versions, drift),
                 BatchPredictionServicer(

@@ -63,6 +63,11 @@ class FittedTarget(Value):
         return found
 
     @cached_property
+    def label_bytes(self) -> int:
+        """How long the longest label is, in UTF-8; 0 if there are no classes."""
+        return max((len(label.encode()) for label in self.classes), default=0)
+
+    @cached_property
     def _indices(self) -> dict[str, int]:
         return {label: index for index, label in enumerate(self.classes)}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,13 +11,19 @@ from ml_server.prediction.batcher import Batcher, run_inline
 from ml_server.prediction.inputs import PartialInputs, Prepared
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.observers import Answered, Asked, Inputs, Observer
-from ml_server.prediction.output_tensors import RequestedOutput, require_outputs
 from ml_server.prediction.row_faults import RowFault
-from ml_server.prediction.served_version import INLINE_CELLS
+from ml_server.prediction.served_version import INLINE_CELLS, ServedVersion
 from ml_server.prediction.statistics import Statistics, Timings
 from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.values import ModelVersion, VersionDetails, VersionReference
 from servicekit.images.decoding import ImageDecoder
+
+Check = Callable[[ServedVersion, int], None]
+"""Refuses what a version can't answer for so many rows, before anything is computed."""
+
+
+def takes_all(served: ServedVersion, rows: int) -> None:
+    """Refuses nothing."""
 
 
 @dataclass(slots=True)  # not frozen: each call makes one
@@ -56,28 +62,26 @@ class Predictor:
         reference: VersionReference,
         inputs: Inputs | PartialInputs,
         request_id: str = "",
-        wanted: Sequence[RequestedOutput] = (),
+        check: Check = takes_all,
     ) -> Prediction:
         """Predicts with the version that `reference` means; with that of the id, if it means several.
 
-        Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned. Nothing is
-        predicted if the version has no such outputs as are `wanted`.
+        Rows of partial inputs that can't be predicted are nowhere but in the faults of what is returned.
 
         Raises:
             NotFound: There is no such model or version.
             FailedPrecondition: NO_VERSION.
-            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED, VALUE_INVALID, SHAPE_MISMATCH or, for what is wanted,
-                INVALID_FIELD.
+            InvalidArgument: COLUMN_MISSING, COLUMN_UNEXPECTED, VALUE_INVALID or SHAPE_MISMATCH; what `check` raises.
             ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together, or if too many calls wait.
         """
         asked = self.at_hand(owner, reference, request_id)
         if asked is not None and inputs.rows <= asked.served.quick_rows:
-            return self.predict_at_once(asked, inputs, wanted)
+            return self.predict_at_once(asked, inputs, check)
         began = time.perf_counter_ns()
         version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
-                require_outputs(served.output_names, wanted)
+                check(served, inputs.rows)
                 answered, faults = await self._answers(Asked(owner, reference, version, served), inputs)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
@@ -94,7 +98,7 @@ class Predictor:
         self,
         asked: Asked,
         inputs: Inputs | PartialInputs,
-        wanted: Sequence[RequestedOutput] = (),
+        check: Check = takes_all,
         requests: int = 1,
     ) -> Prediction:
         """As `predict`, with nothing else between: for up to `quick_rows` of the version, which was at hand just now.
@@ -104,7 +108,7 @@ class Predictor:
         began = time.perf_counter_ns()
         served = asked.served
         try:
-            require_outputs(served.output_names, wanted)
+            check(served, inputs.rows)
             prepared = _prepared(inputs, asked, self._images)
             preparing = time.perf_counter_ns() - began
             computed = run_inline(served, prepared.features)

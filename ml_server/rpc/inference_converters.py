@@ -7,6 +7,7 @@ from functools import lru_cache
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import model_config_pb2
 
+from ml_server.prediction.message_sizes import columns_size, tensors_size
 from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
 from ml_server.prediction.predictor import Prediction
 from ml_server.prediction.repository import Description, IndexEntry
@@ -130,9 +131,13 @@ def _tensor_metadata(tensor: TensorSpecification) -> pb.ModelMetadataResponse.Te
     return pb.ModelMetadataResponse.TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
 
 
-def config_message(description: Description) -> pb.ModelConfigResponse:
-    """The same as Triton tells it: without the rows' dimension. The form with prepared features is a parameter."""
+def config_message(description: Description, message_bytes: int) -> pb.ModelConfigResponse:
+    """The same as Triton tells it: without the rows' dimension. The form with prepared features is a parameter.
+
+    As many rows make a batch as fit into a message of this size, both as a request and as its answer.
+    """
     version, features = description.version, description.preprocessing.features
+    sizes = (columns_size(features), tensors_size(description.preprocessing.targets))
     parameters = {
         "version": version.name,
         "digest": version.details.digest,
@@ -146,7 +151,7 @@ def config_message(description: Description) -> pb.ModelConfigResponse:
         version_policy=model_config_pb2.ModelVersionPolicy(
             specific=model_config_pb2.ModelVersionPolicy.Specific(versions=description.numbers)
         ),
-        max_batch_size=MAX_ROWS,
+        max_batch_size=max(1, min(MAX_ROWS, *(size.most_rows(message_bytes) for size in sizes))),  # 0 says: no batches
         input=[
             model_config_pb2.ModelInput(name=each.name, data_type=_data_type(each.datatype), dims=each.shape[1:])
             for each in column_inputs(features)

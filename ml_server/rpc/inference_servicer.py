@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
 
+from ml_server.prediction.message_sizes import require_tensors
 from ml_server.prediction.predictor import Predictor
 from ml_server.prediction.repository import Repository
 from ml_server.prediction.tensor_inputs import TensorInputs
@@ -62,9 +64,18 @@ INLINE_BYTES = 256 << 10
 class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     """Converts, calls, converts."""
 
-    def __init__(self, predictor: Predictor, repository: Repository, readiness: Readiness, server_version: str) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        repository: Repository,
+        readiness: Readiness,
+        server_version: str,
+        message_bytes: int,
+    ) -> None:
+        """`message_bytes` is how many a message of this server may have."""
         self._predictor = predictor
-        self._formed = FormedInference(predictor)
+        self._message_bytes = message_bytes
+        self._formed = FormedInference(predictor, message_bytes)
         self.codecs = {"ModelInfer": Codec(RequestReader(), written_answer)}
         self._repository = repository
         self._readiness = readiness
@@ -89,7 +100,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
         reference = version_reference(request.name, request.version)
-        return config_message(await self._repository.describe(_owner(), reference))
+        return config_message(await self._repository.describe(_owner(), reference), self._message_bytes)
 
     def ModelInfer(  # type: ignore[override]  # as the codec reads and writes
         self, request: FormedRequest | pb.ModelInferRequest, context: Context
@@ -176,7 +187,8 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         is_small = request.ByteSize() <= INLINE_BYTES
         tensors = input_tensors(request) if is_small else await asyncio.to_thread(input_tensors, request)
         wanted = requested_outputs(request)
-        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors), request.id, wanted)
+        check = partial(require_tensors, requested=wanted, message_bytes=self._message_bytes)
+        prediction = await self._predictor.predict(_owner(), reference, TensorInputs(tensors), request.id, check)
         if prediction.rows <= INLINE_ROWS:
             return infer_response(request, wanted, prediction)
         return await asyncio.to_thread(infer_response, request, wanted, prediction)

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 
 from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.ml.v1 import prediction_service_pb2_grpc
 
 from ml_server.explanation.explainer import Explainer
 from ml_server.prediction.inputs import ColumnInputs, PartialInputs
+from ml_server.prediction.message_sizes import require_columns, require_row_errors_fit
 from ml_server.prediction.pipeline import Limits, in_order
 from ml_server.prediction.predictor import Predictor
 from ml_server.registry.values import VersionReference
@@ -24,9 +26,11 @@ IN_FLIGHT = Limits(items=8, size_bytes=32 << 20)
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Converts, calls, converts."""
 
-    def __init__(self, predictor: Predictor, explainer: Explainer) -> None:
+    def __init__(self, predictor: Predictor, explainer: Explainer, message_bytes: int) -> None:
+        """`message_bytes` is how many a message of this server may have."""
         self._predictor = predictor
         self._explainer = explainer
+        self._message_bytes = message_bytes
         self._columns = ColumnReader()
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
@@ -51,7 +55,12 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         owner, reference = current_caller().subject, VersionReference.parse(request.name)
         columns = self._columns(request)
         inputs = PartialInputs(columns) if request.partial else ColumnInputs(columns)
-        return prediction_message(await self._predictor.predict(owner, reference, inputs, request.id), request.top)
+        check = partial(require_columns, top=request.top, message_bytes=self._message_bytes)
+        prediction = await self._predictor.predict(owner, reference, inputs, request.id, check)
+        message, faults = prediction_message(prediction, request.top), len(prediction.faults)
+        if faults:
+            require_row_errors_fit(message.ByteSize(), prediction.rows, faults, self._message_bytes)
+        return message
 
 
 def _size(message: pb.PredictStreamRequest) -> int:

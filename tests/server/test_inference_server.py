@@ -56,6 +56,7 @@ async def channel(tmp_path: Path, readiness: Readiness, token_issuer: TokenIssue
         Repository(store, versions, artifacts, loaded, statistics),
         readiness,
         "1.2.3",
+        1 << 24,
     )
     add = partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer)
     server = RpcServer(
