@@ -214,6 +214,19 @@ def test_a_model_is_described_exported_and_deleted(flare: Command, trained: str,
         flare("models", "export", trained, "--format", "safetensors", "--to", str(tmp_path), "-o", "json")
     )
     assert Path(exported["path"]).stat().st_size == exported["size_bytes"]
+    again = flare("models", "export", trained, "--format", "safetensors", "--to", str(tmp_path))
+    assert f"{exported['path']} is there already: --force replaces it" in complaint(again)
+    (whole := tmp_path / "whole.zip").write_bytes(b"old")
+    assert flare("models", "export", trained, "--to", str(whole), "--force").returncode == 0
+    copy = unique("copy")
+    for number in (1, 2):
+        imported = flare("models", "import", copy, str(whole))
+        assert f"models/{copy}/versions/{number}" in imported.stdout, imported.stderr
+        assert "species" in imported.stdout
+    assert flare("models", "delete", f"{copy}/versions/1").returncode == 0
+    (left,) = document(flare("models", "describe", copy, "-o", "json"))["versions"]
+    assert left["name"] == f"models/{copy}/versions/2"
+
     name = unique("spare")
     (tmp_path / "spec.json").write_text('{"mlp": {"hiddenUnits": [8], "dropout": 0.1}}')
     assert flare("models", "create", name, "--spec", str(tmp_path / "spec.json")).returncode == 0
@@ -384,6 +397,13 @@ def test_detached_work_is_watched_later(flare: Command, view: str) -> None:
         (["explain", "x"], "--row NAME=VALUE"),
         (["explain", "x", "--row", "a=1", "--method", "magic"], "integrated_gradients, permutation"),
         (["no-such-noun"], "flare --help"),
+        (["predict", "x@99", "--row", "a=1"], "version 99 is written x/versions/99"),
+        (["models", "set-alias", "x", "Prod", "1"], "small letters"),
+        (["models", "set-alias", "x", "prod", "--share", "3=0"], "both at least 1"),
+        (["models", "set-alias", "x", "prod", "1", "--shadow", "2", "--no-shadow"], "give one of them"),
+        (["models", "shadow", "x"], "MODEL@ALIAS"),
+        (["models", "delete", "x@prod"], "its id alone"),
+        (["models", "import", "x", "/no/such/file.zip"], "/no/such/file.zip"),
         (["datasets", "list", "--no-such-option"], "flare datasets list --help"),
         (["login", "--data-dir", "/no/such/folder"], "flare up"),
         (["login", "--username", "ann"], "--password-file"),

@@ -36,14 +36,18 @@ class World:
 
     def command(self, *arguments: str) -> str:
         """What a command of `flare` prints."""
+        return self.done(*arguments)[0]
+
+    def done(self, *arguments: str, status: int = 0) -> tuple[str, str]:
+        """What it prints, and what it says beside that."""
         output, errors = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.services.environment().items():
                 patch.setenv(name, value)
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-                status = run_command(list(arguments))
-        assert status == 0, errors.getvalue()
-        return output.getvalue()
+                ended = run_command(list(arguments))
+        assert ended == status, errors.getvalue()
+        return output.getvalue(), errors.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +181,8 @@ def test_a_shadow_is_asked_beside_those_that_answer(world: World) -> None:
     assert target.mean_absolute_difference == pytest.approx(difference, rel=1e-4)
 
     assert "EQUAL LABELS" in world.command("models", "shadow", alias)
-    assert json.loads(world.command("models", "shadow", alias, "--reset", "-o", "json"))["row_count"] == 15
+    counted, told = world.done("models", "shadow", alias, "--reset", "-o", "json")
+    assert (json.loads(counted)["row_count"], "Counted anew from now on" in told) == (15, True)
     assert flare.monitoring.shadow(alias).row_count == 0
     with pytest.raises(FlareError, match="no version") as none:
         flare.monitoring.shadow(f"{model}@none")
@@ -204,8 +209,14 @@ def test_rows_that_are_others_than_those_of_training_have_drifted(world: World, 
     assert {column.band for column in alike.inputs} == {monitoring_pb2.DRIFT_BAND_STABLE}
 
     first = rows.columns[0]
-    before = json.loads(world.command("models", "drift", name, "--reset", "-o", "json"))
-    assert before["row_count"] == len(rows)
+    _, told = world.done("models", "drift", name, "--column", "nope", "--reset", status=1)
+    assert f"there is no column 'nope': it has species, {', '.join(rows.columns)}" in told
+    counted, told = world.done("models", "drift", name, "--reset", "-o", "json")
+    assert json.loads(counted)["row_count"] == len(rows)  # the mistake before counted nothing anew
+    assert "Counted anew from now on" in told
+    output, told = world.done("models", "drift", name, "--column", first)
+    assert "IN TRAINING" not in output
+    assert "Nothing to compare yet" in told
     flare.predict(name, rows.assign(**{first: rows[first] + 3}))
     moved = flare.monitoring.drift(name)
     assert [column.band == monitoring_pb2.DRIFT_BAND_LARGE for column in moved.inputs] == [True, False, False, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tempfile
 from pathlib import Path
@@ -16,9 +17,10 @@ from flare_client.errors import FlareError
 class Download:
     """Gathers a file beside its place and moves it there once it is whole."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, overwrite: bool = True) -> None:
         """`target` is the file to write, or a folder in which the sender's name for it is taken."""
         self._target = target
+        self._overwrite = overwrite
         self._announced = ("", 0, "")
         self._folder = tempfile.TemporaryDirectory(dir=target if target.is_dir() else target.parent, prefix=".flare-")
         self._file: IO[bytes] = (Path(self._folder.name) / "part").open("wb")
@@ -34,8 +36,14 @@ class Download:
         self._folder.cleanup()
 
     def begin(self, file_name: str, size_bytes: int, sha256: str) -> None:
-        """Starts, or starts again, with what the sender announces."""
+        """Starts, or starts again, with what the sender announces.
+
+        Raises:
+            FileExistsError: There is a file in its place, which is not to be overwritten.
+        """
         self._announced = (Path(file_name).name, size_bytes, sha256)
+        if not self._overwrite and self._place.exists():
+            raise FileExistsError(errno.EEXIST, "there is such a file already", str(self._place))
         self._file.seek(0)
         self._file.truncate()
         self._digest = hashlib.sha256()
@@ -60,6 +68,10 @@ class Download:
                 f"{name}: {arrived} of {size_bytes} bytes arrived, or not the announced ones: try again",
             )
         self._file.close()
-        target = self._target / name if self._target.is_dir() else self._target
+        target = self._place
         Path(self._file.name).replace(target)
         return target
+
+    @property
+    def _place(self) -> Path:
+        return self._target / self._announced[0] if self._target.is_dir() else self._target

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from flare_client import FlareError
 from flare_client.cli.failures import CommandError
 from flare_client.cli.model_arguments import cnn_specification
 from flare_client.messages import as_json
-from flare_client.names import model_name, short, view_name
+from flare_client.names import (
+    alias_id,
+    alias_name,
+    model_name,
+    numbered_version_name,
+    short,
+    version_name,
+    view_name,
+)
 from flare_client.plans import LOSSES, OPTIMIZERS, SCHEDULES, PlanOptions, training_plan
 from flare_client.view_requests import dataset_view, view_split
 
@@ -171,11 +180,35 @@ def test_blocks_of_a_cnn_are_written_in_a_word() -> None:
 
 def test_names_may_be_short() -> None:
     assert view_name("iris/main") == view_name("datasets/iris/views/main") == "datasets/iris/views/main"
-    assert model_name("iris@prod") == "models/iris@prod"
-    assert model_name(model_pb2.ModelVersion(name="models/iris/versions/1")) == "models/iris/versions/1"
+    assert model_name("iris") == model_name(model_pb2.Model(name="models/iris")) == "models/iris"
+    assert version_name("iris") == "models/iris"
+    assert version_name("iris@prod") == alias_name("models/iris@prod") == "models/iris@prod"
+    assert version_name(model_pb2.ModelVersion(name="models/iris/versions/1")) == "models/iris/versions/1"
+    assert numbered_version_name("iris/versions/1") == "models/iris/versions/1"
+    assert alias_id("prod-2") == "prod-2"
     assert short("datasets/iris/views/main") == "iris/main"
     with pytest.raises(FlareError, match="DATASET/VIEW"):
         view_name("iris")
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "remedy"),
+    [
+        (model_name, "iris/versions/5", "write its id alone, such as iris"),
+        (model_name, "Iris", "write its id alone, such as iris"),
+        (version_name, "houses@99", "an alias begins with a letter, and version 99 is written houses/versions/99"),
+        (version_name, "models/houses/3", "version 3 is written houses/versions/3"),
+        (version_name, "houses@Prod", r"iris@prod for that of an alias \(up to 63 small letters, digits and hyphens"),
+        (version_name, "houses/versions/0", "or iris/versions/3"),
+        (numbered_version_name, "houses@prod", "write it as iris/versions/3"),
+        (alias_name, "houses", "write MODEL@ALIAS, such as iris@prod"),
+        (alias_id, "Prod", "take up to 63 small letters, digits and hyphens, a letter first, such as prod"),
+    ],
+)
+def test_what_is_no_name_is_told_with_what_to_write(read: Callable[[str], str], name: str, remedy: str) -> None:
+    with pytest.raises(FlareError, match=f"^'{name}' .*{remedy}") as wrong:
+        read(name)
+    assert wrong.value.reason == "INVALID_FIELD"
 
 
 def test_json_has_the_names_of_the_contract_and_whole_numbers_as_numbers() -> None:

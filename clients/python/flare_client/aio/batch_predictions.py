@@ -15,7 +15,7 @@ from flare_client.aio.service import OnInterruption, Service
 from flare_client.aio.watch import Watch
 from flare_client.choices import choose
 from flare_client.jobs_state import is_final, raise_unless_succeeded, state_name
-from flare_client.names import Reference, batch_prediction_name, model_name, view_name
+from flare_client.names import Reference, batch_prediction_name, version_name, view_name
 
 CREATE_SECONDS = 120.0  # the version is checked against the view before the answer
 PAGE_SIZE = 200
@@ -132,7 +132,7 @@ class BatchPredictions:
             FlareError: There is no such version or view, they do not fit, or there is a data set of this id.
         """
         message = pb.BatchPrediction(
-            version=model_name(version),
+            version=version_name(version),
             view=view_name(view),
             parts=[choose("part", part, dataset_view_pb2.SplitPart) for part in parts],
             columns=columns or (),

@@ -6,7 +6,7 @@ from flare.ml.v1 import evaluation_pb2, evaluation_service_pb2_grpc
 from flare.ml.v1 import evaluation_service_pb2 as pb
 
 from flare_client.aio.service import Service
-from flare_client.names import Reference, model_name, view_name
+from flare_client.names import Reference, version_name, view_name
 
 COMPARE_SECONDS = 600.0
 
@@ -30,7 +30,7 @@ class Evaluation:
     ) -> evaluation_pb2.ModelComparison:
         """Measures versions on the test rows of a view; the work ends after so many seconds."""
         request = pb.CompareModelsRequest(
-            versions=map(model_name, versions),
+            versions=map(version_name, versions),
             view=view_name(view) if view is not None else "",
             confidence=confidence,
             resamples=resamples,

@@ -26,7 +26,7 @@ from flare_client.aio.sweeps import Sweeps
 from flare_client.aio.training_jobs import TrainingJobHandle
 from flare_client.aio.views import Views
 from flare_client.connection_settings import CHANNEL_OPTIONS, ConnectionSettings, connection_settings
-from flare_client.names import Reference, model_name, view_name
+from flare_client.names import Reference, model_name, version_name, view_name
 from flare_client.plans import PlanOptions, training_plan
 from flare_client.profile import ProfileStore
 from flare_client.tables.columns import Rows
@@ -148,7 +148,7 @@ class Flare:
             view=view_name(view),
             plan=training_plan(plan),
             priority=priority,
-            base_version=model_name(base_version) if base_version is not None else "",
+            base_version=version_name(base_version) if base_version is not None else "",
         )
         request = training_service_pb2.CreateTrainingJobRequest(training_job=job, request_id=str(uuid4()))
         stub = training_service_pb2_grpc.TrainingServiceStub(self._ml.channel)

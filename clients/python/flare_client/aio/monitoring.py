@@ -6,7 +6,7 @@ from flare.ml.v1 import monitoring_pb2, monitoring_service_pb2_grpc
 from flare.ml.v1 import monitoring_service_pb2 as pb
 
 from flare_client.aio.service import Service
-from flare_client.names import Reference, model_name
+from flare_client.names import Reference, alias_name, version_name
 
 
 class Monitoring:
@@ -18,20 +18,20 @@ class Monitoring:
 
     async def drift(self, version: Reference) -> monitoring_pb2.VersionDrift:
         """How far the rows that a version predicted for are from those of its training: `iris@prod`, or `iris`."""
-        request = pb.GetVersionDriftRequest(name=model_name(version))
+        request = pb.GetVersionDriftRequest(name=version_name(version))
         return await self._service.call(self._stub.GetVersionDrift, request, safe=True)
 
     async def reset_drift(self, version: Reference) -> monitoring_pb2.VersionDrift:
         """Counts anew from now on, and returns the drift of the rows counted until now."""
-        request = pb.ResetVersionDriftRequest(name=model_name(version))
+        request = pb.ResetVersionDriftRequest(name=version_name(version))
         return await self._service.call(self._stub.ResetVersionDrift, request, safe=False)
 
     async def shadow(self, alias: Reference) -> monitoring_pb2.AliasShadow:
         """What came of asking the shadow of an alias, `iris@prod`."""
-        request = pb.GetAliasShadowRequest(name=model_name(alias))
+        request = pb.GetAliasShadowRequest(name=alias_name(alias))
         return await self._service.call(self._stub.GetAliasShadow, request, safe=True)
 
     async def reset_shadow(self, alias: Reference) -> monitoring_pb2.AliasShadow:
         """Counts anew from now on, and returns what was counted until now."""
-        request = pb.ResetAliasShadowRequest(name=model_name(alias))
+        request = pb.ResetAliasShadowRequest(name=alias_name(alias))
         return await self._service.call(self._stub.ResetAliasShadow, request, safe=False)

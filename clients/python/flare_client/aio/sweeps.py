@@ -19,7 +19,7 @@ from flare_client.aio.runtime import Stream, closing
 from flare_client.aio.service import OnInterruption, Service
 from flare_client.aio.watch import Watch
 from flare_client.jobs_state import is_final, raise_unless_succeeded, state_name
-from flare_client.names import Reference, model_name, sweep_name, view_name
+from flare_client.names import Reference, model_name, sweep_name, version_name, view_name
 from flare_client.plans import PlanOptions, training_plan
 from flare_client.sweep_requests import PRUNERS, SAMPLERS, Options, Space, parameter_messages, set_options
 from flare_client.trials import trials_frame
@@ -194,7 +194,7 @@ class Sweeps:
             parallel_trials=parallel_trials,
             seed=sweep_seed,
             priority=priority,
-            base_version=model_name(base_version) if base_version is not None else "",
+            base_version=version_name(base_version) if base_version is not None else "",
         )
         if max_seconds:
             sweep.max_duration.FromNanoseconds(round(max_seconds * 1e9))

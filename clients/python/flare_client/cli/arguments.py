@@ -33,12 +33,12 @@ def numbers_by_name(option: str, texts: Sequence[str]) -> dict[str, float]:
 
 
 def whole_numbers(option: str, texts: Sequence[str]) -> dict[int, int]:
-    """`3=90` of an option given several times. Raises CommandError for any other form, and for a number given twice."""
+    """`3=90` of an option given several times, from 1 up. Raises CommandError for anything else, and a number twice."""
     values: dict[int, int] = {}
     for text in texts:
-        found = re.fullmatch(r"([0-9]+)=([0-9]+)", text)
+        found = re.fullmatch(r"([1-9][0-9]*)=([1-9][0-9]*)", text)
         if found is None:
-            raise CommandError(f"{option} {text!r} is not of the form NUMBER=NUMBER, such as 3=90")
+            raise CommandError(f"{option} {text!r} is not of the form NUMBER=NUMBER, both at least 1, such as 3=90")
         if int(found[1]) in values:
             raise CommandError(f"{option} gives {found[1]} twice")
         values[int(found[1])] = int(found[2])

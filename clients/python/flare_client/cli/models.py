@@ -182,11 +182,15 @@ def export(
     model: VersionArgument,
     to: Annotated[Path | None, typer.Option(metavar="PATH", help="file or folder; here if left out")] = None,
     format_: Annotated[str, typer.Option("--format", help="bundle, safetensors or onnx")] = "bundle",
+    force: Annotated[bool, typer.Option("--force", help="replace a file that is there")] = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
     """Write a version to a file."""
     with flare_client.connect() as flare:
-        path = flare.models.export(model, to, format=format_)
+        try:
+            path = flare.models.export(model, to, format=format_, overwrite=force)
+        except FileExistsError as error:
+            raise CommandError(f"{error.filename} is there already: --force replaces it") from error
     size = path.stat().st_size
     if output is OutputFormat.JSON:
         print_json({"path": str(path), "size_bytes": size})
@@ -194,11 +198,39 @@ def export(
         print_fields([("file", path), ("size", byte_size(size))])
 
 
-@app.command()
-def delete(model: ModelArgument, output: Output = OutputFormat.TEXT) -> None:
-    """Delete a model with its versions."""
+@app.command("import")
+def import_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="such as iris; made if it is not there")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.zip", help="bundle that `flare models export` wrote")],
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Make a bundle the next version of a model."""
     with flare_client.connect() as flare:
-        flare.models.delete(model)
+        version = flare.models.import_(model, file)
+    if output is OutputFormat.JSON:
+        print_json(version)
+        return
+    signature = version.signature
+    print_fields(
+        [
+            ("version", version.name),
+            ("takes", ", ".join(column.name for column in signature.inputs)),
+            ("predicts", ", ".join(target.name for target in signature.targets)),
+        ]
+    )
+
+
+@app.command()
+def delete(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="iris, or one version alone: iris/versions/3")],
+    output: Output = OutputFormat.TEXT,
+) -> None:
+    """Delete a model with its versions, or one of them."""
+    with flare_client.connect() as flare:
+        if "/versions/" in model:
+            flare.models.delete_version(model)
+        else:
+            flare.models.delete(model)
     if output is OutputFormat.JSON:
         print_json({})
     else:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from flare.ml.v1 import model_pb2
 from flare.ml.v1 import monitoring_pb2 as pb
 
 import flare_client
 from flare_client.cli.failures import CommandError
-from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table
+from flare_client.cli.output import Output, OutputFormat, print_fields, print_json, print_table, stderr
 from flare_client.cli.words import moment
 from flare_client.names import short
 
 Reset = Annotated[bool, typer.Option("--reset", help="count anew from now on, and show what was counted until now")]
+
+ANEW = "Counted anew from now on. Until now:"
+SHOWN_COLUMNS = 20
 
 
 def drift(
@@ -24,20 +28,28 @@ def drift(
 ) -> None:
     """Show how far the rows that a version predicted for are from those of its training."""
     with flare_client.connect() as flare:
+        if column:
+            _require_column(column, flare.models.version(version).signature)
         found = flare.monitoring.reset_drift(version) if reset else flare.monitoring.drift(version)
+    if reset:
+        stderr().print(ANEW)
     if output is OutputFormat.JSON:
         print_json(found)
         return
     columns = [*found.outputs, *found.inputs]
-    chosen = [each for each in columns if each.column == column]
-    if column and columns and not chosen:
-        raise CommandError(f"--column {column!r}: there is {', '.join(dict.fromkeys(each.column for each in columns))}")
     _print_counts(found)
-    if column:
-        for each in chosen:
-            _print_bins(each)
-    else:
-        _print_drifts(columns)
+    chosen = [each for each in columns if each.column == column]
+    for each in chosen:
+        _print_bins(each)
+    if not chosen:
+        _print_drifts([] if column else columns)
+
+
+def _require_column(name: str, signature: model_pb2.Signature) -> None:
+    names = [*(target.name for target in signature.targets), *(column.name for column in signature.inputs)]
+    if name not in names:
+        more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
+        raise CommandError(f"there is no column {name!r}: it has {', '.join(names[:SHOWN_COLUMNS])}{more}")
 
 
 def _print_counts(found: pb.VersionDrift) -> None:
@@ -105,6 +117,8 @@ def shadow(
     """Show how an alias's shadow answers beside those that answer."""
     with flare_client.connect() as flare:
         found = flare.monitoring.reset_shadow(alias) if reset else flare.monitoring.shadow(alias)
+    if reset:
+        stderr().print(ANEW)
     if output is OutputFormat.JSON:
         print_json(found)
     else:

@@ -13,7 +13,7 @@ from flare.scraper.v1 import dataset_view_pb2
 
 from flare_client.choices import choose
 from flare_client.jobs_state import is_final, raise_unless_succeeded, state_name
-from flare_client.names import Reference, batch_prediction_name, model_name, view_name
+from flare_client.names import Reference, batch_prediction_name, version_name, view_name
 from flare_client.sync.runtime import Stream, closing
 from flare_client.sync.service import OnInterruption, Service
 from flare_client.sync.watch import Watch
@@ -133,7 +133,7 @@ class BatchPredictions:
             FlareError: There is no such version or view, they do not fit, or there is a data set of this id.
         """
         message = pb.BatchPrediction(
-            version=model_name(version),
+            version=version_name(version),
             view=view_name(view),
             parts=[choose("part", part, dataset_view_pb2.SplitPart) for part in parts],
             columns=columns or (),

@@ -14,7 +14,7 @@ from flare.ml.v1 import model_service_pb2 as pb
 
 from flare_client.choices import choose
 from flare_client.downloads import Download
-from flare_client.names import Reference, model_name, view_name
+from flare_client.names import Reference, alias_id, model_name, numbered_version_name, version_name, view_name
 from flare_client.sync.runtime import closing
 from flare_client.sync.service import Service
 from flare_client.tables.files import Content, bytes_content, file_content
@@ -134,7 +134,7 @@ class Models:
             raise ValueError("an alias names a version, or shares of several")
         request = pb.SetModelAliasRequest(
             name=model_name(model),
-            alias=alias,
+            alias=alias_id(alias),
             version=version if version is not None else next(iter(shares or {})),
             etag=etag,
             shares=[model_pb2.AliasShare(version=number, weight=weight) for number, weight in (shares or {}).items()],
@@ -145,12 +145,12 @@ class Models:
 
     def delete_alias(self, model: Reference, alias: str) -> model_pb2.Model:
         """Deletes an alias. Its version stays."""
-        request = pb.DeleteModelAliasRequest(name=model_name(model), alias=alias)
+        request = pb.DeleteModelAliasRequest(name=model_name(model), alias=alias_id(alias))
         return self._service.call(self._stub.DeleteModelAlias, request, safe=False)
 
     def version(self, model: Reference) -> model_pb2.ModelVersion:
         """A version: `iris/versions/3`, `iris@prod`, or `iris` for the latest."""
-        request = pb.GetModelVersionRequest(name=model_name(model))
+        request = pb.GetModelVersionRequest(name=version_name(model))
         return self._service.call(self._stub.GetModelVersion, request, safe=True)
 
     def versions(self, model: Reference) -> builtins.list[model_pb2.ModelVersion]:
@@ -167,17 +167,29 @@ class Models:
 
     def delete_version(self, version: Reference) -> None:
         """Deletes a version, `iris/versions/3`, that no alias names."""
-        request = pb.DeleteModelVersionRequest(name=model_name(version))
+        request = pb.DeleteModelVersionRequest(name=numbered_version_name(version))
         self._service.call(self._stub.DeleteModelVersion, request, safe=False)
 
-    def export(self, model: Reference, path: str | Path | None = None, *, format: str = "bundle") -> Path:  # noqa: A002
+    def export(
+        self,
+        model: Reference,
+        path: str | Path | None = None,
+        *,
+        format: str = "bundle",  # noqa: A002
+        overwrite: bool = True,
+    ) -> Path:
         """Writes a version to a file and returns where: `bundle` (a zip with all of it), `safetensors` or `onnx`.
 
         Without a path, or with that of a folder, the file gets the name that the service gives it. The file is there
-        whole and with the announced checksum, or not at all.
+        whole and with the announced checksum, or not at all; one that was there before is replaced, unless `overwrite`
+        is false.
+
+        Raises:
+            FileExistsError: There is such a file, and it is not to be replaced.
         """
-        request = pb.ExportModelVersionRequest(name=model_name(model), format=choose("format", format, pb.ExportFormat))
-        with Download(Path(path) if path is not None else Path()) as download:
+        form = choose("format", format, pb.ExportFormat)
+        request = pb.ExportModelVersionRequest(name=version_name(model), format=form)
+        with Download(Path(path) if path is not None else Path(), overwrite=overwrite) as download:
             with closing(self._service.receive(self._stub.ExportModelVersion, lambda: request)) as stream:
                 for message in stream:
                     if message.WhichOneof("message") == "header":

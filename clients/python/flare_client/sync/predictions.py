@@ -14,7 +14,7 @@ from flare.ml.v1 import prediction_service_pb2_grpc
 
 from flare_client.choices import choose
 from flare_client.errors import FlareError
-from flare_client.names import Reference, model_name
+from flare_client.names import Reference, version_name
 from flare_client.sync.runtime import Outbox, Source, Stream, closing, each
 from flare_client.sync.service import Service
 from flare_client.tables.columns import Rows, column_tables
@@ -52,7 +52,7 @@ class Predictions:
 
         If an alias is shared out among versions, equal ids get the same one; without an id it is decided anew.
         """
-        name = model_name(model)
+        name = version_name(model)
         responses: list[pb.PredictResponse] = []
         for table in column_tables(rows):
             request = pb.PredictRequest(name=name, columns=table, top=top, partial=partial, id=id)
@@ -74,7 +74,7 @@ class Predictions:
         seconds: float = EXPLAIN_SECONDS,
     ) -> pd.DataFrame:
         """What each column contributed to the predictions for rows, all of the same version and by the same method."""
-        name = model_name(model)
+        name = version_name(model)
         asked = choose("method", method, pb.ExplanationMethod)
         responses: list[pb.ExplainResponse] = []
         for table in column_tables(rows, RUNS_OF_AN_EXPLANATION // max(1, steps or USUAL_STEPS)):
@@ -106,7 +106,7 @@ class Predictions:
         The next tables are taken while answers are awaited. When the connection breaks or the token ends, what was not
         answered is sent again. Each table is answered by one version, and all of them by the same one with an `id`.
         """
-        asked = pb.PredictRequest(name=model_name(model), top=top, partial=partial, id=id)
+        asked = pb.PredictRequest(name=version_name(model), top=top, partial=partial, id=id)
         counts: deque[int] = deque()
         answered: list[pb.PredictResponse] = []
         with (

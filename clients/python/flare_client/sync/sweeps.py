@@ -17,7 +17,7 @@ from flare.ml.v1 import (
 from flare.ml.v1 import sweep_pb2 as pb
 
 from flare_client.jobs_state import is_final, raise_unless_succeeded, state_name
-from flare_client.names import Reference, model_name, sweep_name, view_name
+from flare_client.names import Reference, model_name, sweep_name, version_name, view_name
 from flare_client.plans import PlanOptions, training_plan
 from flare_client.sweep_requests import PRUNERS, SAMPLERS, Options, Space, parameter_messages, set_options
 from flare_client.sync.runtime import Stream, closing
@@ -195,7 +195,7 @@ class Sweeps:
             parallel_trials=parallel_trials,
             seed=sweep_seed,
             priority=priority,
-            base_version=model_name(base_version) if base_version is not None else "",
+            base_version=version_name(base_version) if base_version is not None else "",
         )
         if max_seconds:
             sweep.max_duration.FromNanoseconds(round(max_seconds * 1e9))
