@@ -48,8 +48,7 @@ class ServedVersion:
     @cached_property
     def engine(self) -> Engine:
         """What computes the outputs."""
-        choice = self.details.engine
-        if choice is not None and choice.engine is EngineName.ONNXRUNTIME:
+        if self.details.engine_name is EngineName.ONNXRUNTIME:
             return OnnxEngine(self.directory / ENGINE_FILE)
         return TorchEngine(self.model)
 

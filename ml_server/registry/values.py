@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pydantic import Field
 
-from ml_server.engines.engine import EngineChoice
+from ml_server.engines.engine import EngineChoice, EngineName
 from ml_server.networks.specification import ModelSpecification
 from ml_server.networks.values import Value
 from ml_server.registry.aliases import Alias
@@ -66,6 +66,11 @@ class VersionDetails(Value):
     digest: str
     engine: EngineChoice | None = None
     """None: made before engines were chosen; PyTorch serves it."""
+
+    @property
+    def engine_name(self) -> EngineName:
+        """The engine that serves it."""
+        return self.engine.engine if self.engine else EngineName.TORCH
 
 
 @dataclass(frozen=True)

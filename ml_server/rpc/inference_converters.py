@@ -7,6 +7,7 @@ from functools import lru_cache
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import model_config_pb2
 
+from ml_server.engines.engine import EngineName
 from ml_server.prediction.message_sizes import columns_size, tensors_size
 from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
 from ml_server.prediction.predictor import Prediction
@@ -19,7 +20,9 @@ from ml_server.registry.values import VersionReference
 from ml_server.rpc.inference_tensors import raw_contents, typed_contents
 from servicekit.errors import InvalidArgument, Reason
 
-PLATFORM = "pytorch"
+# Triton's words for engines: platform and backend.
+PLATFORM_OF = {EngineName.ONNXRUNTIME: "onnxruntime_onnx", EngineName.TORCH: "pytorch_libtorch"}
+BACKEND_OF = {EngineName.ONNXRUNTIME: "onnxruntime", EngineName.TORCH: "pytorch"}
 MODEL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}(/versions/[1-9][0-9]{0,17}|@[a-z][a-z0-9-]{0,62})?")
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 ALIAS = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -121,7 +124,7 @@ def metadata_message(description: Description) -> pb.ModelMetadataResponse:
     return pb.ModelMetadataResponse(
         name=description.version.model.id,
         versions=map(str, description.numbers),
-        platform=PLATFORM,
+        platform=PLATFORM_OF[description.version.details.engine_name],
         inputs=map(_tensor_metadata, column_inputs(description.preprocessing.features)),
         outputs=map(_tensor_metadata, outputs(description.preprocessing.targets)),
     )
@@ -146,8 +149,8 @@ def config_message(description: Description, message_bytes: int) -> pb.ModelConf
     }
     config = model_config_pb2.ModelConfig(
         name=version.model.id,
-        platform=PLATFORM,
-        backend=PLATFORM,
+        platform=PLATFORM_OF[version.details.engine_name],
+        backend=BACKEND_OF[version.details.engine_name],
         version_policy=model_config_pb2.ModelVersionPolicy(
             specific=model_config_pb2.ModelVersionPolicy.Specific(versions=description.numbers)
         ),

@@ -168,3 +168,5 @@ def test_the_command_explains_and_predicts_what_it_can(
     shown = told(*asked, "--columns", "2").splitlines()
     assert shown[0].split()[:4] == ["ROW", "OUTPUT", "AVERAGE", "ROW"]
     assert (len(shown), len(shown[1].split())) == (4, 5)
+    heading = told("explain", world.model, str(file), "--target", "species").splitlines()[0]
+    assert heading.split()[:5] == ["ROW", "CLASS", "LOGIT", "AVERAGE", "ROW"]

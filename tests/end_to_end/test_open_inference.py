@@ -14,6 +14,7 @@ import flare_client
 import grpc
 import numpy as np
 import pytest
+from flare.ml.v1 import engine_pb2
 from flare.open_inference import grpc_service_pb2 as pb
 from flare.open_inference import grpc_service_pb2_grpc
 from flare_client import Flare
@@ -210,6 +211,19 @@ def test_a_moved_alias_counts_for_the_next_call(world: World) -> None:
     assert world.stub.ModelInfer(sent, metadata=world.metadata).model_version == "2"
     versions = world.stub.ModelMetadata(pb.ModelMetadataRequest(name=name), metadata=world.metadata).versions
     assert list(versions) == ["1", "2"]
+
+
+def test_the_platform_is_the_engine_that_serves_in_tritons_words(world: World) -> None:
+    engine = engine_pb2.Engine.Name(world.flare.models.version(f"{world.mixed}/versions/1").engine.engine)
+    metadata = world.stub.ModelMetadata(pb.ModelMetadataRequest(name=world.mixed, version="1"), metadata=world.metadata)
+    config = world.stub.ModelConfig(
+        pb.ModelConfigRequest(name=world.mixed, version="1"), metadata=world.metadata
+    ).config
+    assert metadata.platform == config.platform
+    assert (engine, config.platform, config.backend) in (
+        ("ENGINE_ONNXRUNTIME", "onnxruntime_onnx", "onnxruntime"),
+        ("ENGINE_TORCH", "pytorch_libtorch", "pytorch"),
+    )
 
 
 def test_grpcurl_finds_and_calls_the_service_by_reflection(world: World) -> None:

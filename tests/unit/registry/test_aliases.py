@@ -50,6 +50,37 @@ def test_a_weight_that_grows_takes_ids_and_moves_no_other() -> None:
     assert len(moved) / len(IDS) == pytest.approx(0.15, abs=0.013)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({1: 80, 2: 20}, {1: 80, 2: 10, 3: 10}),
+        ({1: 80, 2: 20}, {1: 20, 2: 80}),
+        ({1: 50, 2: 30, 3: 20}, {1: 20, 2: 30, 3: 50}),
+        ({1: 1, 2: 1, 3: 1, 4: 1}, {1: 1, 2: 2, 3: 3, 4: 4}),
+    ],
+)
+def test_of_several_weights_that_change_together_ids_move_as_few_as_can_be_promised(
+    before: dict[int, int], after: dict[int, int]
+) -> None:
+    def share(weights: dict[int, int], number: int) -> float:
+        return weights.get(number, 0) / sum(weights.values())
+
+    # The probability that an id stays (Moulton and Jiang, 2018, their J_P).
+    stays = sum(
+        1 / sum(max(share(weights, j) / share(weights, i) for weights in (before, after)) for j in before | after)
+        for i in before.keys() & after.keys()
+    )
+    distance = sum(abs(share(before, each) - share(after, each)) for each in before | after) / 2
+    old, new = (
+        answers(Alias.checked(1, [Share(number, weight) for number, weight in weights.items()]))
+        for weights in (before, after)
+    )
+    moved = sum(a != b for a, b in zip(old, new, strict=True)) / len(IDS)
+    assert moved == pytest.approx(1 - stays, abs=0.018)  # five standard deviations
+    assert distance <= moved + 0.018
+    assert moved <= 2 * distance / (1 + distance) + 0.018
+
+
 def test_the_order_of_shares_means_nothing_to_an_id() -> None:
     shares = [Share(1, 3), Share(2, 5), Share(3, 2)]
     assert answers(Alias.checked(1, shares)) == answers(Alias.checked(3, shares[::-1]))

@@ -36,7 +36,10 @@ def explain(
     columns: Annotated[int, typer.Option(min=1, help="show only so many columns, those that matter most")] = 8,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Tell how much each column contributed to the predictions for rows, against an average row."""
+    """Tell how much each column contributed to the predictions for rows, against an average row.
+
+    What a class comes of is told of its logit, the number before it becomes a probability.
+    """
     rows = rows_of(file, row, image, image_column)
     with flare_client.connect() as flare:
         found = flare.explain(
@@ -52,8 +55,9 @@ def explain(
     if len(order) > columns:
         stderr().print(f"the {columns} columns of {len(order)} that matter most: --columns shows more", style="dim")
     labels = found.attrs["class_labels"]
+    explained = ["CLASS", ">LOGIT"] if labels else [">OUTPUT"]
     print_table(
-        ["ROW", *(["CLASS"] if labels else []), ">OUTPUT", ">AVERAGE ROW", *(f">{name}" for name in shown.columns)],
+        ["ROW", *explained, ">AVERAGE ROW", *(f">{name}" for name in shown.columns)],
         (
             [
                 index,
