@@ -94,6 +94,7 @@ class MlService:
         self._registry = registry
         self._number = number
         self._news = News()
+        self._batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
 
     async def prepare(self) -> None:
         """Brings the database up to date and builds the server. Calls of others may already fail or wait after that."""
@@ -104,6 +105,7 @@ class MlService:
 
     async def close(self) -> None:
         """Lets go of everything; called when the server has stopped."""
+        self._batcher.close()
         await self._channel.close()
         await self._database.close()
 
@@ -128,12 +130,11 @@ class MlService:
         fetched = FetchedViews(_view_cache(settings, workplace.shared / "ml-views"), scraper)
         loaded = LoadedVersions(artifacts, settings.loaded_versions_bytes)
         versions, statistics = KnownVersions(store), Statistics()
-        batcher = Batcher(_prediction_threads(settings), settings.waiting_predictions_bytes)
         images = ImageDecoder(settings.max_image_pixels)
         shadows, drift = Shadows(versions, loaded, images), DriftWatch(artifacts)
         self._registry.register(ShadowCollector(shadows))
         self._registry.register(DriftCollector(drift))
-        predictor = Predictor(versions, loaded, batcher, images, statistics, [shadows, drift])
+        predictor = Predictor(versions, loaded, self._batcher, images, statistics, [shadows, drift])
         repository = Repository(store, versions, artifacts, loaded, statistics)
         readiness = Readiness(self._database)
         if self._number:
@@ -166,7 +167,7 @@ class MlService:
                 ),
             ),
             self._verifier,
-            [self._verifier, transfer, *working, batcher, shadows, drift],
+            [self._verifier, transfer, *working, shadows, drift],
             self._registry,
             readiness,
             shares_port=settings.processes > 1,

@@ -76,11 +76,8 @@ class Batcher:
             lane = self._lanes[network] = _Lane(self._pool, self._at_a_time, self._max_waiting_bytes)
         return await lane.run(network, features)
 
-    async def start(self) -> None:
-        """Nothing to do: threads start when they are needed."""
-
-    async def drain(self) -> None:
-        """Called when no call is left; ends the threads."""
+    def close(self) -> None:
+        """Ends the threads; called when no call is left, which is after a drain."""
         self._pool.shutdown(wait=False)
 
 

@@ -63,14 +63,14 @@ async def channel(tmp_path: Path, readiness: Readiness, token_issuer: TokenIssue
         ServerSettings(listen_address="127.0.0.1:0", lame_duck_seconds=0),
         [Registration(SERVICE, add, codecs=servicer.codecs, scopes=SCOPES)],
         token_issuer.verifier,
-        [batcher],
-        CollectorRegistry(),
-        readiness,
+        registry=CollectorRegistry(),
+        readiness=readiness,
     )
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
     await server.drain()
+    batcher.close()
     await database.close()
 
 

@@ -136,15 +136,14 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token_issuer: 
     add_inference = partial(grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, inference)
     add_prediction = partial(prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server, prediction)
     server = RpcServer(
-        ServerSettings(listen_address="127.0.0.1:0", max_message_bytes=MESSAGE_BYTES),
+        ServerSettings(listen_address="127.0.0.1:0", max_message_bytes=MESSAGE_BYTES, lame_duck_seconds=0),
         [
             Registration(INFERENCE, add_inference, codecs=inference.codecs, scopes=SCOPES),
             Registration(PREDICTION, add_prediction),
         ],
         token_issuer.verifier,
-        [batcher],
-        CollectorRegistry(),
-        readiness,
+        registry=CollectorRegistry(),
+        readiness=readiness,
     )
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -155,6 +154,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token_issuer: 
             computed,
         )
     await server.drain()
+    batcher.close()
     await database.close()
 
 

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry
 
+from ml_server.composition import MlService
 from ml_server.engines.engine import EngineChoice, EngineMeasurement, EngineName, Features, Outputs
 from ml_server.prediction.batcher import Batcher, Computed, Network
 from ml_server.prediction.loaded_versions import LoadedVersions
@@ -27,6 +28,7 @@ from ml_server.registry.bundle import write_bundle
 from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.sql import SqlModelStore
 from ml_server.rpc.inference_servicer import SCOPES, InferenceServicer
+from ml_server.settings import Settings
 from servicekit.artifacts import FolderArtifacts
 from servicekit.database import Database
 from servicekit.images.decoding import ImageDecoder
@@ -87,20 +89,25 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Held:
     return held
 
 
-@pytest.fixture
-async def stub(
-    tmp_path: Path, batcher: WatchedBatcher, network: Held, token_issuer: TokenIssuer
-) -> AsyncIterator["grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub"]:
-    """A server with a version of the model `slow`, which takes a number."""
-    database = Database(f"sqlite+aiosqlite:///{tmp_path}/ml.db")
-    await database.migrate("ml_server:migrations")
-    store, artifacts, statistics = SqlModelStore(database), FolderArtifacts(tmp_path / "artifacts"), Statistics()
+async def add_slow(store: SqlModelStore, artifacts: Path) -> None:
+    """Adds the model `slow`, whose version takes a number."""
     bundle = numbers_version(1, (2,))
     choice = EngineChoice(engine=EngineName.TORCH, measurements=(SLOW,))
     details = bundle.details.model_copy(update={"engine": choice})
-    write_bundle(tmp_path / "artifacts" / "slow", replace(bundle, details=details))
+    write_bundle(artifacts / "slow", replace(bundle, details=details))
     model = await store.create("accounts/ann", "slow", "", bundle.model.config.specification, None)
     await store.add_version(model, details, 1, "slow")
+
+
+@pytest.fixture
+async def server(
+    tmp_path: Path, batcher: WatchedBatcher, network: Held, token_issuer: TokenIssuer
+) -> AsyncIterator[RpcServer]:
+    """A server with the model `slow`."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/ml.db")
+    await database.migrate("ml_server:migrations")
+    store, artifacts, statistics = SqlModelStore(database), FolderArtifacts(tmp_path / "artifacts"), Statistics()
+    await add_slow(store, tmp_path / "artifacts")
     versions, loaded, readiness = KnownVersions(store), LoadedVersions(artifacts, 1 << 20), Readiness(database)
     servicer = InferenceServicer(
         Predictor(versions, loaded, batcher, ImageDecoder(100), statistics),
@@ -114,16 +121,29 @@ async def stub(
         ServerSettings(listen_address="127.0.0.1:0", lame_duck_seconds=0),
         [Registration(SERVICE, add, codecs=servicer.codecs, scopes=SCOPES)],
         token_issuer.verifier,
-        [batcher],
-        CollectorRegistry(),
-        readiness,
+        registry=CollectorRegistry(),
+        readiness=readiness,
     )
+    yield server
+    network.open.set()
+    await server.drain()
+    batcher.close()
+    await database.close()
+
+
+@pytest.fixture
+async def stub(server: RpcServer) -> AsyncIterator["grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub"]:
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
-    network.open.set()
-    await server.drain()
-    await database.close()
+
+
+async def channel_is_left(channel: grpc.aio.Channel) -> None:
+    """Returns when the server has told that it takes no more calls over the channel's connection."""
+    state = channel.get_state()
+    while state is grpc.ChannelConnectivity.READY:
+        await channel.wait_for_state_change(state)
+        state = channel.get_state()
 
 
 @pytest.fixture
@@ -180,3 +200,32 @@ async def test_a_call_is_refused_with_a_time_to_wait_if_too_many_wait_already(
     network.open.set()
     await asyncio.gather(*calls)
     assert network.computed == [1, 2]
+
+
+async def test_a_service_that_ends_answers_calls_that_wait(
+    tmp_path: Path, network: Held, token_issuer: TokenIssuer, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    settings = Settings(
+        listen_address="127.0.0.1:0",
+        data_directory=tmp_path,
+        prediction_threads=2,
+        warm_workers=0,
+        lame_duck_seconds=0.2,
+    )
+    service = MlService(settings, token_issuer.verifier, CollectorRegistry())
+    await service.prepare()
+    database = Database(settings.database("ml"))
+    await add_slow(SqlModelStore(database), tmp_path / "ml")
+    port = await service.rpc.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: grpc_service_pb2_grpc.GRPCInferenceServiceAsyncStub
+        stub = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        calls = [asyncio.ensure_future(stub.ModelInfer(asking(number), metadata=metadata)) for number in (1, 2)]
+        await stub.ServerLive(pb.ServerLiveRequest())  # they came before this
+        draining = asyncio.create_task(service.rpc.drain())
+        await channel_is_left(channel)
+        network.open.set()
+        await asyncio.gather(*calls)
+        await draining
+    await database.close()
+    await service.close()

@@ -62,7 +62,7 @@ class Doubler:
 async def batcher(threads: int = 2, waiting_bytes: int = 1 << 20) -> AsyncIterator[Batcher]:
     made = Batcher(threads, waiting_bytes)
     yield made
-    await made.drain()
+    made.close()
 
 
 def rows(*numbers: int) -> Features:
