@@ -38,6 +38,10 @@ from servicekit.images.decoding import ImageDecoder
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "1")
 FALSE_TEXTS = ("false", "f", "no", "n", "0")
+NO_SUCH = {
+    ColumnType.DATETIME: "not a point in time like 2024-05-17T12:30:00",
+    ColumnType.BOOLEAN: "neither true nor false",
+}
 REFUSING = Refusing()
 
 
@@ -256,8 +260,7 @@ def _number(fitted: FittedColumn, row: int, text: str, faults: Faults) -> float:
             return float(text.lower() in TRUE_TEXTS)
         return float(text)
     except ValueError:
-        wanted = "a point in time like 2024-05-17T12:30:00" if fitted.type is ColumnType.DATETIME else "a number"
-        faults.found(fitted.name, row, f"is '{text[:80]}', which is not {wanted}")
+        faults.found(fitted.name, row, f"is '{text[:80]}', which is {NO_SUCH.get(fitted.type, 'not a number')}")
         return np.nan
 
 

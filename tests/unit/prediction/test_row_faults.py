@@ -56,7 +56,7 @@ def found(columns: dict[str, RawColumn], most: int = 10) -> Prepared:
         ({"age": "1e999"}, "age", "the value is infinite"),
         ({"age": 1e300}, "age", "the value is 1e+300, too far from those of training"),
         ({"count": "-1e42"}, "count", "the value is -1e+42, too far from those of training"),
-        ({"flag": "maybe"}, "flag", "the value is 'maybe', which is not a number"),
+        ({"flag": "maybe"}, "flag", "the value is 'maybe', which is neither true nor false"),
         ({"flag": "7"}, "flag", "the value is 7, which is neither true nor false"),
         ({"day": "soon"}, "day", "the value is 'soon', which is not a point in time"),
         ({"kind": {"a": 1}}, "kind", "the value is an object or a list: send a number"),
