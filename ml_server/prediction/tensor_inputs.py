@@ -1,5 +1,6 @@
 """The tensors of a request as the features of a version: prepared ones in one tensor, or a column each."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -50,6 +51,8 @@ class TensorInputs:
         """
         for tensor in self.tensors:
             _require_rows(tensor)
+        if len({tensor.shape[0] for tensor in self.tensors}) > 1:
+            raise _unequal_rows(self.tensors)
         if len(self.tensors) == 1 and self.tensors[0].name == FEATURES and FEATURES not in fitted.names:
             return _prepared(self.tensors[0], fitted)
         return ColumnInputs(_raw_columns(self.tensors, fitted)).features(fitted, images, version)
@@ -63,6 +66,22 @@ def _require_rows(tensor: NamedTensor) -> None:
             field="inputs",
             input=tensor.name,
         )
+
+
+def _unequal_rows(tensors: Sequence[NamedTensor]) -> InvalidArgument:
+    """The error for a tensor that has not as many rows as most of the others have."""
+    ((rows, _),) = Counter(tensor.shape[0] for tensor in tensors).most_common(1)
+    usual = next(tensor for tensor in tensors if tensor.shape[0] == rows)
+    other = next(tensor for tensor in tensors if tensor.shape[0] != rows)
+    expected = TensorSpecification(other.name, other.datatype, (rows, *other.shape[1:]))
+    return InvalidArgument(
+        Reason.SHAPE_MISMATCH,
+        f"input '{other.name}' is {other}, and '{usual.name}' is {usual}: send {expected}, a value for each row",
+        field="inputs",
+        input=other.name,
+        given=str(other),
+        expected=str(expected),
+    )
 
 
 def _prepared(tensor: NamedTensor, fitted: FittedFeatures) -> NDArray[np.float32]:
@@ -113,6 +132,9 @@ def _raw_columns(tensors: Sequence[NamedTensor], fitted: FittedFeatures) -> Mapp
             columns[tensor.name] = _raw_column(tensor, column)
         elif tensor.name.endswith(MISSING_SUFFIX) and tensor.name.removesuffix(MISSING_SUFFIX) in fitted.names:
             marks[tensor.name] = tensor
+        elif tensor.name == FEATURES:
+            message = f"input '{FEATURES}' takes the place of all columns: send it alone, or leave it out"
+            raise InvalidArgument(Reason.COLUMN_UNEXPECTED, message, field="inputs", columns=FEATURES)
         else:
             columns[tensor.name] = RawColumn(np.zeros(tensor.shape[0]))
     for tensor in marks.values():

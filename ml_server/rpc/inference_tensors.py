@@ -59,6 +59,10 @@ def input_tensors(request: pb.ModelInferRequest) -> list[NamedTensor]:
     inputs, raw = request.inputs, request.raw_input_contents
     if not inputs:
         raise InvalidArgument(Reason.INVALID_FIELD, "the request has no inputs: send a tensor at least", field="inputs")
+    for index, each in enumerate(inputs):
+        if "shared_memory_region" in each.parameters:
+            problem = "lies in shared memory, which this server does not read: send it in the message"
+            raise _invalid(each, problem, f"inputs[{index}].parameters")
     if raw and len(raw) != len(inputs):
         message = f"{len(inputs)} inputs have {len(raw)} raw contents: send one for each, or typed contents in each"
         raise InvalidArgument(Reason.INVALID_FIELD, message, field="raw_input_contents")
@@ -74,9 +78,6 @@ def _tensor(message: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, i
     if shape and min(shape) < 0:
         problem = f"has the shape {shape_text(shape)}: the sizes of a tensor that is sent are known, and not negative"
         raise _invalid(message, problem, f"inputs[{index}].shape")
-    if "shared_memory_region" in message.parameters:
-        problem = "lies in shared memory, which this server does not read: send it in the message"
-        raise _invalid(message, problem, f"inputs[{index}].parameters")
     size = math.prod(shape)
     if raw is None:
         values = _typed(message, datatype, size, index)
@@ -131,6 +132,11 @@ def _typed(message: pb.ModelInferRequest.InferInputTensor, datatype: Datatype, s
         raise _invalid(message, problem, f"inputs[{index}].contents")
     held: Sequence[Any] = getattr(message.contents, name)
     if len(held) != size:
+        others = [(field.name, len(values)) for field, values in message.contents.ListFields()]
+        if not held and others:
+            sent, count = others[0]
+            expected = f"{size} in {name}"
+            raise _wrong_size(message, f"{count} elements in {sent}", expected, f"inputs[{index}].contents")
         raise _wrong_size(message, f"{len(held)} elements in {name}", f"{size}", f"inputs[{index}].contents")
     if datatype is Datatype.BYTES:
         return list(held)

@@ -40,6 +40,13 @@ def columns(module: Any = triton, **changed: Array | None) -> list[Any]:
     return [tensor(name, value, module) for name, value in (good | changed).items() if value is not None]
 
 
+def shared(name: str) -> Any:
+    """An input that lies in shared memory."""
+    made = triton.InferInput(name, [2, 1], "FP64")
+    made.set_shared_memory("region", 16)
+    return made
+
+
 def one_row(count: int, module: Any = triton) -> list[Any]:
     """A row whose price tells which one it is."""
     row = {"age": 1.5, "count": count, "flag": True, "day": 0, "kind": b"a", "city": b"city 3"}
@@ -250,6 +257,8 @@ class Drive:
             "unknown": refused(infer, mixed, columns(size=np.zeros((2, 1)))),
             "value": refused(infer, mixed, columns(count=np.array([[np.nan], [1.0]]))),
             "text": refused(infer, mixed, columns(kind=np.array([[b"\xff"], [b"a"]], np.object_))),
+            "features beside columns": refused(infer, mixed, [*columns(), tensor("features", wide.astype(np.float32))]),
+            "input in shared memory": refused(infer, mixed, [shared("age"), *columns(age=None)]),
             "features": refused(infer, mixed, [tensor("features", wide.astype(np.float32))]),
             "features type": refused(infer, mixed, [tensor("features", np.array([[True]]))]),
             "output": refused(infer, mixed, columns(), outputs=[triton.InferRequestedOutput("size")]),

@@ -96,10 +96,19 @@ PARAMETER = {"shared_memory_region": pb.InferParameter(string_param="a")}
         (Infer(inputs=[x()]), Reason.SHAPE_MISMATCH, "'x' has 0 elements in fp32_contents, and FP32 [2] takes 2"),
         (Infer(inputs=[x(contents=CONTENTS, shape=[3])]), Reason.SHAPE_MISMATCH, "2 elements in fp32_contents, and FP"),
         (Infer(inputs=[x(contents=CONTENTS, shape=[-1])]), Reason.INVALID_FIELD, "has the shape [-1]: the sizes"),
-        (Infer(inputs=[x(contents=CONTENTS, datatype="INT32")]), Reason.SHAPE_MISMATCH, "0 elements in int_contents"),
+        (
+            Infer(inputs=[x(contents=CONTENTS, datatype="FP64")]),
+            Reason.SHAPE_MISMATCH,
+            "has 2 elements in fp32_contents, and FP64 [2] takes 2 in fp64_contents",
+        ),
         (Infer(inputs=[x(contents=CONTENTS, datatype="float")]), Reason.INVALID_FIELD, "the datatype 'float': it is"),
         (Infer(inputs=[x(datatype="FP16")]), Reason.INVALID_FIELD, "is FP16, which has no typed contents: send it in"),
         (Infer(inputs=[x(parameters=PARAMETER)]), Reason.INVALID_FIELD, "lies in shared memory"),
+        (
+            Infer(inputs=[x(), x(name="y", parameters=PARAMETER)], raw_input_contents=[bytes(8)]),
+            Reason.INVALID_FIELD,
+            "input 'y' lies in shared memory, which this server does not read: send it in the message",
+        ),
         (
             Infer(inputs=[x()], raw_input_contents=[b"1234567"]),
             Reason.SHAPE_MISMATCH,

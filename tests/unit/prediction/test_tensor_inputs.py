@@ -126,6 +126,22 @@ def test_an_input_is_sent_once() -> None:
         features_of(MIXED, *tensors(*[marks("age.missing", True, True)] * 2))
 
 
+def test_features_are_sent_alone() -> None:
+    with pytest.raises(InvalidArgument, match="input 'features' takes the place of all columns: send it alone") as told:
+        features_of(MIXED, fp32([[1.0]], "age"), fp32(np.zeros((1, WIDTH))))
+    assert told.value.reason is Reason.COLUMN_UNEXPECTED
+
+
+def test_the_tensor_with_another_number_of_rows_than_most_is_named_with_the_shape_that_it_should_have() -> None:
+    text = r"input 'flag' is FP32 \[3,1\], and 'age' is FP32 \[2,1\]: send FP32 \[2,1\], a value for each row"
+    sent = [fp32(np.zeros((rows, 1)), name) for name, rows in (("age", 2), ("flag", 3), ("count", 2))]
+    for order in (sent, sent[::-1]):
+        with pytest.raises(InvalidArgument, match=text if order is sent else text.replace("'age'", "'count'")) as told:
+            features_of(MIXED, *order)
+        assert told.value.reason is Reason.SHAPE_MISMATCH
+        assert (told.value.metadata["given"], told.value.metadata["expected"]) == ("FP32 [3,1]", "FP32 [2,1]")
+
+
 def test_a_scalar_has_no_rows() -> None:
     with pytest.raises(InvalidArgument, match=r"input 'age' is FP32 \[\]: the first dimension is that of the rows"):
         features_of(MIXED, fp32(1.0, "age"))
@@ -174,7 +190,7 @@ def test_missing_values_are_marked_beside_their_column() -> None:
     ("sent", "text"),
     [
         (marks("count.missing", True, False), "column 'count', row 0: the value is missing"),
-        (marks("age.missing", True), "input 'age.missing' is BOOL [1]: send BOOL [2,1] or BOOL [2]"),
+        (marks("age.missing", True), "input 'age.missing' is BOOL [1], and 'age' is FP64 [2,1]: send BOOL [2]"),
         (fp32([0.0, 1.0], "age.missing"), "input 'age.missing' is FP32 [2]: send BOOL [2,1]"),
         (marks("size.missing", True, False), "column 'size.missing' is not known"),
     ],
