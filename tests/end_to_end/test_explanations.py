@@ -132,6 +132,13 @@ def test_rows_with_faults_are_told_and_the_others_predicted(world: World) -> Non
     (streamed,) = world.flare.predict_stream(world.model, [faulty], partial=True)
     pd.testing.assert_frame_equal(streamed, predicted)
     assert streamed.attrs == predicted.attrs
+    nested = [ROWS[0], {**ROWS[1], "count": [1]}, ROWS[2], {**ROWS[2], "flag": "maybe"}]
+    told = world.flare.predict(world.model, nested, partial=True)
+    assert [(error["row"], error["column"], error["message"]) for error in told.attrs["row_errors"]] == [
+        (1, "count", "the value is an object or a list: send a number, string, boolean or null"),
+        (3, "flag", "the value is 'maybe', which is neither true nor false"),
+    ]
+    pd.testing.assert_frame_equal(told, predicted)
     with pytest.raises(FlareError, match="column 'count', row 1"):
         world.flare.predict(world.model, faulty)
     with pytest.raises(FlareError) as refused:

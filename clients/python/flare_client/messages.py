@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import grpc
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
+from flare_client.errors import FlareError, Violation
+
+M = TypeVar("M", bound=Message)
+
 # A status holds its details packed: their types must be known to be shown.
 _SHOWN_DETAILS = error_details_pb2.DESCRIPTOR
+
+
+_WORDS = {
+    FieldDescriptor.CPPTYPE_INT32: "a whole number of 32 bits",
+    FieldDescriptor.CPPTYPE_INT64: "a whole number of 64 bits",
+    FieldDescriptor.CPPTYPE_BOOL: "true or false",
+    FieldDescriptor.CPPTYPE_STRING: "a string",
+}
+
+
+def filled(message: type[M], **fields: Any) -> M:
+    """A message with these fields. Raises FlareError: INVALID_FIELD, naming the first that its field can't hold."""
+    try:
+        return message(**fields)
+    except (TypeError, ValueError) as error:
+        name = next(name for name, value in fields.items() if not _holds(message, name, value))
+        text = f"{name} is {fields[name]!r}: give {_WORDS[message.DESCRIPTOR.fields_by_name[name].cpp_type]}"
+        violation = Violation(name, text)
+        raise FlareError(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", text, (violation,)) from error
+
+
+def _holds(message: type[Message], name: str, value: Any) -> bool:
+    try:
+        message(**{name: value})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def as_json(message: Message) -> dict[str, Any]:

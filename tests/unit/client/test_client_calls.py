@@ -4,6 +4,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import flare_client
 import grpc
@@ -145,6 +146,27 @@ async def test_a_call_that_is_not_answered_ends_in_time(
         with pytest.raises(FlareError, match=r"ml service at .* did not answer in time") as raised:
             await flare.predict("iris", {"x": [1.0]})
     assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"top": 2.5}, "top is 2.5: give a whole number of 32 bits"),
+        ({"partial": "yes"}, "partial is 'yes': give true or false"),
+        ({"id": 7}, "id is 7: give a string"),
+    ],
+)
+async def test_what_a_field_can_not_hold_is_refused_with_its_name(
+    fake: FakeFlare, account: Account, asked: dict[str, Any], message: str
+) -> None:
+    async with flare_aio.connect(**account) as flare:
+        with pytest.raises(FlareError, match=message) as raised:
+            await flare.predict("iris", {"x": [1.0]}, **asked)
+    assert (raised.value.code, raised.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    async with flare_aio.connect(**account) as flare:
+        with pytest.raises(FlareError, match=r"steps is 2\.5: give a whole number of 32 bits"):
+            await flare.explain("iris", {"x": [1.0]}, steps=2.5)  # type: ignore[arg-type]  # as a user may
+    assert fake.calls == []
 
 
 async def test_a_list_has_the_items_of_all_pages(fake: FakeFlare, account: Account) -> None:

@@ -4,6 +4,7 @@ import math
 from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from flare.ml.v1 import prediction_service_pb2 as pb
 from flare.scraper.v1 import dataset_pb2
 from flare_client import FlareError
 from flare_client.tables.batches import arrow_frame
-from flare_client.tables.columns import CELLS_OF_A_REQUEST, Rows, column_tables
+from flare_client.tables.columns import CELLS_BY_NAME, CELLS_OF_A_REQUEST, Rows, column_tables, request_tables
 from flare_client.tables.explanations import explanation_frame
 from flare_client.tables.predictions import prediction_frame
 from PIL import Image
@@ -93,13 +94,54 @@ def test_columns_may_be_arrays() -> None:
         ({"a": [object()]}, "'a', row 0"),
         ({"a": [[1]]}, "'a', row 0"),
         ({"a": [2**63]}, "64 bits"),
+        ({"a": 1.0}, "column 'a' is 1.0: give a list with a value for each row"),
+        ({"a": np.array(1.0)}, "column 'a' is array.*: give a list"),
+        ({"a": "Rome"}, "column 'a' is 'Rome': give a list"),
+        ({"a": {0: 1.0}}, "column 'a' is {0: 1.0}: give a list"),
+        ([{"a": 1}, 2], "row 1 is 2: give its values by the names of their columns"),
+        (5, "the rows are 5: give a DataFrame"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are called 'a'"),
     ],
 )
-def test_what_is_no_table_is_refused_with_its_place(rows: Rows, message: str) -> None:
+def test_what_is_no_table_is_refused_with_its_place(rows: Any, message: str) -> None:
     with pytest.raises(FlareError, match=message) as raised:
         list(column_tables(rows))
     assert raised.value.reason == "VALUE_INVALID"
+
+
+def test_cells_that_are_no_values_go_out_as_such_if_single_rows_may_fail() -> None:
+    rows: dict[str, Any] = {
+        "a": [[1], 2.5, None],
+        "b": [True, None, {}],
+        "c": np.array([3, 4, 5]),
+        "d": pd.to_datetime(pd.Series(["2024-01-02T03:04:05.000006", None, "2024-01-02T00:00:00.000000"])),
+        "e": ["x", 2**60, b"png"],
+    }
+    with pytest.raises(FlareError, match=r"column 'a', row 0: \[1\] is a list"):
+        list(request_tables(rows, partial=False))
+    ((field, table),) = [item for each in request_tables(rows, partial=True) for item in each.items()]
+    assert field == "rows"
+    assert isinstance(table, pb.RowTable)
+    kinds = [{name: value.WhichOneof("kind") for name, value in row.fields.items()} for row in table.rows]
+    assert [kind["a"] for kind in kinds] == ["struct_value", "number_value", "null_value"]
+    assert [kind["b"] for kind in kinds] == ["bool_value", "null_value", "struct_value"]
+    assert [row.fields["c"].number_value for row in table.rows] == [3, 4, 5]
+    assert [row.fields["d"].string_value for row in table.rows] == [
+        "2024-01-02T03:04:05.000006",
+        "",
+        "2024-01-02T00:00:00",
+    ]
+    assert [row.fields["e"].string_value for row in table.rows] == ["x", str(2**60), "cG5n"]
+    assert [list(each) for each in request_tables({"a": [1]}, partial=True)] == [["columns"]]
+
+
+def test_rows_by_name_that_are_too_large_for_a_message_become_several_in_order() -> None:
+    cells: list[Any] = [*range(CELLS_BY_NAME + 5), [1]]
+    tables = [each["rows"] for each in request_tables({"a": cells}, partial=True)]
+    assert all(isinstance(table, pb.RowTable) for table in tables)
+    numbers = [row.fields["a"].number_value for table in tables for row in table.rows]  # type: ignore[union-attr]
+    assert numbers == [*range(CELLS_BY_NAME + 5), 0]
+    assert len(tables) == 2
 
 
 def test_a_table_that_is_too_large_for_a_message_becomes_several_in_order() -> None:

@@ -15,8 +15,9 @@ from flare_client.aio.runtime import Outbox, Source, Stream, closing, each
 from flare_client.aio.service import Service
 from flare_client.choices import choose
 from flare_client.errors import FlareError
+from flare_client.messages import filled
 from flare_client.names import Reference, version_name
-from flare_client.tables.columns import Rows, column_tables
+from flare_client.tables.columns import Rows, column_tables, request_tables
 from flare_client.tables.explanations import explanation_frame
 from flare_client.tables.predictions import prediction_frame
 
@@ -53,8 +54,8 @@ class Predictions:
         """
         name = version_name(model)
         responses: list[pb.PredictResponse] = []
-        for table in column_tables(rows):
-            request = pb.PredictRequest(name=name, columns=table, top=top, partial=partial, id=id)
+        for table in request_tables(rows, partial=partial):
+            request = filled(pb.PredictRequest, name=name, **table, top=top, partial=partial, id=id)
             responses.append(await self._service.call(self._stub.Predict, request, safe=True, seconds=PREDICT_SECONDS))
             name = responses[0].version  # an alias that moves meanwhile must not mix two versions
         return prediction_frame(responses)
@@ -73,22 +74,21 @@ class Predictions:
         seconds: float = EXPLAIN_SECONDS,
     ) -> pd.DataFrame:
         """What each column contributed to the predictions for rows, all of the same version and by the same method."""
-        name = version_name(model)
-        asked = choose("method", method, pb.ExplanationMethod)
+        request = filled(
+            pb.ExplainRequest,
+            name=version_name(model),
+            target=target,
+            class_label=class_label,
+            method=choose("method", method, pb.ExplanationMethod),
+            steps=steps,
+            seed=seed,
+            id=id,
+        )
         responses: list[pb.ExplainResponse] = []
-        for table in column_tables(rows, RUNS_OF_AN_EXPLANATION // max(1, steps or USUAL_STEPS)):
-            request = pb.ExplainRequest(
-                name=name,
-                columns=table,
-                target=target,
-                class_label=class_label,
-                method=asked,
-                steps=steps,
-                seed=seed,
-                id=id,
-            )
+        for table in column_tables(rows, RUNS_OF_AN_EXPLANATION // max(1, request.steps or USUAL_STEPS)):
+            request.columns.CopyFrom(table)
             responses.append(await self._service.call(self._stub.Explain, request, safe=True, seconds=seconds))
-            name, asked = responses[0].version, responses[0].method
+            request.name, request.method = responses[0].version, responses[0].method
         return explanation_frame(responses)
 
     async def predict_stream(
@@ -105,7 +105,7 @@ class Predictions:
         The next tables are taken while answers are awaited. When the connection breaks or the token ends, what was not
         answered is sent again. Each table is answered by one version, and all of them by the same one with an `id`.
         """
-        asked = pb.PredictRequest(name=version_name(model), top=top, partial=partial, id=id)
+        asked = filled(pb.PredictRequest, name=version_name(model), top=top, partial=partial, id=id)
         counts: deque[int] = deque()
         answered: list[pb.PredictResponse] = []
         async with (
@@ -124,13 +124,13 @@ class Predictions:
     ) -> Stream[pb.PredictStreamRequest]:
         """The requests of all tables, each as `asked`; `counts` gets how many each table takes."""
         async for table in each(tables):
-            parts = list(column_tables(table))
+            parts = list(request_tables(table, partial=asked.partial))
             # Without an id the parts of one table could be answered by different versions of a shared alias.
             part_id = asked.id or str(uuid4())
             counts.append(len(parts))
             for part in parts:
-                request = pb.PredictRequest(
-                    name=asked.name, columns=part, top=asked.top, partial=asked.partial, id=part_id
+                request = filled(
+                    pb.PredictRequest, name=asked.name, **part, top=asked.top, partial=asked.partial, id=part_id
                 )
                 yield pb.PredictStreamRequest(request=request)
 
