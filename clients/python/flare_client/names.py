@@ -62,6 +62,14 @@ def alias_id(alias: str) -> str:
     raise _wrong("alias", f"{alias!r} can't be an alias: take {_ALIAS_RULE}, such as prod")
 
 
+def new_model_id(model_id: str) -> str:
+    """The id that a model is to have. Raises FlareError if none can have it."""
+    if re.fullmatch(_ID, model_id):
+        return model_id
+    rule = "up to 63 small letters, digits and hyphens, a letter or digit first, such as iris"
+    raise _wrong("model_id", f"{model_id!r} can't be the id of a model: take {rule}")
+
+
 def import_job_name(job: Reference) -> str:
     """An id or a name."""
     return _in_collection("importJobs", job)

@@ -16,6 +16,7 @@ from flare_client.names import (
     alias_id,
     alias_name,
     model_name,
+    new_model_id,
     numbered_version_name,
     short,
     version_name,
@@ -186,6 +187,7 @@ def test_names_may_be_short() -> None:
     assert version_name(model_pb2.ModelVersion(name="models/iris/versions/1")) == "models/iris/versions/1"
     assert numbered_version_name("iris/versions/1") == "models/iris/versions/1"
     assert alias_id("prod-2") == "prod-2"
+    assert new_model_id("2-iris") == "2-iris"
     assert short("datasets/iris/views/main") == "iris/main"
     with pytest.raises(FlareError, match="DATASET/VIEW"):
         view_name("iris")
@@ -202,6 +204,7 @@ def test_names_may_be_short() -> None:
         (version_name, "houses/versions/0", "or iris/versions/3"),
         (numbered_version_name, "houses@prod", "write it as iris/versions/3"),
         (alias_name, "houses", "write MODEL@ALIAS, such as iris@prod"),
+        (new_model_id, "Iris", "take up to 63 small letters, digits and hyphens, a letter or digit first"),
         (alias_id, "Prod", "take up to 63 small letters, digits and hyphens, a letter first, such as prod"),
     ],
 )

@@ -14,7 +14,15 @@ from flare.ml.v1 import model_service_pb2 as pb
 
 from flare_client.choices import choose
 from flare_client.downloads import Download
-from flare_client.names import Reference, alias_id, model_name, numbered_version_name, version_name, view_name
+from flare_client.names import (
+    Reference,
+    alias_id,
+    model_name,
+    new_model_id,
+    numbered_version_name,
+    version_name,
+    view_name,
+)
 from flare_client.sync.runtime import closing
 from flare_client.sync.service import Service
 from flare_client.tables.files import Content, bytes_content, file_content
@@ -50,7 +58,7 @@ class Models:
             FlareError: Shapes do not fit, or the id is taken; violations name the field of the specification.
         """
         request = pb.CreateModelRequest(
-            model_id=model_id,
+            model_id=new_model_id(model_id),
             model=model_pb2.Model(display_name=display_name, specification=specification),
             view=view_name(view) if view is not None else "",
             validate_only=validate_only,
@@ -201,7 +209,7 @@ class Models:
     def import_(self, model_id: str, path: str | Path) -> model_pb2.ModelVersion:
         """Makes a version of a bundle that `export` wrote; the model is made if it is not there."""
         content = file_content(Path(path))
-        header = pb.BundleHeader(model_id=model_id, size_bytes=content.size_bytes, sha256=content.sha256)
+        header = pb.BundleHeader(model_id=new_model_id(model_id), size_bytes=content.size_bytes, sha256=content.sha256)
 
         def requests() -> Iterator[pb.ImportModelVersionRequest]:
             yield pb.ImportModelVersionRequest(header=header)
