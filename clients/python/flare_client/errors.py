@@ -101,6 +101,13 @@ def is_expired_token(error: FlareError) -> bool:
     return error.reason == "TOKEN_EXPIRED"
 
 
+def is_away(error: FlareError) -> bool:
+    """True if the service is not there, or ended before it answered: the same call may reach its successor."""
+    # A server that ends cancels calls without a word; a connection that its own program closed says that it was.
+    bare_cancel = error.code is grpc.StatusCode.CANCELLED and error.message in ("", "CANCELLED")
+    return error.code is grpc.StatusCode.UNAVAILABLE or bare_cancel
+
+
 def is_interruption(error: FlareError) -> bool:
     """True if a stream broke for a reason that lies in the connection and not in what was asked for."""
     if error.reason:

@@ -48,6 +48,7 @@ class FakeFlare:
         self.refreshes = 0
         self.login_delay_seconds = 0.0
         self.predict_delay_seconds = 0.0
+        self.predicts = threading.Event()
         self.valid_tokens: set[str] = set()
         self.refresh_token = ""
         self.failures: dict[str, list[grpc.StatusCode]] = {}
@@ -87,7 +88,10 @@ class FakeFlare:
         """Counts the call, fails it if the test asked for that, and checks its token."""
         self.calls.append(method)
         if self.failures.get(method):
-            await refuse(context, self.failures[method].pop(0), "SHUTTING_DOWN", "draining")
+            code = self.failures[method].pop(0)
+            if code is grpc.StatusCode.CANCELLED:
+                await context.abort(code)  # gRPC itself does this as a server ends, and gives no reason
+            await refuse(context, code, "SHUTTING_DOWN", "draining")
         given = dict(context.invocation_metadata()).get("authorization", "").removeprefix("Bearer ")
         if given not in self.valid_tokens:
             await refuse(context, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED", "the token has ended")
@@ -284,6 +288,7 @@ class FakePredictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: prediction_service_pb2.PredictRequest, context: Context
     ) -> prediction_service_pb2.PredictResponse:
         await self._flare.admit(context, "Predict")
+        self._flare.predicts.set()
         await asyncio.sleep(self._flare.predict_delay_seconds)
         return doubled(request)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,25 @@ async def test_reads_are_tried_again_while_the_service_is_away(fake: FakeFlare, 
         dataset = await flare.datasets.get("iris")
     assert dataset.name == "datasets/iris"
     assert fake.calls == ["GetDataset"] * 3
+
+
+async def test_reads_that_a_server_cancels_as_it_ends_are_tried_again(fake: FakeFlare, account: Account) -> None:
+    fake.failures["Predict"] = [grpc.StatusCode.CANCELLED]
+    async with flare_aio.connect(**account) as flare:
+        await flare.predict("iris", {"x": [1.0]})
+    assert fake.calls == ["Predict"] * 2
+
+
+def test_a_call_whose_own_program_closes_the_connection_is_not_repeated(fake: FakeFlare, account: Account) -> None:
+    fake.predict_delay_seconds = 60
+    flare = flare_client.connect(**account)
+    with ThreadPoolExecutor(1) as thread:
+        predicting = thread.submit(flare.predict, "iris", {"x": [1.0]})
+        fake.predicts.wait()
+        flare.close()
+        with pytest.raises(FlareError, match="closed") as raised:
+            predicting.result()
+    assert raised.value.code is grpc.StatusCode.CANCELLED
 
 
 async def test_a_create_is_repeated_with_its_request_id(fake: FakeFlare, account: Account) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import grpc
 
 from flare_client.aio.runtime import Lock, sleep
-from flare_client.errors import FlareError
+from flare_client.errors import FlareError, is_away
 from flare_client.profile import ProfileStore, Tokens
 
 LOCK_POLL_SECONDS = 0.05
@@ -83,7 +83,7 @@ class RenewableTokens(ABC):
             self._tokens = await self._next(self._tokens)
         except FlareError as error:
             usable = self._tokens is not None and self._tokens.access_expire_time > time.time()
-            if not (usable and error.code is grpc.StatusCode.UNAVAILABLE):
+            if not (usable and is_away(error)):
                 raise  # while the auth service restarts, a token that ends soon is still good
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import TypeVar
 import grpc
 
 from flare_client.backoff import Patience
-from flare_client.errors import FlareError, error_of_call, is_expired_token, is_interruption
+from flare_client.errors import FlareError, error_of_call, is_away, is_expired_token, is_interruption
 from flare_client.sync.runtime import (
     Channel,
     MessageCall,
@@ -165,8 +165,7 @@ class Service:
             if is_expired_token(error) and not stale:
                 stale = token
                 continue
-            may_repeat = safe and error.code is grpc.StatusCode.UNAVAILABLE
-            wait = patience.next_wait(error.retry_after) if may_repeat else None
+            wait = patience.next_wait(error.retry_after) if safe and is_away(error) else None
             if wait is None:
                 raise error
             sleep(wait)
