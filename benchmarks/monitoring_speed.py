@@ -51,7 +51,7 @@ async def _microseconds(calls: int) -> float:
         requests = [(rows[at : at + 1].copy(), outputs[at : at + 1].copy()) for at in range(calls)]
         began = time.perf_counter()
         for features, found in requests:
-            watch.answered(Answered(asked, inputs, features, found, [], timings))
+            watch.answered(Answered(asked, inputs, features, found, timings))
         seconds = time.perf_counter() - began
         drift = await watch.drift(version)
         assert drift.rows + drift.dropped == calls

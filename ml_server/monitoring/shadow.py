@@ -180,7 +180,9 @@ class Shadows:
         began = time.perf_counter_ns()
         features = answered.inputs.features(served.features, self._images, name)
         answers = answers_of(served.targets, served.run(features))
-        return time.perf_counter_ns() - began, differences(answered.answers, answers)
+        return time.perf_counter_ns() - began, differences(
+            answers_of(answered.asked.served.targets, answered.outputs), answers
+        )
 
     def _failed(self, answered: Answered, message: str) -> None:
         self._change(

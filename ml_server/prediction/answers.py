@@ -68,26 +68,22 @@ def _answer(target: FittedTarget, outputs: Outputs) -> Answer:
     if target.task is Task.REGRESSION:
         return Regression(target.name, outputs[:, 0].astype(np.float64) * target.deviation + target.mean)
     if 0 < outputs.size <= FEW_OUTPUTS:
-        shares = _shares_of_two if outputs.shape[1] == 2 else _shares
-        rows = [shares(row) for row in outputs.tolist()]
+        rows = [shares_of_row(row) for row in outputs.tolist()]
         labels = [row.index(max(row)) for row in rows]
         return Classification(target.name, target.classes, np.array(labels), np.array(rows))
     probabilities = _softmax_of_two(outputs) if outputs.shape[1] == 2 else _softmax(outputs)
     return Classification(target.name, target.classes, _most_probable(probabilities), probabilities)
 
 
-def _shares(outputs: list[float]) -> list[float]:
-    """As `_softmax` of a row, to within an ulp."""
+def shares_of_row(outputs: list[float]) -> list[float]:
+    """The probabilities of a row's classes: as of many rows together, to within an ulp."""
+    if len(outputs) == 2:
+        odds = math.exp(min(outputs[0] - outputs[1], LARGEST_EXPONENT))
+        return [odds / (odds + 1.0), 1.0 / (odds + 1.0)]
     top = max(outputs)
     exponentials = [math.exp(output - top) for output in outputs]
     total = sum(exponentials)
     return [each / total for each in exponentials]
-
-
-def _shares_of_two(outputs: list[float]) -> list[float]:
-    """As `_softmax_of_two` of a row, to within an ulp."""
-    odds = math.exp(min(outputs[0] - outputs[1], LARGEST_EXPONENT))
-    return [odds / (odds + 1.0), 1.0 / (odds + 1.0)]
 
 
 def _softmax_of_two(outputs: Outputs) -> NDArray[np.float64]:

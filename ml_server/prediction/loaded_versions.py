@@ -21,11 +21,8 @@ class _Loaded:
     served: asyncio.Future[ServedVersion]
     size_bytes: int
     users: int = 0
-
-    @property
-    def is_there(self) -> bool:
-        """True once it is loaded."""
-        return self.served.done() and not self.served.cancelled() and self.served.exception() is None
+    found: ServedVersion | None = None
+    """What `served` gave."""
 
 
 class LoadedVersions:
@@ -44,10 +41,10 @@ class LoadedVersions:
     def at_hand(self, version: ModelVersion) -> ServedVersion | None:
         """The version if it is in memory, for whoever is done with it before anything else may run."""
         loaded = self._loaded.get((version.model.uid, version.number))
-        if loaded is None or not loaded.is_there:
+        if loaded is None or loaded.found is None:
             return None
         self._loaded.move_to_end(loaded.key)
-        return loaded.served.result()
+        return loaded.found
 
     def forget(self, model: Model) -> None:
         """Lets the versions of a model leave memory; those who use one at the moment keep it to their end."""
@@ -103,10 +100,11 @@ class Use:
 
     async def __aenter__(self) -> ServedVersion:
         self._loaded = loaded = self._versions._take(self._version)
-        if loaded.is_there:
-            return loaded.served.result()
+        if loaded.found is not None:
+            return loaded.found
         try:
-            return await asyncio.shield(loaded.served)
+            loaded.found = await asyncio.shield(loaded.served)
+            return loaded.found
         except BaseException as error:
             if isinstance(error, Exception):
                 self._versions._drop(loaded)  # the next one tries anew

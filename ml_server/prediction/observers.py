@@ -5,7 +5,6 @@ from typing import Protocol
 
 from ml_server.engines.engine import Features, Outputs
 from ml_server.features.features import FittedFeatures
-from ml_server.prediction.answers import Answer
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.prediction.statistics import Timings
 from ml_server.registry.values import ModelVersion, VersionReference
@@ -42,13 +41,12 @@ class Asked:
 
 @dataclass(slots=True)  # not frozen: as above
 class Answered:
-    """A request with its answers, and all that they were made of."""
+    """A request that was answered, and all that its answers were made of."""
 
     asked: Asked
     inputs: Inputs
     features: Features
     outputs: Outputs
-    answers: list[Answer]
     timings: Timings
 
 

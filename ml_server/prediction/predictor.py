@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
+from ml_server.engines.engine import Outputs
 from ml_server.prediction.answers import Answer, answers_of
-from ml_server.prediction.batcher import Batcher, run_inline
+from ml_server.prediction.batcher import Batcher
 from ml_server.prediction.inputs import PartialInputs, Prepared
 from ml_server.prediction.loaded_versions import LoadedVersions
 from ml_server.prediction.observers import Answered, Asked, Inputs, Observer
@@ -18,6 +20,7 @@ from ml_server.registry.known_versions import KnownVersions
 from ml_server.registry.values import ModelVersion, VersionDetails, VersionReference
 from servicekit.images.decoding import ImageDecoder
 
+Read = TypeVar("Read")
 Check = Callable[[ServedVersion, int], None]
 """Refuses what a version can't answer for so many rows, before anything is computed."""
 
@@ -75,18 +78,20 @@ class Predictor:
             ResourceExhausted: LIMIT_EXCEEDED, for images that take too much memory together, or if too many calls wait.
         """
         asked = self.at_hand(owner, reference, request_id)
-        if asked is not None and inputs.rows <= asked.served.quick_rows:
-            return self.predict_at_once(asked, inputs, check)
+        if asked is not None and inputs.rows <= asked.served.quick_rows and not isinstance(inputs, PartialInputs):
+            read = partial(answers_of, asked.served.targets)
+            return Prediction(asked.version, inputs.rows, self.read_at_once(asked, inputs, read, check))
         began = time.perf_counter_ns()
         version = await self._versions.answering(owner, reference, request_id)
         try:
             async with self._loaded.using(version) as served:
                 check(served, inputs.rows)
-                answered, faults = await self._answers(Asked(owner, reference, version, served), inputs)
+                answered, answers, faults = await self._answers(Asked(owner, reference, version, served), inputs)
         except Exception:
             self._statistics.failed(version, time.perf_counter_ns() - began)
             raise
-        return self._told(answered, faults, inputs.rows, began)
+        self._tell(answered, inputs.rows - len(faults), time.perf_counter_ns() - began)
+        return Prediction(version, inputs.rows, answers, faults)
 
     def at_hand(self, owner: str, reference: VersionReference, request_id: str = "") -> Asked | None:
         """What `predict` would predict with; None if it would have to wait for it."""
@@ -94,35 +99,40 @@ class Predictor:
         served = self._loaded.at_hand(version) if version is not None else None
         return Asked(owner, reference, version, served) if version is not None and served is not None else None
 
-    def predict_at_once(
+    def read_at_once(
         self,
         asked: Asked,
-        inputs: Inputs | PartialInputs,
+        inputs: Inputs,
+        read: Callable[[Outputs], Read],
         check: Check = takes_all,
         requests: int = 1,
-    ) -> Prediction:
-        """As `predict`, with nothing else between: for up to `quick_rows` of the version, which was at hand just now.
+    ) -> Read:
+        """What `read` makes of the outputs (N, targets.outputs), with nothing else between.
 
-        The inputs may be those of several requests. If they fail, each of these is to be asked for by itself.
+        For up to `quick_rows` of the version, which was at hand just now. The inputs may be those of several requests:
+        if they fail, each of these is to be asked for by itself. Raises as `predict`, and what `read` raises.
         """
         began = time.perf_counter_ns()
         served = asked.served
         try:
             check(served, inputs.rows)
-            prepared = _prepared(inputs, asked, self._images)
-            preparing = time.perf_counter_ns() - began
-            computed = run_inline(served, prepared.features)
-            answering = time.perf_counter_ns()
-            answers = answers_of(served.targets, computed.outputs)
+            features = inputs.features(served.features, self._images, described(served.details, asked.version.name))
+            prepared = time.perf_counter_ns()
+            outputs = served.run(features)
+            computed = time.perf_counter_ns()
+            answers = read(outputs)
         except Exception:
             if requests == 1:
                 self._statistics.failed(asked.version, time.perf_counter_ns() - began)
             raise
-        timings = Timings(0, preparing, computed.network, time.perf_counter_ns() - answering)
-        answered = Answered(asked, prepared.inputs, prepared.features, computed.outputs, answers, timings)
-        return self._told(answered, prepared.faults, inputs.rows, began, requests)
+        ended = time.perf_counter_ns()
+        timings = Timings(0, prepared - began, computed - prepared, ended - computed)
+        self._tell(Answered(asked, inputs, features, outputs, timings), len(features), ended - began, requests)
+        return answers
 
-    async def _answers(self, asked: Asked, inputs: Inputs | PartialInputs) -> tuple[Answered, Mapping[int, RowFault]]:
+    async def _answers(
+        self, asked: Asked, inputs: Inputs | PartialInputs
+    ) -> tuple[Answered, list[Answer], Mapping[int, RowFault]]:
         served = asked.served
         # Decoding one image may take a second.
         is_large = served.features.layout.image is not None or inputs.rows * served.most_cells > INLINE_CELLS
@@ -136,17 +146,13 @@ class Predictor:
         answers = await asyncio.to_thread(read) if is_large else read()
         output_time = time.perf_counter_ns() - answering
         timings = Timings(computed.waited, preparing, computed.network, output_time)
-        return Answered(asked, prepared.inputs, prepared.features, computed.outputs, answers, timings), prepared.faults
+        answered = Answered(asked, prepared.inputs, prepared.features, computed.outputs, timings)
+        return answered, answers, prepared.faults
 
-    def _told(
-        self, answered: Answered, faults: Mapping[int, RowFault], rows: int, began: int, requests: int = 1
-    ) -> Prediction:
-        version = answered.asked.version
-        taken = time.perf_counter_ns() - began
-        self._statistics.succeeded(version, rows - len(faults), taken, answered.timings, requests)
+    def _tell(self, answered: Answered, rows: int, nanoseconds: int, requests: int = 1) -> None:
+        self._statistics.succeeded(answered.asked.version, rows, nanoseconds, answered.timings, requests)
         for observer in self._observers:
             observer.answered(answered)
-        return Prediction(version, rows, answered.answers, faults)
 
 
 def _prepared(inputs: Inputs | PartialInputs, asked: Asked, images: ImageDecoder) -> Prepared:

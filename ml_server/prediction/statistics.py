@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ml_server.registry.values import ModelVersion
 
@@ -25,31 +25,22 @@ class Timings:
 
 
 @dataclass
-class Duration:
-    """How often something happened, and nanoseconds of all times together."""
-
-    count: int = 0
-    nanoseconds: int = 0
-
-    def add(self, nanoseconds: int, times: int = 1) -> None:
-        """Counts one more, or several that each took as long."""
-        self.count += times
-        self.nanoseconds += nanoseconds * times
-
-
-@dataclass
 class VersionStatistics:
-    """Sums of one version: `rows` are predictions, durations are those of requests. Milliseconds are since 1970."""
+    """Sums of one version: `rows` are predictions, times are nanoseconds of all requests that were answered."""
 
     version: ModelVersion
     rows: int = 0
+    requests: int = 0
+    total: int = 0
+    waiting: int = 0
+    input: int = 0
+    network: int = 0
+    output: int = 0
+    failures: int = 0
+    failed: int = 0
+    """Nanoseconds of those that were not."""
     last_milliseconds: int = 0
-    success: Duration = field(default_factory=Duration)
-    failure: Duration = field(default_factory=Duration)
-    waiting: Duration = field(default_factory=Duration)
-    input: Duration = field(default_factory=Duration)
-    network: Duration = field(default_factory=Duration)
-    output: Duration = field(default_factory=Duration)
+    """Since 1970."""
 
 
 class Statistics:
@@ -64,17 +55,20 @@ class Statistics:
     ) -> None:
         """Counts requests that were answered together, `nanoseconds` after they came, with all their rows."""
         sums = self._of(version)
-        sums.rows += rows
         sums.last_milliseconds = int(self._clock() * 1000)
-        sums.success.add(nanoseconds, requests)
-        sums.waiting.add(timings.waiting, requests)
-        sums.input.add(timings.input, requests)
-        sums.network.add(timings.network, requests)
-        sums.output.add(timings.output, requests)
+        sums.rows += rows
+        sums.requests += requests
+        sums.total += nanoseconds * requests
+        sums.waiting += timings.waiting * requests
+        sums.input += timings.input * requests
+        sums.network += timings.network * requests
+        sums.output += timings.output * requests
 
     def failed(self, version: ModelVersion, nanoseconds: int) -> None:
         """Counts a request that was not."""
-        self._of(version).failure.add(nanoseconds)
+        sums = self._of(version)
+        sums.failures += 1
+        sums.failed += nanoseconds
 
     def find(self, version: ModelVersion) -> VersionStatistics:
         """The sums of a version; zeros if it was not used."""

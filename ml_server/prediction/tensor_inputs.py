@@ -1,5 +1,6 @@
 """The tensors of a request as the features of a version: prepared ones in one tensor, or a column each."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,37 @@ class TensorInputs:
         if len(self.tensors) == 1 and self.tensors[0].name == FEATURES and FEATURES not in fitted.names:
             return _prepared(self.tensors[0], fitted)
         return ColumnInputs(_raw_columns(self.tensors, fitted)).features(fitted, images, version)
+
+
+@dataclass(slots=True)  # not frozen: each call makes one
+class PreparedRows:
+    """Features (N, layout.columns), float32, of a version for which `is_prepared` is true."""
+
+    values: NDArray[np.float32]
+    fitted: FittedFeatures
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return len(self.values)
+
+    def features(self, fitted: FittedFeatures, images: ImageDecoder, version: str) -> NDArray[np.float32]:
+        """As TensorInputs says."""
+        if fitted is self.fitted and self._are_finite():
+            return self.values
+        tensor = NamedTensor(FEATURES, Datatype.FP32, self.values.shape, self.values.reshape(-1))
+        return TensorInputs([tensor]).features(fitted, images, version)
+
+    def _are_finite(self) -> bool:
+        if len(self.values) > 1:
+            return are_finite(self.values)
+        return math.isfinite(sum(self.values[0].tolist()))  # sums of float32 are finite in float64
+
+
+def is_prepared(name: str, datatype: Datatype, shape: tuple[int, ...], fitted: FittedFeatures) -> bool:
+    """True if a tensor by itself is features of the version as they are, but for numbers that are not finite."""
+    takes_any = FEATURES not in fitted.names and not fitted.layout.embeddings
+    return takes_any and name == FEATURES and datatype is Datatype.FP32 and shape[1:] == (fitted.layout.columns,)
 
 
 def _require_rows(tensor: NamedTensor) -> None:

@@ -27,6 +27,13 @@ class _Known:
     asked: float
     renewed: "_Known | None" = None
     """What takes its place as soon as it is there."""
+    found: ModelVersion | None = None
+    """The version once it is there."""
+
+    def look(self, version: asyncio.Future[ModelVersion]) -> None:
+        """Called when it is known, or can't be. An error is told to those who wait; if all left, nobody needs it."""
+        if not version.cancelled() and version.exception() is None:
+            self.found = version.result()
 
 
 class KnownVersions:
@@ -85,14 +92,14 @@ class KnownVersions:
     def _at_hand(self, owner: str, reference: VersionReference) -> ModelVersion | None:
         key = (owner, reference)
         known = self._known.get(key)
-        if known is None or not self._is_good(known) or not _is_there(known):
+        if known is None or known.found is None or not self._is_good(known):
             return None
         if self._clock() - known.asked >= RENEWED_SECONDS:
             if known.renewed is None:
                 known.renewed = self._ask(key)
             elif known.renewed.version.done():
                 self._known[key] = known.renewed
-        return known.version.result()
+        return known.found
 
     def _is_good(self, known: _Known) -> bool:
         return known.write_count == self._store.write_count and self._clock() - known.asked < KEPT_SECONDS
@@ -101,8 +108,9 @@ class KnownVersions:
         if len(self._known) >= MAX_KEPT:
             self._known.clear()
         version = asyncio.ensure_future(self._store.version(*key))
-        version.add_done_callback(_look_at)
-        return _Known(version, self._store.write_count, self._clock())
+        known = _Known(version, self._store.write_count, self._clock())
+        version.add_done_callback(known.look)
+        return known
 
 
 def _answering(version: ModelVersion, reference: VersionReference, request_id: str) -> int:
@@ -110,13 +118,3 @@ def _answering(version: ModelVersion, reference: VersionReference, request_id: s
         return version.number
     alias = version.model.aliases[reference.alias]
     return alias.answering(f"{version.model.name}@{reference.alias}", request_id)
-
-
-def _is_there(known: _Known) -> bool:
-    return known.version.done() and not known.version.cancelled() and known.version.exception() is None
-
-
-def _look_at(version: asyncio.Future[ModelVersion]) -> None:
-    """An error is told to those who wait; if all have left, nobody needs to hear of it."""
-    if not version.cancelled():
-        version.exception()

@@ -13,7 +13,7 @@ from ml_server.prediction.output_tensors import RequestedOutput, output_tensors
 from ml_server.prediction.predictor import Prediction
 from ml_server.prediction.repository import Description, IndexEntry
 from ml_server.prediction.signature import column_inputs, features_inputs, outputs
-from ml_server.prediction.statistics import Duration, VersionStatistics
+from ml_server.prediction.statistics import VersionStatistics
 from ml_server.prediction.tensor_inputs import MAX_ROWS
 from ml_server.prediction.tensors import Datatype, NamedTensor, TensorSpecification
 from ml_server.registry.values import VersionReference
@@ -201,17 +201,13 @@ def _model_statistics(sums: VersionStatistics) -> pb.ModelStatistics:
         version=str(sums.version.number),
         last_inference=sums.last_milliseconds,
         inference_count=sums.rows,
-        execution_count=sums.success.count,
+        execution_count=sums.requests,
         inference_stats=pb.InferStatistics(
-            success=_duration(sums.success),
-            fail=_duration(sums.failure),
-            queue=_duration(sums.waiting),
-            compute_input=_duration(sums.input),
-            compute_infer=_duration(sums.network),
-            compute_output=_duration(sums.output),
+            success=pb.StatisticDuration(count=sums.requests, ns=sums.total),
+            fail=pb.StatisticDuration(count=sums.failures, ns=sums.failed),
+            queue=pb.StatisticDuration(count=sums.requests, ns=sums.waiting),
+            compute_input=pb.StatisticDuration(count=sums.requests, ns=sums.input),
+            compute_infer=pb.StatisticDuration(count=sums.requests, ns=sums.network),
+            compute_output=pb.StatisticDuration(count=sums.requests, ns=sums.output),
         ),
     )
-
-
-def _duration(duration: Duration) -> pb.StatisticDuration:
-    return pb.StatisticDuration(count=duration.count, ns=duration.nanoseconds)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from servicekit.errors import PermissionDenied, Reason, Unauthenticated
 from servicekit.identity import DELEGATE_SCOPE, SUBJECT_METADATA, Caller, bind_caller, current_caller
 from servicekit.rpc.expiry import Expired, Expiries, Expiry
-from servicekit.rpc.interceptor import CallInterceptor, Context
+from servicekit.rpc.interceptor import CallInterceptor, Context, received
 from servicekit.rpc.interceptor import Method as Unary
 from servicekit.rpc.methods import Method
 
@@ -109,7 +109,7 @@ class AuthorizationInterceptor(CallInterceptor):
 def _presented(context: Context) -> tuple[str, str]:
     """The token of a call, and the subject that it is for if not the token's own."""
     header = subject = ""
-    for key, value in context.invocation_metadata() or ():
+    for key, value in received(context):
         if key == "authorization" and isinstance(value, str):
             header = value
         elif key == SUBJECT_METADATA and isinstance(value, str):

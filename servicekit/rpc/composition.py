@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from servicekit.rpc.interceptor import given
+from servicekit.rpc.interceptor import given, receive
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,6 @@ class InterceptedServices(grpc.GenericRpcHandler):
             self._handlers[path] = handler
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Called by gRPC for each call."""
+        """Called by gRPC for each call, in the call's task."""
+        receive(handler_call_details.invocation_metadata)
         return self._handlers.get(handler_call_details.method)

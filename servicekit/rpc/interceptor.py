@@ -1,7 +1,8 @@
 """What every interceptor here shares: it sees calls of all four kinds through the same three places."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,19 @@ from grpc_interceptor.server import AsyncServerInterceptor
 Context = ServicerContext[Any, Any]
 Method = Callable[[Any, Context], Awaitable[Any]]
 """What answers a request without streams."""
+Metadata = Iterable[tuple[str, str | bytes]]
+
+_received: ContextVar[Metadata | None] = ContextVar("flare_metadata", default=None)
+
+
+def receive(metadata: Metadata) -> None:
+    """Keeps the metadata of the call that the current task begins with."""
+    _received.set(metadata)
+
+
+def received(context: Context) -> Metadata:
+    """The metadata of a call; `context` makes it anew at each look, which costs as much as all else of a token."""
+    return _received.get() or context.invocation_metadata() or ()
 
 
 class CallInterceptor(AsyncServerInterceptor):

@@ -15,7 +15,6 @@ from ml_server.monitoring.drift_metrics import DriftCollector
 from ml_server.monitoring.drift_watch import MAX_REQUEST_ROWS, DriftWatch
 from ml_server.monitoring.reference import make_reference
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
-from ml_server.prediction.answers import answers_of
 from ml_server.prediction.inputs import ColumnInputs
 from ml_server.prediction.observers import Answered, Asked
 from ml_server.prediction.served_version import ServedVersion
@@ -69,7 +68,6 @@ class World:
                 ColumnInputs({}),
                 rows,
                 outputs,
-                answers_of(self.served.targets, outputs),
                 Timings(0, 0, 0, 0),
             )
         )

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ from flare.open_inference import grpc_service_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml_server.features.columns import ColumnType
+from ml_server.features.targets import FittedTarget, FittedTargets, Task
 from ml_server.networks.specification import MlpSpecification, ModelSpecification
 from ml_server.prediction.answers import Answer, Classification, Regression
+from ml_server.prediction.observers import Asked
 from ml_server.prediction.predictor import Prediction
 from ml_server.registry.values import Model, ModelVersion, VersionDetails
+from ml_server.rpc.form_answers import FormAnswers
 from ml_server.rpc.inference_converters import infer_response, requested_outputs, version_reference
-from ml_server.rpc.inference_forms import FormedRequest, RequestReader, formed_answers, joined_inputs
+from ml_server.rpc.inference_forms import FormedRequest, RequestReader, joined_inputs
 from ml_server.rpc.inference_tensors import DTYPE_OF, input_tensors
 
 NOW = datetime(2024, 5, 17, tzinfo=UTC)
@@ -90,9 +95,9 @@ def test_each_of_several_requests_gets_the_answer_that_its_message_would(
     for number in range(count):
         message.id = f"{message.id}{number}"[-200:]
         read.append(formed(reader, message))
-    whole = prediction(rows * count)
+    whole, answers = prediction(rows * count), FormAnswers()
     for _ in range(2):  # the second time with what the first one kept
-        for number, (own, answer) in enumerate(zip(read, formed_answers(read, whole), strict=True)):
+        for number, (own, answer) in enumerate(zip(read, answers.of(read, whole.version, whole.answers), strict=True)):
             message.id = own.id.decode()
             own_rows = part(whole, number * rows, (number + 1) * rows)
             expected = infer_response(message, requested_outputs(message), own_rows)
@@ -101,6 +106,43 @@ def test_each_of_several_requests_gets_the_answer_that_its_message_would(
     for at, tensor in enumerate(joined.tensors):
         assert tensor.shape[0] == rows * count
         assert np.asarray(tensor.values).tobytes() == message.raw_input_contents[at] * count
+
+
+THREE, TWO = Task.MULTICLASS_CLASSIFICATION, Task.BINARY_CLASSIFICATION
+TARGETS = FittedTargets(
+    targets=(
+        FittedTarget(name="kind", type=ColumnType.CATEGORICAL, task=THREE, classes=("a", "bé", "c" * 150)),
+        FittedTarget(name="price", type=ColumnType.FLOAT, task=Task.REGRESSION, mean=7.5, deviation=0.3),
+        FittedTarget(name="is", type=ColumnType.BOOLEAN, task=TWO, classes=("false", "true")),
+    )
+)
+NUMBER = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+@given(
+    st.lists(st.tuples(*[NUMBER] * TARGETS.outputs), min_size=1, max_size=20),
+    st.lists(st.sampled_from(["kind", "kind_probabilities", "price", "is", "is_probabilities"]), max_size=4),
+    st.booleans(),
+)
+def test_single_rows_are_answered_as_any_others(rows: list[tuple[float, ...]], names: list[str], has_id: bool) -> None:
+    message = of_one(id="7" if has_id else "")
+    for name in names:
+        message.outputs.add(name=name)
+    outputs = np.array(rows, np.float32)
+    read = [formed(RequestReader(), message)] * len(rows)
+    asked = Asked("accounts/ann", read[0].form.reference, VERSION, Mock(targets=TARGETS))
+    answers = FormAnswers()
+    first, later = [answers.of_outputs(asked, read, outputs) for _ in range(2)]
+    for own, expected in zip(map(pb.ModelInferResponse.FromString, later), first, strict=True):
+        known = pb.ModelInferResponse.FromString(expected)
+        for output, given_raw, raw in zip(own.outputs, own.raw_output_contents, known.raw_output_contents, strict=True):
+            if output.datatype == "FP32":  # to within an ulp
+                shares, others = np.frombuffer(given_raw, np.float32), np.frombuffer(raw, np.float32)
+                np.testing.assert_allclose(shares, others, rtol=2e-7, atol=1e-44)
+            else:
+                assert given_raw == raw
+        del own.raw_output_contents[:], known.raw_output_contents[:]
+        assert own == known
 
 
 def of_one(**fields: Any) -> pb.ModelInferRequest:

@@ -12,7 +12,7 @@ from ml_server.features.fit import InputColumn, fit
 from ml_server.networks.specification import Preprocessing
 from ml_server.prediction.inputs import ColumnInputs
 from ml_server.prediction.raw import RawColumn
-from ml_server.prediction.tensor_inputs import TensorInputs
+from ml_server.prediction.tensor_inputs import PreparedRows, TensorInputs, is_prepared
 from ml_server.prediction.tensors import Datatype, NamedTensor
 from servicekit.errors import InvalidArgument, Reason
 from servicekit.images.decoding import ImageDecoder
@@ -55,6 +55,55 @@ def test_features_that_no_preprocessing_gives_are_refused(place: int, value: flo
         features_of(MIXED, fp32(prepared))
     assert refused.value.reason is Reason.VALUE_INVALID
     assert text in refused.value.message
+
+
+NUMBERS = numbers_version(3, (4,)).features
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_are_known_to_be_prepared_are_taken_where_they_lie(rows: int) -> None:
+    prepared = PreparedRows(np.ones((rows, 3), np.float32), NUMBERS)
+    assert prepared.rows == rows
+    assert prepared.features(NUMBERS, DECODER, "the version") is prepared.values
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_known_to_be_prepared_are_refused_as_others(rows: int, value: float) -> None:
+    prepared = np.full((rows, 3), 3e38, np.float32)
+    assert PreparedRows(prepared, NUMBERS).features(NUMBERS, DECODER, "") is prepared
+    prepared[-1, :2] = value, -value
+    told = []
+    for inputs in (PreparedRows(prepared, NUMBERS), TensorInputs([fp32(prepared)])):
+        with pytest.raises(InvalidArgument) as refused:
+            inputs.features(NUMBERS, DECODER, "the version")
+        told.append(refused.value)
+    assert told[0].message == told[1].message
+    assert told[0].metadata == told[1].metadata
+
+
+def test_prepared_rows_of_one_version_are_looked_at_anew_by_another() -> None:
+    prepared = PreparedRows(np.ones((2, 3), np.float32), NUMBERS)
+    with pytest.raises(InvalidArgument) as refused:
+        prepared.features(MIXED, DECODER, "the version")
+    assert refused.value.reason is Reason.SHAPE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("name", "datatype", "shape", "fitted", "expected"),
+    [
+        ("features", Datatype.FP32, (2, 3), NUMBERS, True),
+        ("feature", Datatype.FP32, (2, 3), NUMBERS, False),
+        ("features", Datatype.FP64, (2, 3), NUMBERS, False),
+        ("features", Datatype.FP32, (2, 4), NUMBERS, False),
+        ("features", Datatype.FP32, (2,), NUMBERS, False),
+        ("features", Datatype.FP32, (2, WIDTH), MIXED, False),  # it has codes of categories
+    ],
+)
+def test_what_is_known_to_be_prepared_by_its_form(
+    name: str, datatype: Datatype, shape: tuple[int, ...], fitted: FittedFeatures, expected: bool
+) -> None:
+    assert is_prepared(name, datatype, shape, fitted) is expected
 
 
 def test_a_number_too_large_to_compute_with_is_refused() -> None:
