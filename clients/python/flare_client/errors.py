@@ -83,6 +83,8 @@ def error_of_call(error: grpc.RpcError, service: str, address: str) -> FlareErro
         )
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         details = f"the {service} service at {address} did not answer in time"
+    elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in details:  # gRPC's own words
+        details = f"{details}: send or ask for less at a time, such as fewer rows"
     return FlareError(code, "", details)
 
 

@@ -157,6 +157,13 @@ async def test_a_service_that_does_not_run_is_told_with_its_address(account: Acc
     assert raised.value.code is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_message_over_the_limit_is_told_with_what_to_do(fake: FakeFlare, account: Account) -> None:
+    async with flare_aio.connect(**account) as flare:
+        with pytest.raises(FlareError, match=r"larger than max .*: send or ask for less at a time, such as") as raised:
+            await flare.predict("iris", {"x": ["x" * 20_000] * 1_000})
+    assert raised.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_a_call_that_is_not_answered_ends_in_time(
     fake: FakeFlare, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,9 @@ class PredictionServiceServicer(object):
     def Predict(self, request, context):
         """Predicts for the rows of one request.
         Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-        the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-        `RetryInfo` when the server is full.
+        the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+        FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+        when the server is full.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

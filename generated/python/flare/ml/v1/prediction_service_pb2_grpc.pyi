@@ -36,8 +36,9 @@ class PredictionServiceStub:
     Predict: _grpc.UnaryUnaryMultiCallable[_prediction_service_pb2.PredictRequest, _prediction_service_pb2.PredictResponse]
     """Predicts for the rows of one request.
     Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-    the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-    `RetryInfo` when the server is full.
+    the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+    FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+    when the server is full.
     """
     PredictStream: _grpc.StreamStreamMultiCallable[_prediction_service_pb2.PredictStreamRequest, _prediction_service_pb2.PredictStreamResponse]
     """Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
@@ -64,8 +65,9 @@ class PredictionServiceAsyncStub(PredictionServiceStub):
     Predict: _aio.UnaryUnaryMultiCallable[_prediction_service_pb2.PredictRequest, _prediction_service_pb2.PredictResponse]  # type: ignore[assignment]
     """Predicts for the rows of one request.
     Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-    the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-    `RetryInfo` when the server is full.
+    the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+    FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+    when the server is full.
     """
     PredictStream: _aio.StreamStreamMultiCallable[_prediction_service_pb2.PredictStreamRequest, _prediction_service_pb2.PredictStreamResponse]  # type: ignore[assignment]
     """Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
@@ -95,8 +97,9 @@ class PredictionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_prediction_service_pb2.PredictResponse, _abc.Awaitable[_prediction_service_pb2.PredictResponse]]:
         """Predicts for the rows of one request.
         Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-        the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-        `RetryInfo` when the server is full.
+        the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+        FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+        when the server is full.
         """
 
     @_abc_1.abstractmethod

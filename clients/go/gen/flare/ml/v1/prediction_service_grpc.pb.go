@@ -19,8 +19,9 @@ const _ = grpc.SupportPackageIsVersion7
 type PredictionServiceClient interface {
 	// Predicts for the rows of one request.
 	// Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-	// the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-	// `RetryInfo` when the server is full.
+	// the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+	// FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+	// when the server is full.
 	Predict(ctx context.Context, in *PredictRequest, opts ...grpc.CallOption) (*PredictResponse, error)
 	// Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
 	// status that Predict would return.
@@ -101,8 +102,9 @@ func (c *predictionServiceClient) Explain(ctx context.Context, in *ExplainReques
 type PredictionServiceServer interface {
 	// Predicts for the rows of one request.
 	// Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-	// the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-	// `RetryInfo` when the server is full.
+	// the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+	// FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+	// when the server is full.
 	Predict(context.Context, *PredictRequest) (*PredictResponse, error)
 	// Predicts for many requests over one stream. Reply i belongs to request i. A faulty request ends the stream with the
 	// status that Predict would return.

@@ -768,8 +768,9 @@ export const PredictionService: GenService<{
   /**
    * Predicts for the rows of one request.
    * Returns INVALID_ARGUMENT with COLUMN_MISSING, COLUMN_UNEXPECTED or VALUE_INVALID, naming the column, the row and
-   * the value; FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with
-   * `RetryInfo` when the server is full.
+   * the value, or with INVALID_FIELD if the answer would not fit into a message, naming how many rows do;
+   * FAILED_PRECONDITION (NO_VERSION) if the model has no version; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with `RetryInfo`
+   * when the server is full.
    *
    * @generated from rpc flare.ml.v1.PredictionService.Predict
    */
