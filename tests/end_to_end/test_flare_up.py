@@ -19,7 +19,8 @@ def assert_that_a_service_that_dies_ends_all_with_the_name_of_its_log(services: 
     (scraper,) = [child for child in children if "scraper_server" in child.cmdline()]
     scraper.send_signal(signal.SIGKILL)
     assert services.process.wait(30) == 1
-    complaint = data.with_name("data-up.log").read_text().splitlines()[-1]
+    others, complaint = data.with_name("data-up.log").read_text().splitlines()[-2:]
+    assert others == "A service has ended: the others save what runs, and end too."
     assert complaint == f"flare: the scraper service was ended by SIGKILL (log: {data / 'logs' / 'scraper.log'})"
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert (len(gone), alive) == (3, [])

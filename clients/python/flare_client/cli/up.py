@@ -11,6 +11,7 @@ import typer
 from flare_client.cli.output import Output, OutputFormat, print_json_line, stderr, stdout
 from flare_client.services import Addresses, Supervisor
 from flare_client.services.addresses import DEFAULT_AUTH_ADDRESS, DEFAULT_ML_ADDRESS, DEFAULT_SCRAPER_ADDRESS
+from flare_client.services.failures import ServiceEnded
 
 DEFAULT_DRAIN_SECONDS = 20.0
 
@@ -32,15 +33,22 @@ def up(
     ] = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Start the three services on this machine and keep them running until Ctrl-C."""
+    """Start the three services on this machine and keep them running until Ctrl-C.
+
+    When one of them ends before, the others end too.
+    """
     addresses = Addresses(auth_address, scraper_address, ml_address, auth_http_address or "")
     with Supervisor(data_dir, addresses, drain_seconds=drain_seconds, log_to_terminal=log_to_terminal) as supervisor:
         supervisor.stop_on_signals()
         progress = stderr()
         progress.print(f"Starting on {supervisor.data.path} ...")
-        if supervisor.wait_until_healthy(lambda service: progress.print(f"  {service} is healthy")):
-            _say_ready(supervisor, output)
-            supervisor.wait_for_stop()
+        try:
+            if supervisor.wait_until_healthy(lambda service: progress.print(f"  {service} is healthy")):
+                _say_ready(supervisor, output)
+                supervisor.wait_for_stop()
+        except ServiceEnded:
+            progress.print("A service has ended: the others save what runs, and end too.")
+            raise
         progress.print("Stopping: the services save what runs. Ctrl-C again ends them at once.")
     stderr().print("Stopped.")
 

@@ -62,20 +62,23 @@ class Child:
         return True
 
     def describe_end(self) -> str:
-        """Says how it ended, and where its log is; with the log's last line if it ended by itself."""
+        """Says how it ended, and where its log is; with its own last words if it failed."""
         status = self._process.poll() or 0
         if status < 0:
-            cause = f"was ended by {signal.Signals(-status).name}"
+            end = f"was ended by {signal.Signals(-status).name}"
+        elif status == 0:
+            end = "ended in good order, as SIGTERM makes it"
         else:
-            cause = f"ended with status {status}: {self._last_line()}"
-        return f"the {self.service} service {cause} (log: {self.log_file})"
+            end = ": ".join(filter(None, [f"ended with status {status}", self._last_words()]))
+        return f"the {self.service} service {end} (log: {self.log_file})"
 
-    def _last_line(self) -> str:
+    def _last_words(self) -> str:
+        """The last line that is for people; empty if there are only entries of the log, which are JSON."""
         with self.log_file.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            lines = [line.strip() for line in log.read().decode(errors="replace").split("\n")]
+        return next((line for line in reversed(lines) if line and not line.startswith("{")), "")
 
     def _copy(self, output: IO[bytes]) -> None:
         with self.log_file.open("ab") as log:
