@@ -10,9 +10,12 @@ Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 MAX_CALLS = 64
+# What calls wait for others, by the time that the event loop has nothing else to do.
 WAIT_SECONDS = 500e-6
-# One turn of the event loop may take longer than that, when it writes the answers of the group before.
-LEAST_TURNS = 2
+# What they wait with it, while it reads other calls and writes answers: these have come, and only have to be seen.
+OPEN_SECONDS = 2e-3
+# A turn of the event loop that takes longer has done something.
+IDLE_TURN_SECONDS = 50e-6
 # What comes later than this after others came or were answered comes alone: to write a group's answers takes as long.
 CLOSE_SECONDS = 2e-3
 # Fewer calls than this are answered as fast one by one.
@@ -38,7 +41,6 @@ class Gathering(Generic[Request, Answer]):
     """Settles the answer of each of them, at least one; does not raise."""
     most_calls: int = MAX_CALLS
     _calls: list[Call[Request, Answer]] = field(default_factory=list)
-    _opened: float = 0.0
     _came: float = 0.0
     _left_alone: int = 0
     _misses: int = 0
@@ -57,23 +59,25 @@ class Gathering(Generic[Request, Answer]):
         return True
 
     def answer(self, request: Request) -> Awaitable[Answer]:
-        """The answer, with those of the calls that come within half a millisecond of the first one."""
+        """The answer, with those of the calls that come, or are seen to have come, while the first one waits."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
         self._calls.append(Call(request, future))
         if len(self._calls) == 1:
-            self._opened = self._came
-            loop.call_soon(self._look, self._calls, 1)
+            loop.call_soon(self._look, self._calls, self._came, self._came, 0.0)
         if len(self._calls) >= self.most_calls:
             self._close()
         return future
 
-    def _look(self, calls: list[Call[Request, Answer]], turns: int) -> None:
+    def _look(self, calls: list[Call[Request, Answer]], opened: float, looked: float, idle: float) -> None:
         # Turn by turn: timers of event loops are no finer than a millisecond.
         if calls is not self._calls:
             return
-        if turns < LEAST_TURNS or time.perf_counter() - self._opened < WAIT_SECONDS:
-            asyncio.get_running_loop().call_soon(self._look, calls, turns + 1)
+        now = time.perf_counter()
+        if now - looked < IDLE_TURN_SECONDS:
+            idle += now - looked
+        if idle < WAIT_SECONDS and now - opened < OPEN_SECONDS:
+            asyncio.get_running_loop().call_soon(self._look, calls, opened, now, idle)
         else:
             self._close()
 

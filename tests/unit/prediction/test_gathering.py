@@ -29,6 +29,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+async def pass_time(clock: list[float], seconds: float, turn: float) -> None:
+    """Turns of the event loop that take so long each."""
+    end = clock[0] + seconds
+    while clock[0] < end:
+        clock[0] += turn
+        await asyncio.sleep(0)
+
+
+async def idle(clock: list[float], seconds: float = 0.0005) -> None:
+    """Turns in which nothing happens."""
+    await pass_time(clock, seconds, 0.00002)
+
+
 def gathered(work: Doubling, most_calls: int = 64) -> Gathering[int, int]:
     """One that has just been asked, so that what comes next comes close."""
     made: Gathering[int, int] = Gathering(work, most_calls)
@@ -45,9 +58,24 @@ async def test_those_that_come_in_time_are_answered_together(clock: list[float])
         answers.append(asyncio.ensure_future(made.answer(number)))
         await asyncio.sleep(0)
         assert not work.groups
-    clock[0] += 0.0005
-    assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
+    await idle(clock, 0.0004)
+    assert not work.groups
+    await idle(clock, 0.00015)
     assert work.groups == [[0, 1, 2, 3, 4]]
+    assert await asyncio.gather(*answers) == [0, 2, 4, 6, 8]
+
+
+async def test_those_that_have_come_while_the_loop_was_busy_are_waited_for(clock: list[float]) -> None:
+    work = Doubling()
+    made = gathered(work)
+    answers = []
+    for number in range(25):  # as each is read, the next ones wait in the socket
+        assert made.takes()
+        answers.append(made.answer(number))
+        await pass_time(clock, 0.0001, 0.0001)
+    assert [len(group) for group in work.groups] == [20]  # but for no longer than two milliseconds
+    await idle(clock)
+    assert await asyncio.gather(*answers) == [2 * number for number in range(25)]
 
 
 async def test_as_many_as_may_be_do_not_wait(clock: list[float]) -> None:
@@ -69,7 +97,7 @@ async def test_a_call_that_is_gone_is_not_answered(clock: list[float]) -> None:
         assert made.takes()
         answers.append(asyncio.ensure_future(made.answer(number)))
     answers[1].cancel()
-    clock[0] += 0.001
+    await idle(clock)
     assert await answers[3] == 6
     assert work.groups == [[0, 2, 3]]
 
@@ -91,7 +119,7 @@ async def test_waiting_in_vain_is_tried_more_and_more_seldom(clock: list[float])
             alone += 1
             continue
         answer = made.answer(0)
-        clock[0] += 0.0005
+        await idle(clock)
         await answer
         spaces.append(alone)
         alone = 0
@@ -106,6 +134,6 @@ async def test_a_group_that_pays_is_followed_by_another_one(clock: list[float]) 
         for number in range(4):
             assert made.takes()
             answers.append(made.answer(number))
-        clock[0] += 0.0006
+        await idle(clock)
         await asyncio.gather(*answers)
         assert len(work.groups) == group + 1
