@@ -96,8 +96,8 @@ class RpcServer:
         # looked at before its caller is known.
         self._gate = Gate()
         self._interceptors = [
-            self._gate,
             ObservationInterceptor(registry),
+            self._gate,
             AuthorizationInterceptor(verifier, method_table(self._services, foreign)),
             self._validation,
             CodecInterceptor(codecs),

@@ -12,7 +12,6 @@ from ml_server.explanation.permutation import sampled_shapley
 from ml_server.explanation.values import Contributions, Explanation, ExplanationRequest, Method
 from ml_server.features.targets import FittedTarget, FittedTargets, Task, some_of
 from ml_server.prediction.observers import Inputs
-from ml_server.prediction.predictor import described
 from ml_server.prediction.served_version import ServedVersion
 from ml_server.registry.values import ModelVersion
 from servicekit.errors import InvalidArgument, Reason, ResourceExhausted
@@ -44,7 +43,7 @@ def explained(
     label = _label(target, request.class_label)
     columns = len(served.features.columns)
     _require_few(inputs.rows, request, columns, request.method or Method.INTEGRATED_GRADIENTS)
-    tensor = inputs.features(served.features, images, described(served.details, version.name))
+    tensor = inputs.features(served.features, images, version.described)
     stopping.check()
     if target.task is Task.REGRESSION:
         labels: NDArray[np.int64] = np.zeros(len(tensor), np.int64)

@@ -42,7 +42,7 @@ class FeatureSpace:
 
     def features(self, tensor: NDArray[np.float32]) -> Tensor:
         """The features (N, F) that a network's input tensor (N, layout.columns) means."""
-        columns = torch.from_numpy(tensor)
+        columns = torch.tensor(tensor)  # a copy: it may be the memory of a request
         if self.model.input is None:
             return columns
         features: Tensor = self.model.input(columns)

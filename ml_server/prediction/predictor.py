@@ -17,7 +17,7 @@ from ml_server.prediction.row_faults import RowFault
 from ml_server.prediction.served_version import INLINE_CELLS, ServedVersion
 from ml_server.prediction.statistics import Statistics, Timings
 from ml_server.registry.known_versions import KnownVersions
-from ml_server.registry.values import ModelVersion, VersionDetails, VersionReference
+from ml_server.registry.values import ModelVersion, VersionReference
 from servicekit.images.decoding import ImageDecoder
 
 Read = TypeVar("Read")
@@ -116,7 +116,7 @@ class Predictor:
         served = asked.served
         try:
             check(served, inputs.rows)
-            features = inputs.features(served.features, self._images, described(served.details, asked.version.name))
+            features = inputs.features(served.features, self._images, asked.version.described)
             prepared = time.perf_counter_ns()
             outputs = served.run(features)
             computed = time.perf_counter_ns()
@@ -157,12 +157,7 @@ class Predictor:
 
 def _prepared(inputs: Inputs | PartialInputs, asked: Asked, images: ImageDecoder) -> Prepared:
     served = asked.served
-    version = described(served.details, asked.version.name)
+    version = asked.version.described
     if isinstance(inputs, PartialInputs):
         return inputs.prepared(served.features, images, version)
     return Prepared(inputs.features(served.features, images, version), inputs)
-
-
-def described(details: VersionDetails, name: str) -> str:
-    """The version with its view, since a name such as `models/iris` may mean one that the caller did not think of."""
-    return f"{name} (view {details.view})" if details.view else name

@@ -117,6 +117,11 @@ class ModelVersion:
         """`models/{model}/versions/{version}`."""
         return f"{self.model.name}/versions/{self.number}"
 
+    @cached_property
+    def described(self) -> str:
+        """The name with the view, since a name such as `models/iris` may mean a version that nobody thought of."""
+        return f"{self.name} (view {self.details.view})" if self.details.view else self.name
+
 
 def version_artifact(model_uid: str, made_by: str) -> str:
     """The key under which the files of a model's next version are put, by the id of what makes it."""

@@ -26,7 +26,7 @@ CONTENTS = bytes([tag(pb.ModelInferResponse, "raw_output_contents")])
 FP64 = struct.Struct("<d")
 
 Write = Callable[[list[float]], bytes]
-"""Makes the contents of an output of what the network says of a row."""
+"""Makes contents of what the network says of a row."""
 
 
 class FormAnswers:
@@ -34,16 +34,17 @@ class FormAnswers:
 
     def __init__(self) -> None:
         self._head: tuple[bytes, bytes] | None = None
-        self._writes: list[tuple[slice, Write]] = []
+        self._write_row: Write | None = None
 
     def of_outputs(self, asked: Asked, requests: Sequence[FormedRequest], outputs: Outputs) -> list[bytes]:
         """As `of`, from the network's outputs (N, targets.outputs)."""
-        if self._writes:
-            return self._of_rows(requests, outputs)
+        if self._write_row is not None:
+            rows = map(self._write_row, outputs.tolist())
+            return [self._written(request.id, row) for request, row in zip(requests, rows, strict=True)]
         form, targets = requests[0].form, asked.served.targets
         answers = self.of(requests, asked.version, answers_of(targets, outputs))
         if form.rows == 1 and targets.outputs <= FEW_OUTPUTS:
-            self._writes = _writes(targets, form.requested)
+            self._write_row = _row_writer(targets, form.requested)
         return answers
 
     def of(self, requests: Sequence[FormedRequest], version: ModelVersion, answers: Sequence[Answer]) -> list[bytes]:
@@ -58,13 +59,6 @@ class FormAnswers:
         contents = [_contents(tensor, count) for tensor in tensors]
         rows = map(b"".join, zip(*contents, strict=True))
         return [self._written(request.id, own) for request, own in zip(requests, rows, strict=True)]
-
-    def _of_rows(self, requests: Sequence[FormedRequest], outputs: Outputs) -> list[bytes]:
-        writes = self._writes
-        return [
-            self._written(request.id, b"".join([write(row[part]) for part, write in writes]))
-            for request, row in zip(requests, outputs.tolist(), strict=True)
-        ]
 
     def _written(self, request_id: bytes, contents: bytes) -> bytes:
         assert self._head is not None
@@ -95,8 +89,18 @@ def _after_length(content: bytes) -> bytes:
     return CONTENTS + varint(len(content)) + content
 
 
+def _row_writer(targets: FittedTargets, requested: Sequence[RequestedOutput]) -> Write | None:
+    """What writes all outputs asked for; None if one of them takes more than a row's numbers as they are."""
+    writes = _writes(targets, requested)
+    if not writes:
+        return None
+    if len(writes) == 1 and len(targets.targets) == 1:
+        return writes[0][1]
+    return lambda row: b"".join([write(row[part]) for part, write in writes])
+
+
 def _writes(targets: FittedTargets, requested: Sequence[RequestedOutput]) -> list[tuple[slice, Write]]:
-    """What writes each output asked for; none if one of them takes more than a row's numbers as they are."""
+    """What writes each output asked for, with the part of the row that it takes; none as `_row_writer` says."""
     names: dict[str, tuple[slice, Write]] = {}
     whole: list[tuple[slice, Write]] = []
     for target, part in targets.slices:

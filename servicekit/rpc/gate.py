@@ -1,7 +1,7 @@
 """Holds calls back while gRPC is told to stop, so that each of them is answered or never begun."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,9 +32,8 @@ class Gate(CallInterceptor):
     def unary(self, method: Method, name: str) -> Method:
         """As CallInterceptor says."""
 
-        async def call(request: Any, context: Context) -> Any:
-            await self._opened.wait()
-            return await method(request, context)
+        def call(request: Any, context: Context) -> Awaitable[Any]:
+            return method(request, context) if self._opened.is_set() else self._held(method, request, context)
 
         return call
 
@@ -45,3 +44,7 @@ class Gate(CallInterceptor):
         await self._opened.wait()
         response = method(request_or_iterator, context)
         return response if hasattr(response, "__aiter__") else await response
+
+    async def _held(self, method: Method, request: Any, context: Context) -> Any:
+        await self._opened.wait()
+        return await method(request, context)
