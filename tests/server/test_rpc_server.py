@@ -116,6 +116,24 @@ async def test_the_caller_of_the_token_reaches_the_servicer(
     assert answer.name == "accounts/bob"
 
 
+async def test_calls_at_the_same_time_have_each_their_own_caller(
+    stub: "training_service_pb2_grpc.TrainingServiceAsyncStub", token_issuer: TokenIssuer
+) -> None:
+    callers = [f"accounts/caller-{number}" for number in range(20)]
+    tokens = {caller: token_issuer.metadata(caller, SCOPE) for caller in callers}
+
+    async def ask(caller: str | None) -> str:
+        try:
+            answer = await stub.GetTrainingJob(_get("trainingJobs/a"), metadata=tokens[caller] if caller else ())
+        except grpc.aio.AioRpcError as error:
+            return _reason(error)
+        return answer.name
+
+    asked = [caller for _ in range(5) for each in callers for caller in (each, None)]
+    answers = await asyncio.gather(*map(ask, asked))
+    assert answers == [caller or "TOKEN_MISSING" for caller in asked]
+
+
 async def test_a_delegate_acts_for_the_owner_and_nobody_else_may(
     stub: "training_service_pb2_grpc.TrainingServiceAsyncStub", token_issuer: TokenIssuer
 ) -> None:
